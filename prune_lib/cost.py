@@ -1,0 +1,232 @@
+"""Params and FLOPs under named counting rules, with thop underneath.
+
+"FLOPs" means something else in every paper. Here a figure always carries the name of its rule, and each rule is a
+small table: layer type -> operations, in words in its description and in code beside it.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError
+from .nets import arch_of, build, read_spec
+from .spec import Widths
+
+Counter = Callable[[nn.Module, Tensor, Tensor], int]  # (module, input, output) -> operations for a batch of one
+
+
+def _conv_macs(conv, x, y):
+    return y.numel() * (conv.in_channels // conv.groups) * conv.kernel_size[0] * conv.kernel_size[1]
+
+
+def _conv_macs_bias(conv, x, y):
+    return _conv_macs(conv, x, y) + (y.numel() if conv.bias is not None else 0)
+
+
+def _conv_nonzero(conv, x, y):
+    return round(_conv_macs(conv, x, y) * conv.weight.count_nonzero().item() / conv.weight.numel())
+
+
+def _linear(linear, x, y):
+    return linear.in_features * linear.out_features
+
+
+def _linear_bias(linear, x, y):
+    return _linear(linear, x, y) + linear.out_features
+
+
+def _transposed(conv, x, y):
+    return x.numel() // conv.groups * conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1]
+
+
+def _outputs(times):
+    return lambda module, x, y: times * y.numel()
+
+
+def _inputs(module, x, y):
+    return x.numel()
+
+
+def _adaptive_pool(pool, x, y):
+    return (x[0, 0].numel() // y[0, 0].numel() + 1) * y.numel()
+
+
+class _MaskedChain:
+    """CDP's counter: each conv's kept filters times its inputs less the filters pruned from the conv *before it*.
+
+    ``p``, the filters pruned in the previously executed conv, goes back to 0 at the first conv of a residual block
+    and at a downsample conv, so pruning the residual stream is never credited on the input side.
+    """
+
+    def __init__(self, kept: Mapping[nn.Module, tuple[str, int]]):
+        self.kept, self.pruned = kept, 0
+
+    def __call__(self, conv, x, y):
+        name, kept = self.kept[conv]
+        if name.rsplit(".", 1)[-1] in ("conv1", "downsample"):
+            self.pruned = 0
+        inputs = conv.in_channels - self.pruned if self.pruned <= conv.in_channels else conv.in_channels
+        self.pruned = conv.out_channels - kept
+        area = y.shape[2] * y.shape[3] * conv.kernel_size[0] * conv.kernel_size[1]
+        return area * kept * inputs // conv.groups
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A counting rule. Layer types that it does not name count 0; so does everything called as a function."""
+
+    name: str
+    text: str
+    ops: Mapping[type[nn.Module], Counter] | None = field(default_factory=dict)  # None: thop's own table
+    masked: bool = False  # counts the full network with masks instead of the compact one
+
+
+RULES = {
+    rule.name: rule
+    for rule in (
+        Rule(
+            "macs",
+            "multiply-accumulates of convs and linear layers, nothing else",
+            {nn.Conv2d: _conv_macs, nn.ConvTranspose2d: _transposed, nn.Linear: _linear},
+        ),
+        Rule(
+            "thop-0.0.31",
+            "thop 0.0.31, posts 2004070130 and later (DCFF, CFDP, EagleEye): conv MACs and bias adds, linear without "
+            "bias, 2 per BatchNorm element, 1 per average-pool output, window + 1 per adaptive-pool output",
+            {
+                nn.Conv2d: _conv_macs_bias,
+                nn.ConvTranspose2d: _transposed,
+                nn.Linear: _linear,
+                nn.BatchNorm2d: _outputs(2),
+                nn.AvgPool2d: _outputs(1),
+                nn.AdaptiveAvgPool2d: _adaptive_pool,
+            },
+        ),
+        Rule("thop-0.1.1", "thop 0.1.1 as it stands: like macs, and 4 per BatchNorm element among others", None),
+        Rule(
+            "mmrazor",
+            "mmrazor's ResourceEstimator: conv MACs and bias adds, linear without bias, 2 per BatchNorm element, 1 per "
+            "ReLU output, 1 per pooling input",
+            {
+                nn.Conv2d: _conv_macs_bias,
+                nn.ConvTranspose2d: _transposed,
+                nn.Linear: _linear,
+                nn.BatchNorm2d: _outputs(2),
+                nn.ReLU: _outputs(1),
+                nn.MaxPool2d: _inputs,
+                nn.AvgPool2d: _inputs,
+                nn.AdaptiveAvgPool2d: _inputs,
+            },
+        ),
+        Rule(
+            "cdp",
+            "CDP's counter: conv MACs of kept filters x (inputs - filters pruned in the conv before), linear in full",
+            {nn.Linear: _linear},
+            masked=True,
+        ),
+        Rule(
+            "chex",
+            "CHEX's counter: conv MACs x the fraction of weights that are not zero, linear with bias",
+            {nn.Conv2d: _conv_nonzero, nn.Linear: _linear_bias},
+        ),
+    )
+}
+DEFAULT_RULE = "thop-0.0.31"
+
+
+def rule_called(name: str) -> Rule:
+    if name not in RULES:
+        raise InputError(f"unknown counting rule {name!r}; expected one of: {' '.join(RULES)}")
+    return RULES[name]
+
+
+def count(
+    model: nn.Module,
+    rule: str = DEFAULT_RULE,
+    image: tuple[int, int, int] = (3, 32, 32),
+    skip: Sequence[str] = (),
+    kept: Widths | None = None,
+) -> tuple[int, int]:
+    """``(params, flops)`` of ``model`` for one image ``(C, H, W)``, both integers, FLOPs under ``rule``.
+
+    Args:
+        skip: modules whose type is left out, because the network that was counted calls them as functions.
+        kept: for a masked rule, conv name -> filters that the mask keeps (default: all).
+    """
+    chosen = rule_called(rule)
+    with warnings.catch_warnings():  # thop 0.1.1 reads its own version through the deprecated distutils
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from thop import profile
+    model = copy.deepcopy(model).eval()  # thop leaves buffers behind
+    counters = dict(chosen.ops) if chosen.ops is not None else {}
+    if chosen.masked:
+        convs = {m: name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+        counters[nn.Conv2d] = _MaskedChain({m: (n, (kept or {}).get(n, m.out_channels)) for m, n in convs.items()})
+    silent = {type(m): _nothing for m in model.modules()} if chosen.ops is not None else {}
+    silent |= {kind: _add(counter) for kind, counter in counters.items()}
+    silent |= {type(model.get_submodule(name)): _nothing for name in skip}
+    flops, _ = profile(model, (torch.zeros(1, *image),), custom_ops=silent, verbose=False)
+    return sum(p.numel() for p in model.parameters()), int(flops)
+
+
+def _nothing(module, x, y):
+    """The thop operation of a layer type that a rule does not count."""
+
+
+def _add(counter: Counter):
+    """A counter as a thop operation: thop hands the inputs as a tuple and sums ``total_ops`` itself."""
+
+    def operation(module, x, y):
+        module.total_ops += counter(module, x[0], y)
+
+    return operation
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a spec costs beside its full network, under one rule. ``*_cut`` are percentages of the base."""
+
+    arch: str
+    spec: str | None
+    rates: list[float] | None
+    rule: str
+    params: int
+    flops: int
+    base_params: int
+    base_flops: int
+    params_cut: float
+    flops_cut: float
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+
+def cost(arch: str, spec: str | None = None, rule: str = DEFAULT_RULE, layout: str = "dcff", classes: int = 10) -> Cost:
+    """Recount ``arch`` compressed by the rate string ``spec`` (``None``: nothing pruned) under ``rule``.
+
+    Raises:
+        InputError: an unknown arch, layout or rule, or an unusable spec.
+    """
+    about, chosen = arch_of(arch), rule_called(rule)
+    rates, widths = read_spec(arch, spec, layout)
+    full = _ones(build(arch, num_classes=classes))
+    base = count(full, rule, about.image, skip=about.functional_in_base)
+    if chosen.masked:
+        mine = count(_ones(build(arch, widths, classes)))[0], count(full, rule, about.image, kept=widths)[1]
+    else:
+        mine = count(_ones(build(arch, widths, classes)), rule, about.image)
+    if spec is None:
+        mine = base
+    cuts = (100 * (1 - ours / theirs) for ours, theirs in zip(mine, base, strict=True))
+    return Cost(arch, spec, rates, rule, *mine, *base, *cuts)
+
+
+def _ones(model: nn.Module) -> nn.Module:
+    """Every parameter 1, so that a rule which looks at weights finds none that happens to be drawn as 0."""
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+    return model

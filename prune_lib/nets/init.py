@@ -1,0 +1,20 @@
+"""How a network draws its filters. Each net names its own, so that a fused bank starts as its full conv would."""
+
+import math
+
+from torch import Tensor, nn
+
+
+def torch_default(weight: Tensor, bias: Tensor | None = None) -> None:
+    """PyTorch's own: uniform within 1/sqrt(fan_in), for weights ``(C, …)`` and biases ``(C,)``."""
+    bound = 1 / math.sqrt(weight[0].numel())
+    nn.init.uniform_(weight, -bound, bound)
+    if bias is not None:
+        nn.init.uniform_(bias, -bound, bound)
+
+
+def he_normal(weight: Tensor, bias: Tensor | None = None) -> None:
+    """Normal with variance 2/fan_in (He et al. 2015, arXiv 1502.01852, eq. 10); biases zero."""
+    nn.init.kaiming_normal_(weight)
+    if bias is not None:
+        nn.init.zeros_(bias)

@@ -1,0 +1,66 @@
+"""CIFAR ResNets with parameter-free shortcuts, option A (He et al. 2016, arXiv 1512.03385, section 4.2).
+
+Module names are those of akamaster/pytorch_resnet_cifar10, so that its published weights load as they are.
+"""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .init import he_normal
+
+
+class Block(nn.Module):
+    """Two 3x3 convs beside a shortcut. Where channels differ the shortcut is zero-padded, or cropped, in equal parts."""
+
+    def __init__(self, channels: int, inner: int, outer: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, inner, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(inner, outer, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outer)
+        self.relu2 = nn.ReLU(inplace=True)
+        before = (outer - channels) // 2
+        self.stride, self.pad = stride, (before, outer - channels - before)  # a negative pad crops
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        if self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, (0, 0, 0, 0, *self.pad)) if any(self.pad) else x
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu1(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return self.relu2(y + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """A stem and three stages of blocks: ``(N, 3, 32, 32) -> (N, num_classes)``. The depth follows from the widths."""
+
+    init_filters = staticmethod(he_normal)
+
+    def __init__(self, widths: Mapping[str, int], num_classes: int = 10):
+        super().__init__()
+        channels = widths["conv1"]
+        self.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        for stage in (1, 2, 3):
+            blocks = []
+            for block in range((len(widths) - 1) // 6):
+                inner, outer = (widths[f"layer{stage}.{block}.conv{i}"] for i in (1, 2))
+                blocks.append(Block(channels, inner, outer, stride=2 if stage > 1 and block == 0 else 1))
+                channels = outer
+            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.linear = nn.Linear(channels, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                self.init_filters(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(self.avgpool(x).flatten(1))

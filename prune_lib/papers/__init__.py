@@ -1,0 +1,28 @@
+"""One paper = ``foo.py`` (its method) + ``foo.yaml`` (its tables). Methods are listed here, and nowhere else."""
+
+from importlib import import_module
+
+from ..errors import InputError
+
+METHODS = {  # name in the tables -> module:Class in this package (or the library's own)
+    "dense": "..method:Method",
+    "dcff": ".dcff:DCFF",
+}
+
+
+def make_method(name: str, filters: dict[str, int], **options):
+    """The method called ``name`` for a network whose full widths are ``filters``.
+
+    Raises:
+        InputError: no such method, or an option that it does not have.
+    """
+    if name not in METHODS:
+        raise InputError(f"unknown method {name!r}; expected one of: {' '.join(METHODS)}")
+    module, cls = METHODS[name].split(":")
+    kind = getattr(import_module(module, __name__), cls)
+    if name == "dense":
+        return kind()
+    try:
+        return kind(filters, **options)
+    except TypeError as error:
+        raise InputError(f"method {name}: {error}") from None
