@@ -166,10 +166,11 @@ def count(
     if chosen.masked:
         convs = {m: name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
         counters[nn.Conv2d] = _MaskedChain({m: (n, (kept or {}).get(n, m.out_channels)) for m, n in convs.items()})
-    silent = {type(m): _nothing for m in model.modules()} if chosen.ops is not None else {}
-    silent |= {kind: _add(counter) for kind, counter in counters.items()}
-    silent |= {type(model.get_submodule(name)): _nothing for name in skip}
-    flops, _ = profile(model, (torch.zeros(1, *image),), custom_ops=silent, verbose=False)
+    leaves = {type(m) for m in model.modules() if not list(m.children())}
+    operations = {kind: _nothing for kind in leaves} if chosen.ops is not None else {}
+    operations |= {kind: _add(counter) for kind, counter in counters.items()}
+    operations |= {type(model.get_submodule(name)): _nothing for name in skip}
+    flops, _ = profile(model, (torch.zeros(1, *image),), custom_ops=operations, verbose=False)
     return sum(p.numel() for p in model.parameters()), int(flops)
 
 

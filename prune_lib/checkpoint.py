@@ -1,0 +1,88 @@
+"""Training state on disk: one safetensors file, replaced atomically, with the generation before it kept beside it."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+
+
+def write(path: Path, tensors: Tensors, state: dict) -> None:
+    """Replace ``path`` by a file with these tensors and this JSON-able state. The old file becomes ``*.previous``.
+
+    At every moment ``path`` or its ``.previous`` is whole: the new file is synced before it takes the name.
+    """
+    host = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(state)
+    data = save(host, metadata={"state": text, "sha256": _digest(host, text)})
+    _replace(path, data, keep_previous=True)
+
+
+def read(path: Path) -> tuple[Tensors, dict] | None:
+    """The newest whole state at ``path``: itself, else its ``.previous``, else ``None``.
+
+    A file that is cut short or whose contents do not match their SHA-256 is passed over, and that is said.
+    """
+    for candidate in (path, _previous(path)):
+        if not candidate.exists():
+            continue
+        try:
+            with safe_open(candidate, framework="pt") as archive:
+                meta = archive.metadata() or {}
+                tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+            if meta.get("sha256") == _digest(tensors, meta.get("state", "")):
+                return tensors, json.loads(meta["state"])
+            reason = "its contents do not match their checksum"
+        except (SafetensorError, OSError, ValueError) as error:
+            reason = str(error)
+        print(f"{candidate}: damaged ({reason}); trying the one before it", flush=True)
+    return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text``, atomically."""
+    _replace(path, text.encode())
+
+
+def _replace(path: Path, data: bytes, keep_previous: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with open(new, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep_previous and path.exists():
+            os.replace(path, _previous(path))
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.name}.previous")
+
+
+def _digest(tensors: Tensors, text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def digest(tensors: Tensors) -> str:
+    """SHA-256 of a state dict: names, dtypes, shapes and every byte."""
+    return _digest({name: tensor.detach().cpu() for name, tensor in tensors.items()}, "")

@@ -1,0 +1,76 @@
+"""How a network is trained, as data: each field's meaning stands beside its default."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """SGD with a step or cosine schedule. The defaults are DCFF's for CIFAR-10 (its README, commands)."""
+
+    data: str = "cifar10"  # image set
+    epochs: int = 300
+    batch_size: int = 256
+    lr: float = 0.1  # at the start, after any warm-up
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4  # on every parameter, BatchNorm's and biases included
+    schedule: str = "step"  # step: x gamma at each milestone; cosine: to zero; both move once an epoch
+    milestones: tuple[float, ...] = (0.5, 0.75)  # as fractions of the epochs: 150 and 225 of 300
+    gamma: float = 0.1
+    warmup: int = 0  # epochs of linear warm-up, step by step, before the schedule
+    label_smoothing: float = 0.0
+    heldout: int = 2000  # training images set aside to select an epoch; the papers set none aside
+    train_images: int | None = None  # train on so many (balanced) images; None: all that are not held out
+
+    def __post_init__(self):
+        for name, low, high in (
+            ("epochs", 1, 100_000), ("batch_size", 1, 1_000_000), ("lr", 0, 1e6), ("momentum", 0, 1),
+            ("weight_decay", 0, 1), ("gamma", 0, 1), ("warmup", 0, 1000), ("label_smoothing", 0, 1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"recipe: {name} is {value}; expected {low} … {high}")
+        if self.schedule not in ("step", "cosine"):
+            raise InputError(f"recipe: schedule is {self.schedule!r}; expected step or cosine")
+        if not all(0 < fraction < 1 for fraction in self.milestones):
+            raise InputError(f"recipe: milestones are {self.milestones}; expected fractions of the epochs in (0, 1)")
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Recipe":
+        """A recipe from a table's YAML. Fields that are unknown or of the wrong type are refused by name."""
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        values = {}
+        for name, value in fields.items():
+            if name not in known:
+                raise InputError(f"recipe: unknown field {name!r}; expected one of: {' '.join(known)}")
+            default = known[name].default
+            if isinstance(default, tuple) and isinstance(value, list):
+                value = tuple(value)
+            if isinstance(default, float) and type(value) is int:
+                value = float(value)
+            wanted = (int, type(None)) if name == "train_images" else (type(default),)
+            if type(value) not in wanted:
+                raise InputError(
+                    f"recipe: {name} is {value!r}, {type(value).__name__}; expected {wanted[0].__name__}"
+                    + (" (in YAML write 1.0e-3, not 1e-3)" if isinstance(value, str) and wanted[0] is float else "")
+                )
+            values[name] = value
+        return cls(**values)
+
+    def not_default(self) -> dict:
+        """Only what differs from the defaults: what a run's key is made of, so a new field renames no old run."""
+        return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
+
+    def lr_at(self, epoch: int, step: int, steps: int) -> float:
+        """The learning rate of step ``step`` of ``steps`` in epoch ``epoch``, all from 0."""
+        if self.schedule == "step":
+            lr = self.lr * self.gamma ** sum(epoch >= round(f * self.epochs) for f in self.milestones)
+        else:
+            lr = 0.5 * self.lr * (1 + math.cos(math.pi * (epoch - self.warmup) / max(1, self.epochs - self.warmup)))
+        if epoch < self.warmup:
+            lr *= (1 + step + epoch * steps) / (self.warmup * steps)
+        return lr

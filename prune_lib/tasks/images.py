@@ -1,0 +1,230 @@
+"""Small image sets held whole on the device, augmented a batch at a time: CIFAR-10, and the embedded digits.
+
+Data is looked for under ``--data-dir``, else ``$PRUNE_DATA``, else ``data/`` in the project.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..home import home
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_SHAPES = {"x_train": (50000, 32, 32, 3), "y_train": (50000,), "x_test": (10000, 32, 32, 3), "y_test": (10000,)}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images ``(N, 3, 32, 32)`` uint8 and labels ``(N,)`` int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> "Split":
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A classification set in three parts: training, held out from training (it selects the epoch), and test."""
+
+    name: str
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train: Split
+    heldout: Split
+    test: Split
+    fingerprint: str  # SHA-256 of the arrays as they were read
+    flip: bool = True  # mirror half of the training images
+    pad: int = 4  # random crops from images zero-padded by this many pixels
+
+    def to(self, device: torch.device) -> "ImageSet":
+        splits = {n: getattr(self, n) for n in ("train", "heldout", "test")}
+        return replace(self, **{n: Split(s.images.to(device), s.labels.to(device)) for n, s in splits.items()})
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 ``(N, 3, H, W)`` -> float32, channels last, each channel shifted and scaled by the set's constants."""
+        mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(3, 1, 1)
+        return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """One shuffled epoch of augmented training batches ``((B, 3, 32, 32) float32, (B,) int64)``.
+
+        Crop and flip are one gather for the whole batch. The last batch may be smaller. All that is random comes
+        from ``generator``, a CPU one, so that every device sees the same images.
+        """
+        device, n, side = self.train.images.device, len(self.train), self.train.images.shape[-1]
+        order = torch.randperm(n, generator=generator).to(device)
+        shift = torch.randint(0, 2 * self.pad + 1, (2, n, 1), generator=generator).to(device)
+        mirror = (torch.rand(n, 1, generator=generator) < (0.5 if self.flip else 0.0)).to(device)
+        padded = torch.nn.functional.pad(self.train.images, (self.pad,) * 4)
+        line, channel = torch.arange(side, device=device), torch.arange(3, device=device)[None, :, None, None]
+        rows, cols = shift[0] + line, shift[1] + torch.where(mirror, side - 1 - line, line)
+        for index, row, col in zip(order.split(size), rows.split(size), cols.split(size), strict=True):
+            crop = padded[index[:, None, None, None], channel, row[:, None, :, None], col[:, None, None, :]]
+            yield self.normalise(crop), self.train.labels[index]
+
+
+def load(name: str, data_dir: str | Path | None = None, *, heldout: int, train_images: int | None = None) -> ImageSet:
+    """The image set called ``name``, with ``heldout`` training images set aside, the same number from each class.
+
+    Args:
+        train_images: use only so many training images, the same number from each class (``None``: all).
+
+    Raises:
+        InputError: an unknown name, data that is missing, incomplete or not what it should be, or numbers of images
+            that the set does not have. The message says what was expected and what was found.
+    """
+    if name not in SETS:
+        raise InputError(f"unknown image set {name!r}; expected one of: {' '.join(SETS)}")
+    full = SETS[name](data_dir)
+    classes = len(full.classes)
+    wanted = len(full.train) - heldout if train_images is None else train_images
+    for what, images in (("heldout", heldout), ("train_images", train_images or classes)):
+        if images < classes or images % classes:
+            raise InputError(f"{what} is {images}; expected a multiple of the {classes} classes of {name}")
+    smallest = int(full.train.labels.bincount(minlength=classes).min())
+    if heldout // classes + (train_images or 0) // classes > smallest:
+        raise InputError(
+            f"{name} has {smallest} training images in its smallest class; {heldout} held out and {wanted} for "
+            f"training ask for more"
+        )
+    held, kept = _split_by_class(full.train.labels, heldout // classes, train_images and train_images // classes)
+    return replace(full, train=full.train.take(kept), heldout=full.train.take(held))
+
+
+def _split_by_class(labels: Tensor, held: int, kept: int | None) -> tuple[Tensor, Tensor]:
+    """Indices of ``held`` images of each class, and of ``kept`` others (all for ``None``), always the same ones."""
+    generator = torch.Generator().manual_seed(20210715)
+    parts: tuple[list, list] = ([], [])
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        parts[0].append(members[:held])
+        parts[1].append(members[held : None if kept is None else held + kept])
+    held_out, training = (torch.cat(part).sort().values for part in parts)
+    return held_out, training
+
+
+def _digits(data_dir=None) -> ImageSet:
+    """scikit-learn's 1,797 handwritten digits, 8x8 grey, shown at the CIFAR nets' 32x32x3: no download."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    grey = torch.from_numpy((bunch.images * (255 / 16)).round().astype(np.uint8))
+    images = grey[:, None].repeat_interleave(4, 2).repeat_interleave(4, 3).expand(-1, 3, -1, -1).contiguous()
+    labels = torch.from_numpy(bunch.target).long()
+    test, train = _split_by_class(labels, 30, None)
+    return ImageSet(
+        name="digits",
+        classes=tuple("0123456789"),
+        mean=(0.305, 0.305, 0.305),
+        std=(0.376, 0.376, 0.376),
+        train=Split(images[train], labels[train]),
+        heldout=Split(images[:0], labels[:0]),
+        test=Split(images[test], labels[test]),
+        fingerprint=_fingerprint(grey.numpy(), labels.numpy()),
+        flip=False,  # a mirrored digit is another sign
+        pad=2,
+    )
+
+
+def _cifar10(data_dir=None) -> ImageSet:
+    """CIFAR-10 (Krizhevsky 2009) from ``cifar10.npz`` or torchvision's own files, normalised as DCFF's code does."""
+    folder = find_data(data_dir)
+    archive, batches = folder / "cifar10.npz", folder / "cifar-10-batches-py"
+    if archive.exists():
+        arrays = _read_npz(archive)
+    elif batches.exists():
+        arrays = _read_torchvision(folder)
+    else:
+        raise InputError(
+            f"no CIFAR-10 in {folder}; expected cifar10.npz (x_train y_train x_test y_test) or torchvision's "
+            f"cifar-10-batches-py there; name another folder with --data-dir or $PRUNE_DATA, or let "
+            f"'prune data cifar10 --download' fetch it"
+        )
+    for key, shape in CIFAR10_SHAPES.items():
+        found = arrays[key]
+        if found.shape != shape or found.dtype.kind not in "ui":
+            raise InputError(f"{folder}: {key} is {found.dtype} {found.shape}; expected whole numbers {shape}")
+        if key.startswith("y") and not np.array_equal(np.bincount(found, minlength=10), [shape[0] // 10] * 10):
+            raise InputError(f"{folder}: {key} does not hold {shape[0] // 10} labels of each class 0 … 9")
+        if key.startswith("x") and found.max(initial=0) > 255:
+            raise InputError(f"{folder}: {key} holds values above 255; expected bytes")
+    train, test = (
+        Split(
+            torch.from_numpy(arrays[f"x_{part}"].astype(np.uint8)).permute(0, 3, 1, 2).contiguous(),
+            torch.from_numpy(arrays[f"y_{part}"].astype(np.int64)),
+        )
+        for part in ("train", "test")
+    )
+    return ImageSet(
+        name="cifar10",
+        classes=CIFAR10_CLASSES,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),
+        train=train,
+        heldout=Split(train.images[:0], train.labels[:0]),
+        test=test,
+        fingerprint=_fingerprint(*(arrays[key].astype(np.uint8) for key in CIFAR10_SHAPES)),
+    )
+
+
+SETS = {"cifar10": _cifar10, "digits": _digits}
+
+
+def find_data(data_dir: str | Path | None = None) -> Path:
+    """The folder that data is read from: ``data_dir``, else ``$PRUNE_DATA``, else the project's ``data/``."""
+    return Path(data_dir or os.environ.get("PRUNE_DATA") or home() / "data").expanduser()
+
+
+def download(name: str, data_dir: str | Path | None = None) -> None:
+    """Let torchvision fetch the set into the data folder (it checks its own checksum)."""
+    if name != "cifar10":
+        raise InputError(f"{name} needs no download; expected: cifar10")
+    from torchvision.datasets import CIFAR10
+
+    CIFAR10(str(find_data(data_dir)), download=True)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in CIFAR10_SHAPES if key not in archive.files]
+            if missing:
+                raise InputError(f"{path}: {' '.join(missing)} missing; it holds {' '.join(archive.files) or 'nothing'}")
+            return {key: archive[key] for key in CIFAR10_SHAPES}
+    except InputError:
+        raise
+    except Exception as error:  # numpy and zipfile raise many kinds on a damaged archive
+        raise InputError(f"{path}: not a readable .npz of plain arrays ({error})") from None
+
+
+def _read_torchvision(folder: Path) -> dict[str, np.ndarray]:
+    from torchvision.datasets import CIFAR10
+
+    try:  # it compares every file with a known checksum before it reads it
+        parts = {part: CIFAR10(str(folder), train=part == "train") for part in ("train", "test")}
+    except Exception as error:
+        raise InputError(f"{folder / 'cifar-10-batches-py'}: incomplete or altered ({error})") from None
+    arrays = {f"x_{part}": data.data for part, data in parts.items()}
+    return arrays | {f"y_{part}": np.array(data.targets) for part, data in parts.items()}
+
+
+def _fingerprint(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
