@@ -140,6 +140,26 @@ def find(row: Row, budget: str, seed: int) -> dict | None:
     return next((r for r in records(row, budget) if r["seed"] == seed and r["status"] == "finished"), None)
 
 
+def best_record(row: Row) -> dict | None:
+    """The finished record of the highest budget there is, of its lowest seed."""
+    finished = [r for r in records(row) if r["status"] == "finished"]
+    return min(finished, key=lambda r: (-BUDGETS.index(r["budget"]), r["seed"]), default=None)
+
+
+def network(row: Row, budget: str, seed: int = 0, protocol: str = "last"):
+    """The compact network that a finished run left under ``runs/``, of the epoch that ``protocol`` names.
+
+    Raises:
+        InputError: its weights are not here (they are not committed with the record).
+    """
+    from .nets import load_network
+
+    path = run_folder(row, budget, seed) / f"{protocol}.safetensors"
+    if not path.is_file():
+        raise InputError(f"no weights {protocol} of {row.id}, {budget}, seed {seed} here; run it on this machine first")
+    return load_network(path)
+
+
 def run_folder(row: Row, budget: str, seed: int) -> Path:
     """Where a run keeps its state while it runs, and its compact networks afterwards."""
     return home() / "runs" / row.id / f"{budget}-seed{seed}-{row.key(budget)}"

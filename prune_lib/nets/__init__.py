@@ -1,13 +1,15 @@
 """The networks: one class per architecture, parameterised by widths. Full, fused and compact are the same class."""
 
+import json
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 
 from ..errors import InputError
 from ..spec import Widths, parse, to_widths
 from .archs import ARCHS, Arch
 
-__all__ = ["ARCHS", "Arch", "arch_of", "build", "read_spec"]
+__all__ = ["ARCHS", "Arch", "arch_of", "build", "load_network", "read_spec"]
 
 
 def arch_of(name: str) -> Arch:
@@ -50,3 +52,25 @@ def build(arch: str, widths: Mapping[str, int] | None = None, num_classes: int =
             raise InputError(f"{arch}, {conv}: width {filters!r}; expected a whole number in 1 … {spec.filters[conv]}")
     module, cls = spec.cls.split(":")
     return getattr(import_module(f".{module}", __name__), cls)({**spec.filters, **(widths or {})}, num_classes)
+
+
+def load_network(path: str | Path):
+    """The network in a compact safetensors file, which describes itself: its metadata name the arch and the widths.
+
+    Raises:
+        InputError: not such a file, or weights that do not fit what it says of itself.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as archive:
+            about = archive.metadata() or {}
+            weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+        arch, widths = about["arch"], json.loads(about["widths"])
+        network = build(arch, widths, num_classes=len(weights["linear.bias"]))
+        network.load_state_dict(weights)
+    except InputError:
+        raise
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: not a compact network of this library ({error})") from None
+    return network.eval()

@@ -16,6 +16,7 @@ class Arch:
     filters: dict[str, int]  # conv name -> filters of the full network, in module order
     layouts: dict[str, Layout] = field(repr=False)  # whose rate list -> its groups
     image: tuple[int, int, int] = (3, 32, 32)
+    cam_layer: str = ""  # the module whose output Grad-CAM weighs: the last with maps of 4x4 pixels or more
     functional_in_base: tuple[str, ...] = ()  # modules that the papers' *full* network calls as functions instead
 
 
@@ -23,7 +24,7 @@ def vgg(name: str) -> Arch:
     """VGG-16 for CIFAR: thirteen convs; DCFF's list has one rate for each."""
     widths = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
     filters = {f"conv{i}": n for i, n in enumerate(widths, 1)}
-    return Arch(name, "vgg:VGG", filters, {"dcff": tuple((conv,) for conv in filters)})
+    return Arch(name, "vgg:VGG", filters, {"dcff": tuple((conv,) for conv in filters)}, cam_layer="relu10")
 
 
 def resnet_cifar(name: str, depth: int) -> Arch:
@@ -38,7 +39,7 @@ def resnet_cifar(name: str, depth: int) -> Arch:
     inner = tuple((conv,) for conv in filters if conv.startswith("layer") and conv.endswith("conv1"))
     outer = tuple(tuple(f"layer{stage}.{block}.conv2" for block in range(blocks)) for stage in (1, 2, 3))
     dcff = (*inner, ("conv1", *outer[0]), *outer[1:])
-    return Arch(name, "resnet_cifar:ResNet", filters, {"dcff": dcff}, functional_in_base=("avgpool",))
+    return Arch(name, "resnet_cifar:ResNet", filters, {"dcff": dcff}, cam_layer="layer3", functional_in_base=("avgpool",))
 
 
 def googlenet(name: str) -> Arch:
@@ -58,7 +59,7 @@ def googlenet(name: str) -> Arch:
     filters = {"stem.conv": 192}
     for inception, widths in inceptions.items():
         filters |= {f"{inception}.{branch}.conv": n for branch, n in zip(branches, widths, strict=True)}
-    return Arch(name, "googlenet:GoogLeNet", filters, {"dcff": tuple((conv,) for conv in filters)})
+    return Arch(name, "googlenet:GoogLeNet", filters, {"dcff": tuple((conv,) for conv in filters)}, cam_layer="b5")
 
 
 ARCHS: dict[str, Arch] = {

@@ -1,0 +1,80 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The whole idea on one screen
+#
+# A published row of filter pruning is a network, a string of rates, and some figures. Everything in this book starts by
+# turning the string back into the network.
+
+# %% tags=["parameters", "hide-input"]
+arch = "vgg16"  # vgg16 resnet20 resnet56 resnet110 googlenet
+rates = "[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6"  # one rate for each group of convs, as the paper prints it
+
+# %% tags=["hide-input"]
+from prune_lib.notebook import check_parameters
+
+check_parameters(globals(), arch=("vgg16", "resnet20", "resnet56", "resnet110", "googlenet"), rates=str)
+
+# %% [markdown]
+# **1. Rates become widths.** A rate is the share of filters that go; what stays is truncated to a whole number.
+
+# %%
+from prune_lib import show
+from prune_lib.nets import arch_of, build, read_spec
+
+full = arch_of(arch).filters
+_, widths = read_spec(arch, rates)
+show.widths(full, widths, f"{arch}, {rates}")
+
+# %% [markdown]
+# **2. Widths are a network**, of the same class as the full one, and its cost can be counted, under a rule with a name.
+
+# %%
+from prune_lib.cost import cost
+
+for rule in ("thop-0.0.31", "macs"):
+    count = cost(arch, rates, rule)
+    print(
+        f"{rule:12} {count.flops:13,} FLOPs, {count.flops_cut:.2f} % less; "
+        f"{count.params:11,} params, {count.params_cut:.2f} % less"
+    )
+
+# %% [markdown]
+# **3. A method says how the filters that stay get their weights.** DCFF trains a bank of all filters, of which each conv
+# sees a weighted average, `P @ bank`. What is exported afterwards is the plain compact network, with the same outputs.
+
+# %%
+import torch
+
+from prune_lib.papers.dcff import DCFF
+
+torch.manual_seed(0)
+method = DCFF(full)
+fused = method.prepare(build(arch, widths))
+method.on_epoch(fused, epoch=0, epochs=300)
+compact = method.export(fused)
+
+images = torch.randn(8, 3, 32, 32)
+difference = (fused.eval()(images) - compact.eval()(images)).abs().max()
+print(f"largest difference between the fused and the exported network: {difference:.1e}")
+print(f"parameters: {sum(p.numel() for p in fused.parameters()):,} in training, ", end="")
+print(f"{sum(p.numel() for p in compact.parameters()):,} exported")
+
+# %% [markdown]
+# **4. A row becomes a record.** `prune run dcff/cifar10/vgg16 --budget short` trains it, evaluates it three ways, and
+# writes down what was measured and how. Rows and records side by side, with a computed verdict, are a table:
+
+# %%
+from prune_lib.tables import load_table
+
+load_table("dcff/cifar10")

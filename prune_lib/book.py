@@ -1,0 +1,75 @@
+"""Build the book: notebooks through papermill, then Jupyter Book. Also a small Sphinx extension, named in _config.yml.
+
+The extension works with a plain ``jupyter-book build book/`` too: a failed notebook fails the build, and MathJax is
+served from the book itself, so that a page asks nothing of the network.
+"""
+
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from .errors import InputError
+from .home import home
+from .notebook import execute, failure
+
+MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
+
+
+def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: str = "") -> Path:
+    """Execute every notebook, build the HTML book, and return its first page.
+
+    Notebooks take the parameters that they have among these; what has a record already is not run again.
+
+    Raises:
+        InputError: there is no book here, a parameter is wrong, or the build failed.
+    """
+    import papermill
+
+    root = home()
+    sources = sorted((root / "notebooks").glob("*.py"))
+    if not sources or not (root / "book" / "_config.yml").is_file():
+        raise InputError(f"no book in {root}; expected notebooks/*.py and book/_config.yml (run it in a checkout)")
+    given = {"budget": budget, "seed": seed, "device": device, "data_dir": data_dir}
+    executed = root / "book" / "notebooks"
+    shutil.rmtree(executed, ignore_errors=True)  # never publish what an earlier run left
+    for source in sources:
+        known = papermill.inspect_notebook(f"text:{source}")
+        parameters = {name: value for name, value in given.items() if name in known}
+        print(f"executing {source.name}", flush=True)
+        try:
+            execute(source, executed / f"{source.stem}.ipynb", parameters)
+        except papermill.PapermillExecutionError as error:
+            raise InputError(f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}") from None
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", "-W", "-n", "--keep-going", str(root / "book")]
+    if subprocess.run(command, check=False).returncode:
+        raise InputError("the book did not build; what is wrong is said above")
+    return root / "book" / "_build" / "html" / "index.html"
+
+
+def setup(app):
+    """Sphinx calls this. Registers the check and MathJax's static file."""
+    app.connect("builder-inited", _refuse_failed_notebooks)
+    app.connect("builder-inited", _serve_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _refuse_failed_notebooks(app) -> None:
+    from sphinx.errors import ExtensionError
+
+    for path in sorted(Path(app.srcdir).rglob("*.ipynb")):
+        if "_build" not in path.parts and (reason := failure(path)):
+            raise ExtensionError(reason)
+
+
+def _serve_mathjax(app) -> None:
+    package = find_spec("sphinx-mathjax-offline")
+    if package is None or not package.submodule_search_locations:
+        from sphinx.errors import ExtensionError
+
+        raise ExtensionError("sphinx-mathjax-offline is not installed; expected it from requirements.lock")
+    found = Path(package.submodule_search_locations[0]) / "static" / MATHJAX
+    static = Path(app.outdir) / "_static" / MATHJAX
+    static.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(found, static)

@@ -1,0 +1,176 @@
+"""``prune``: recount a spec, run a row, show a table, build the book."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .errors import InputError
+
+EXAMPLES = {
+    "cost": "prune cost vgg16 --rates '[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'",
+    "rows": "prune rows --json",
+    "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
+    "table": "prune table dcff/cifar10",
+    "data": "prune data cifar10 --data-dir ~/data",
+    "book": "prune book --budget smoke",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0, 2 for bad input (one line says what), 130 when interrupted."""
+    try:
+        args = _parser().parse_args(argv)
+        return args.command(args) or 0
+    except InputError as error:
+        print(f"prune: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nprune: interrupted; the same command goes on from the last whole epoch", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong words on the command line are bad input like any other: one line."""
+
+    def error(self, message: str):
+        raise InputError(f"{message} (see '{self.prog} --help')")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="prune", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"prune_lib {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=text, epilog=f"example: {EXAMPLES[name]}", allow_abbrev=False
+        )
+        sub.set_defaults(command=function)
+        return sub
+
+    sub = command("cost", cost, "Recount params and FLOPs of a network pruned by a rate string.")
+    sub.add_argument("arch", help="vgg16 resnet20 resnet56 resnet110 googlenet")
+    sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
+    sub.add_argument("--layout", default="dcff", help="whose rate list it is (default: %(default)s)")
+    sub.add_argument("--rule", default="thop-0.0.31", help="counting rule, or 'all' (default: %(default)s)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("rows", rows, "List the rows that the papers report.")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("run", run, "Train, evaluate and record a row. A finished run is not run again.")
+    sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
+    _common(sub)
+    sub.add_argument("--json", action="store_true", help="print the record")
+
+    sub = command("table", table, "Show a table: reported, recounted, measured, verdict.")
+    sub.add_argument("table", help="paper/table")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("data", data, "Check that a data set is there and whole.")
+    sub.add_argument("name", help="cifar10 or digits")
+    sub.add_argument("--data-dir", help="where to look (default: $PRUNE_DATA, else ./data)")
+    sub.add_argument("--download", action="store_true", help="fetch it first, through torchvision")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("book", book, "Execute the notebooks through papermill and build the HTML book.")
+    _common(sub)
+    return parser
+
+
+def _common(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--budget", default="smoke", help="smoke, short or paper (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="whole number from 0 (default: %(default)s)")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
+    sub.add_argument("--data-dir", help="where the data is (default: $PRUNE_DATA, else ./data)")
+
+
+def cost(args) -> None:
+    from .nets import read_spec
+
+    read_spec(args.arch, args.rates, args.layout)  # refuse a bad spec before anything heavy is loaded
+
+    from .cost import RULES
+    from .cost import cost as recount
+
+    names = list(RULES) if args.rule == "all" else [args.rule]
+    costs = [recount(args.arch, args.rates, name, args.layout) for name in names]
+    if args.json:
+        found = [item.to_json() for item in costs]
+        print(json.dumps(found if args.rule == "all" else found[0]))
+        return
+    print(f"{args.arch}, rates {args.rates or 'none'}")
+    print(f"{'rule':12} {'FLOPs':>15} {'of':>15} {'cut':>7}   {'params':>12} {'of':>12} {'cut':>7}")
+    for item in costs:
+        print(
+            f"{item.rule:12} {item.flops:15,} {item.base_flops:15,} {item.flops_cut:6.2f}%   "
+            f"{item.params:12,} {item.base_params:12,} {item.params_cut:6.2f}%"
+        )
+    for item in costs:
+        print(f"\n{item.rule}: {RULES[item.rule].text}.", end="")
+    print()
+
+
+def rows(args) -> None:
+    from .rows import all_rows
+
+    if args.json:
+        print(json.dumps([row.to_json() for row in all_rows().values()]))
+        return
+    print(f"{'row':32} {'FLOPs':>9} {'params':>8} {'top-1':>7}  source")
+    for row in all_rows().values():
+        printed = (row.reported.get(figure, "–") for figure in ("flops", "params", "top1"))
+        print("{:32} {:>9} {:>8} {:>7}  {}".format(row.id, *printed, row.source))
+
+
+def run(args) -> int:
+    from .records import run as run_row
+
+    record = run_row(args.row, args.budget, args.seed, device=args.device, data_dir=args.data_dir)
+    if args.json:
+        print(json.dumps(record))
+    elif record["status"] != "finished":
+        print(f"{record['row']}, {record['budget']}, seed {record['seed']}: {record['status']}, {record['error']}")
+    else:
+        metrics = record["metrics"]
+        print(
+            f"{record['row']}, {record['budget']}, seed {record['seed']}: top-1 "
+            f"{metrics['top1_test_best']:.2f} % at the epoch best on test, {metrics['top1_selected']:.2f} % at the "
+            f"selected one, {metrics['top1_last']:.2f} % at the last; {metrics['flops']:,} FLOPs ({metrics['rule']}), "
+            f"{metrics['params']:,} params"
+        )
+    return 0 if record["status"] == "finished" else 1
+
+
+def table(args) -> None:
+    from .tables import load_table
+
+    found = load_table(args.table)
+    print(json.dumps(found.to_json()) if args.json else found)
+
+
+def data(args) -> None:
+    from .tasks import images
+
+    if args.download:
+        images.download(args.name, args.data_dir)
+    classes = 10  # one image of each class is enough to read the whole set
+    found = images.load(args.name, args.data_dir, heldout=classes)
+    facts = {
+        "name": found.name, "train": len(found.train) + len(found.heldout), "test": len(found.test),
+        "classes": list(found.classes), "sha256": found.fingerprint,
+    }  # fmt: skip
+    print(json.dumps(facts) if args.json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
+
+
+def book(args) -> None:
+    from .book import build
+
+    page = build(budget=args.budget, seed=args.seed, device=args.device, data_dir=args.data_dir or "")
+    print(f"The book is at {page}")

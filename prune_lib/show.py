@@ -1,0 +1,155 @@
+"""Pictures for the notebooks: widths, temperature, training curves, Grad-CAM. matplotlib is imported where it is used.
+
+Every function returns a matplotlib Figure and draws nothing that it was not given.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+FULL, COMPACT, ACCENT = "#9aa5b1", "#1f6feb", "#d9480f"
+_STYLE = {
+    "figure.dpi": 110, "savefig.bbox": "tight", "figure.constrained_layout.use": True, "font.size": 10,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": "#e6e9ed", "axes.edgecolor": "#5b6570", "axes.titlesize": 11, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "legend.frameon": False,
+}  # fmt: skip
+
+
+@contextmanager
+def _style():
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(_STYLE):
+        yield plt
+
+
+def source(function: Callable):
+    """The code of a library function, to stand beside its equation in a notebook, so that the two cannot drift apart."""
+    from IPython.display import Code
+
+    return Code(inspect.getsource(function), language="python")
+
+
+def widths(full: Mapping[str, int], compact: Mapping[str, int], title: str = ""):
+    """Filters of each conv, kept in front of all. Both map conv name -> number of filters."""
+    with _style() as plt:
+        figure, axes = plt.subplots(figsize=(8.4, 2.6))
+        places = range(len(full))
+        axes.bar(places, full.values(), color=FULL, width=0.9, alpha=0.55, label="full network")
+        axes.bar(places, [compact[conv] for conv in full], color=COMPACT, width=0.9, label="kept")
+        shown = list(places) if len(full) <= 16 else list(places)[:: max(1, len(full) // 12)]
+        names = list(full)
+        axes.set_xticks(shown, [names[i] for i in shown], rotation=45, ha="right", fontsize=8)
+        axes.set(ylabel="filters", title=title, xlim=(-0.7, len(full) - 0.3))
+        axes.grid(axis="x", visible=False)
+        axes.legend(ncols=2, loc="upper left", bbox_to_anchor=(0, 1))
+    return _close(plt, figure)
+
+
+def temperature(schedule: Callable[[int, int], float], epochs: int = 300, first: int = 12):
+    """DCFF's temperature over a whole run, and over its first epochs, where everything happens."""
+    with _style() as plt:
+        figure, (whole, start) = plt.subplots(1, 2, figsize=(8.4, 2.6), sharey=True)
+        whole.plot(range(epochs + 1), [schedule(epoch, epochs) for epoch in range(epochs + 1)], color=COMPACT)
+        whole.set(title=f"{epochs} epochs", xlabel="epoch", ylabel="temperature T")
+        values = [schedule(epoch, epochs) for epoch in range(first)]
+        start.plot(range(first), values, "o-", color=COMPACT)
+        for epoch in (0, 1):
+            start.annotate(
+                f"T({epoch}) = {values[epoch]:,.0f}", (epoch, values[epoch]), xytext=(10, 2 - 12 * epoch),
+                textcoords="offset points", color=ACCENT,
+            )  # fmt: skip
+        start.set(title=f"its first {first}", xlabel="epoch")
+    return _close(plt, figure)
+
+
+def curves(named: Mapping[str, dict]):
+    """Loss and test top-1 of each epoch, one panel for each record in ``named`` (title -> record)."""
+    with _style() as plt:
+        figure, panels = plt.subplots(1, len(named), figsize=(2.6 * len(named), 2.6), squeeze=False)
+        for panel, (title, record) in zip(panels[0], named.items(), strict=True):
+            lines, epochs = record["curves"], [epoch + 1 for epoch in record["curves"]["epoch"]]
+            panel.plot(epochs, lines["train_top1"], ".-", color=FULL, label="training")
+            panel.plot(epochs, lines["test_top1"], ".-", color=COMPACT, label="test")
+            panel.set(title=f"{title}", xlabel=f"epoch ({record['budget']}, seed {record['seed']})", ylim=(0, 100))
+            panel.xaxis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
+        panels[0][0].set_ylabel("top-1 (%)")
+        panels[0][0].legend(loc="best", fontsize=8)
+    return _close(plt, figure)
+
+
+def rankings(named: Mapping[str, dict]):
+    """In how many layers scores were finite, and the choice of filters changed, in each epoch of each record."""
+    with _style() as plt:
+        figure, panels = plt.subplots(1, len(named), figsize=(2.6 * len(named), 2.4), squeeze=False)
+        for panel, (title, record) in zip(panels[0], named.items(), strict=True):
+            lines, epochs = record["curves"], [epoch + 1 for epoch in record["curves"]["epoch"]]
+            panel.bar(epochs, lines["layers_scored"], color=FULL, label="finite scores")
+            panel.bar(epochs, lines["layers_reranked"], color=ACCENT, width=0.5, label="choice changed")
+            panel.set(title=title, xlabel="epoch")
+            panel.xaxis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
+        panels[0][0].set_ylabel("layers")
+        panels[0][-1].legend(loc="upper right", fontsize=8)
+    return _close(plt, figure)
+
+
+def grad_cam(model: nn.Module, layer: str, images: Tensor, classes: Sequence[int]) -> Tensor:
+    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) by pytorch-grad-cam: ``(N, 3, H, W) -> (N, H, W)`` in [0, 1].
+
+    ``layer`` names the module whose output is weighed (an arch's ``cam_layer``); image i is explained for
+    ``classes[i]``. Both are fixed before anything is looked at.
+    """
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    with GradCAM(model=model.eval(), target_layers=[model.get_submodule(layer)]) as cam:
+        maps = cam(input_tensor=images, targets=[ClassifierOutputTarget(int(c)) for c in classes])
+    return torch.from_numpy(maps)
+
+
+def agreement(first: Tensor, second: Tensor) -> list[tuple[float, float]]:
+    """How alike two batches of maps ``(N, H, W)`` are: (correlation, overlap of the top fifths) of each pair.
+
+    Overlap is intersection over union of the pixels above the 80th percentile. A constant map correlates with nothing:
+    its correlation is 0.
+    """
+    result = []
+    for a, b in zip(first.flatten(1).double(), second.flatten(1).double(), strict=True):
+        spread = a.std() * b.std()
+        correlation = float(((a - a.mean()) * (b - b.mean())).sum() / ((len(a) - 1) * spread)) if spread > 0 else 0.0
+        top_a, top_b = a > a.quantile(0.8), b > b.quantile(0.8)
+        union = (top_a | top_b).sum()
+        result.append((correlation, float((top_a & top_b).sum() / union) if union else 0.0))
+    return result
+
+
+def cams(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], notes: Mapping[str, Sequence[str]]):
+    """Images ``(N, 3, H, W)`` uint8 in the first row, and below each the maps of every network laid over it."""
+    with _style() as plt:
+        figure, grid = plt.subplots(
+            len(maps) + 1, len(images), figsize=(1.35 * len(images), 1.55 * (len(maps) + 1)), squeeze=False
+        )
+        pixels = images.permute(0, 2, 3, 1).numpy()
+        for column, image in enumerate(pixels):
+            grid[0][column].imshow(image, interpolation="nearest")
+            grid[0][column].set_title(labels[column], fontsize=8, loc="center", fontweight="normal")
+            for line, (name, heat) in enumerate(maps.items(), 1):
+                grid[line][column].imshow(image.mean(-1), cmap="gray", interpolation="nearest")
+                grid[line][column].imshow(heat[column].numpy(), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+                grid[line][column].set_title(notes[name][column], fontsize=8, loc="center", fontweight="normal")
+        for axes in grid.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+        for axes, name in zip(grid[:, 0], ["image", *maps], strict=True):
+            axes.set_ylabel(name, fontsize=9)
+    return _close(plt, figure)
+
+
+def _close(plt, figure):
+    """Hand the figure over without leaving it open: a notebook shows what a cell returns, once."""
+    plt.close(figure)
+    return figure
