@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .errors import InputError
 from .home import home
-from .notebook import execute, failure
+from .notebook import execute, failure, parameters_of
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
 
@@ -35,7 +35,7 @@ def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: 
     executed = root / "book" / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)  # never publish what an earlier run left
     for source in sources:
-        known = papermill.inspect_notebook(f"text:{source}")
+        known = parameters_of(source)
         parameters = {name: value for name, value in given.items() if name in known}
         print(f"executing {source.name}", flush=True)
         try:

@@ -167,7 +167,7 @@ def count(
         convs = {m: name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
         counters[nn.Conv2d] = _MaskedChain({m: (n, (kept or {}).get(n, m.out_channels)) for m, n in convs.items()})
     leaves = {type(m) for m in model.modules() if not list(m.children())}
-    operations = {kind: _nothing for kind in leaves} if chosen.ops is not None else {}
+    operations: dict = dict.fromkeys(leaves, _nothing) if chosen.ops is not None else {}
     operations |= {kind: _add(counter) for kind, counter in counters.items()}
     operations |= {type(model.get_submodule(name)): _nothing for name in skip}
     flops, _ = profile(model, (torch.zeros(1, *image),), custom_ops=operations, verbose=False)

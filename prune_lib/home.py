@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """``$PRUNE_HOME``, else the nearest folder from here upwards that holds ``results/`` and ``notebooks/``, else here."""
+    """``$PRUNE_HOME``, else the nearest folder upwards that holds ``results/`` and ``notebooks/``, else this one."""
     if os.environ.get("PRUNE_HOME"):
         return Path(os.environ["PRUNE_HOME"]).expanduser().resolve()
     here = Path.cwd()

@@ -1,6 +1,7 @@
 """Notebooks as py:percent text, run by papermill: their parameters checked, their failures found."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +25,8 @@ class TextHandler:
         if not file.is_file():
             raise InputError(f"no notebook {file}")
         notebook = jupytext.read(file)
-        notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata.setdefault("kernelspec", kernel)
         return nbformat.writes(notebook)
 
     @classmethod
@@ -72,18 +74,26 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object]) -> Non
     """
     import papermill
 
-    path = f"{TextHandler.SCHEME}{source}"
-    known = papermill.inspect_notebook(path)
+    known = parameters_of(source)
     for name in parameters:
         if name not in known:
             raise InputError(f"{source.name}: unknown parameter {name!r}; expected one of: {' '.join(known)}")
     output.parent.mkdir(parents=True, exist_ok=True)
     running = output.with_suffix(".failed.ipynb")
     papermill.execute_notebook(
-        path, str(running), parameters=dict(parameters), kernel_name="python3", cwd=str(source.parent),
+        f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3", cwd=str(source.parent),
         progress_bar=True, log_output=False,
     )  # fmt: skip
     running.replace(output)
+
+
+def parameters_of(source: Path) -> list[str]:
+    """Names of the parameters of a text notebook."""
+    import papermill
+
+    with warnings.catch_warnings():  # papermill expects the ending .ipynb, though it lets handlers read any text
+        warnings.filterwarnings("ignore", message="The specified file")
+        return list(papermill.inspect_notebook(f"{TextHandler.SCHEME}{source}"))
 
 
 def failure(path: Path) -> str | None:

@@ -27,25 +27,31 @@ class FilterFusion(nn.Module):
         return (self.proxy @ bank.flatten(1)).view(-1, *bank.shape[1:]) if bank.dim() > 1 else self.proxy @ bank
 
 
-def fuse(conv: nn.Module, weight: Tensor, bias: Tensor | None = None) -> FilterFusion:
+def fuse(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> FilterFusion:
     """Make ``conv`` compute its ``m`` filters from a bank: ``weight (n, C_in, k, k)`` and ``bias (n,)``, n >= m."""
     fusion = FilterFusion(conv.weight.shape[0], weight.shape[0])
-    for name, bank in (("weight", weight), ("bias", bias)):
-        if bank is not None:
-            setattr(conv, name, nn.Parameter(bank))
+    for name, filters in (("weight", weight), ("bias", bias)):
+        if filters is not None:
+            setattr(conv, name, nn.Parameter(filters))
             # unsafe: the shape changes, n filters to m. One module serves both, so that they share P.
             parametrize.register_parametrization(conv, name, fusion, unsafe=True)
     return fusion
 
 
-def fusions(model: nn.Module) -> dict[str, tuple[nn.Module, FilterFusion]]:
+def fusions(model: nn.Module) -> dict[str, tuple[nn.Conv2d, FilterFusion]]:
     """``{conv name: (conv, its fusion)}`` for every fused conv of ``model``, in module order."""
-    return {
-        name: (module, module.parametrizations.weight[0])
-        for name, module in model.named_modules()
-        if parametrize.is_parametrized(module, "weight")
-        and isinstance(module.parametrizations.weight[0], FilterFusion)
-    }
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and parametrize.is_parametrized(module, "weight"):
+            fusion = module.parametrizations.weight[0]  # type: ignore[union-attr, index]
+            if isinstance(fusion, FilterFusion):
+                found[name] = (module, fusion)
+    return found
+
+
+def bank(conv: nn.Conv2d) -> Tensor:
+    """The stored bank ``(n, C_in, k, k)`` of a fused conv: the parameter that is trained."""
+    return conv.parametrizations.weight.original  # type: ignore[union-attr, return-value]
 
 
 @torch.no_grad()
@@ -58,11 +64,11 @@ def plain(model: nn.Module) -> nn.Module:
     memo: dict[int, nn.Module] = {}
     for conv, _ in fusions(model).values():
         copied = nn.Conv2d(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
-            conv.dilation, conv.groups, conv.bias is not None, conv.padding_mode,
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,  # type: ignore[arg-type]
+            conv.dilation, conv.groups, conv.bias is not None, conv.padding_mode,  # type: ignore[arg-type]
         ).to(conv.weight)  # fmt: skip
         copied.weight.copy_(conv.weight)
-        if conv.bias is not None:
+        if conv.bias is not None and copied.bias is not None:
             copied.bias.copy_(conv.bias)
         memo[id(conv)] = copied.train(conv.training)
     return copy.deepcopy(model, memo)

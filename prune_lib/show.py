@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 FULL, COMPACT, ACCENT = "#9aa5b1", "#1f6feb", "#d9480f"
-_STYLE = {
+_STYLE: dict = {
     "figure.dpi": 110, "savefig.bbox": "tight", "figure.constrained_layout.use": True, "font.size": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
     "grid.color": "#e6e9ed", "axes.edgecolor": "#5b6570", "axes.titlesize": 11, "axes.titleweight": "bold",
@@ -28,7 +28,7 @@ def _style():
 
 
 def source(function: Callable):
-    """The code of a library function, to stand beside its equation in a notebook, so that the two cannot drift apart."""
+    """The code of a library function, shown beside its equation, so that the two cannot drift apart."""
     from IPython.display import Code
 
     return Code(inspect.getsource(function), language="python")

@@ -16,7 +16,7 @@ Widths = dict[str, int]  # conv name -> number of filters kept
 Layout = Sequence[tuple[str, ...]]  # group i: the convs that rate i governs
 
 MAX_RATES = 4096  # no published layout is longer than 66; this only bounds what a typo can cost
-_TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<symbol>[\[\](),*+]))")
+_TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<symbol>[\[\](),*+]))", re.ASCII)
 
 
 class SpecError(InputError):
@@ -34,7 +34,7 @@ def parse(text: str) -> list[float]:
     reader = _Reader(text)
     rates = reader.spec()
     if reader.symbol:
-        reader.fail("an end of the spec, '+' or '*'")
+        raise reader.error("an end of the spec, '+' or '*'")
     return rates
 
 
@@ -57,17 +57,17 @@ class _Reader:
         token = _TOKEN.match(self.text, self.at)
         if not token:
             self.symbol = "?"
-            self.fail("a number, '[', ']', '(', ')', ',', '+' or '*'")
+            raise self.error("a number, '[', ']', '(', ')', ',', '+' or '*'")
         self.symbol, self.at, self.next = token[0].strip(), token.end() - len(token[0].strip()), token.end()
 
-    def fail(self, expected: str):
+    def error(self, expected: str) -> SpecError:
         rest = self.text[self.at :].strip()
         found = f"{rest[:12]!r}" if rest else "the end"
-        raise SpecError(f"spec, character {self.at + 1}: found {found}, expected {expected}")
+        return SpecError(f"spec, character {self.at + 1}: found {found}, expected {expected}")
 
     def take(self, symbol: str) -> None:
         if self.symbol != symbol:
-            self.fail(f"'{symbol}'")
+            raise self.error(f"'{symbol}'")
         self.advance()
 
     def spec(self) -> list[float]:
@@ -81,7 +81,7 @@ class _Reader:
         if self.symbol == "(":
             self.depth += 1
             if self.depth > 50:
-                self.fail("at most 50 brackets inside one another")
+                raise self.error("at most 50 brackets inside one another")
             self.advance()
             rates = self.spec()
             self.take(")")
@@ -100,16 +100,16 @@ class _Reader:
 
     def rate(self) -> float:
         if not self.symbol[:1].isdigit() and self.symbol[:1] != ".":
-            self.fail("a rate in [0, 1)")
+            raise self.error("a rate in [0, 1)")
         value = float(self.symbol)
         if not 0 <= value < 1:
-            self.fail("a rate in [0, 1)")
+            raise self.error("a rate in [0, 1)")
         self.advance()
         return value
 
     def repeat(self, rates: list[float]) -> list[float]:
         if not self.symbol.isdigit() or len(self.symbol) > 6 or int(self.symbol) < 1:
-            self.fail("a whole number of repeats, 1 or more (and few)" if self.symbol.isdigit() else "a whole number")
+            raise self.error("a whole number of repeats, from 1")
         count = int(self.symbol)
         self.check_length(range(len(rates) * count))
         self.advance()

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .records import records
 from .rows import Row, table_rows
@@ -66,7 +67,7 @@ class Table:
     name: str
     lines: Sequence[Line]
 
-    HEADINGS = (
+    HEADINGS: ClassVar = (
         "Row", "FLOPs reported", "recounted", "Params reported", "recounted", "Counts",
         "Top-1 reported", "best on test", "selected", "last", "Budget", "Seeds", "Top-1 verdict",
     )  # fmt: skip
@@ -81,10 +82,9 @@ class Table:
                 both += [_pair(printed.get(figure), printed.get(f"{figure}_cut"))]
                 both += [_pair(line.recounted(figure), line.recounted(f"{figure}_cut"))]
             measured = [_mean_sd(accuracy, protocol) for protocol in ("test_best", "selected", "last")]
-            rows.append(
-                [line.row.title, *both, line.count_verdict, printed.get("top1", "–"), *measured]
-                + [accuracy.budget or "–", " ".join(map(str, accuracy.seeds)) or "–", accuracy.verdict]
-            )
+            seeds = " ".join(map(str, accuracy.seeds)) or "–"
+            reported = [line.row.title, *both, line.count_verdict, printed.get("top1", "–")]
+            rows.append([*reported, *measured, accuracy.budget or "–", seeds, accuracy.verdict])
         return rows
 
     def __str__(self) -> str:

@@ -95,7 +95,7 @@ def train(
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     data = data.to(device)
-    model = method.prepare(model).to(device, memory_format=torch.channels_last)
+    model = method.prepare(model).to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
@@ -169,7 +169,7 @@ def _keep_best(history: History, method: Method, model: nn.Module) -> None:
     epoch = history.curve[-1]["epoch"]
     best = [protocol for protocol in PROTOCOLS if history.top1(protocol)[1] == epoch]
     exported = {name: tensor.cpu().clone() for name, tensor in method.export(model).state_dict().items()}
-    history.weights.update({protocol: exported for protocol in best})
+    history.weights.update(dict.fromkeys(best, exported))
 
 
 def _save(state: Path, identity: str, model: nn.Module, optimizer, history: History) -> None:

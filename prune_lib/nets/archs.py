@@ -24,7 +24,8 @@ def vgg(name: str) -> Arch:
     """VGG-16 for CIFAR: thirteen convs; DCFF's list has one rate for each."""
     widths = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
     filters = {f"conv{i}": n for i, n in enumerate(widths, 1)}
-    return Arch(name, "vgg:VGG", filters, {"dcff": tuple((conv,) for conv in filters)}, cam_layer="relu10")
+    dcff = tuple((conv,) for conv in filters)
+    return Arch(name, "vgg:VGG", filters, {"dcff": dcff}, cam_layer="relu10")
 
 
 def resnet_cifar(name: str, depth: int) -> Arch:
@@ -59,7 +60,8 @@ def googlenet(name: str) -> Arch:
     filters = {"stem.conv": 192}
     for inception, widths in inceptions.items():
         filters |= {f"{inception}.{branch}.conv": n for branch, n in zip(branches, widths, strict=True)}
-    return Arch(name, "googlenet:GoogLeNet", filters, {"dcff": tuple((conv,) for conv in filters)}, cam_layer="b5")
+    dcff = tuple((conv,) for conv in filters)
+    return Arch(name, "googlenet:GoogLeNet", filters, {"dcff": dcff}, cam_layer="b5")
 
 
 ARCHS: dict[str, Arch] = {

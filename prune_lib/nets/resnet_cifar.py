@@ -12,7 +12,7 @@ from .init import he_normal
 
 
 class Block(nn.Module):
-    """Two 3x3 convs beside a shortcut. Where channels differ the shortcut is zero-padded, or cropped, in equal parts."""
+    """Two 3x3 convs beside a shortcut, which is zero-padded, or cropped, on both sides where channels differ."""
 
     def __init__(self, channels: int, inner: int, outer: int, stride: int):
         super().__init__()
@@ -58,7 +58,7 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                self.init_filters(module.weight)
+                he_normal(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..method import Method
-from ..reparam import fuse, fusions
+from ..reparam import bank, fuse, fusions
 
 VARIANTS = ("authors", "paper")
 EPSILON = 1e-7  # the published code adds it to the second distribution of each divergence
@@ -99,6 +99,8 @@ class DCFF(Method):
         draw = getattr(model, "init_filters", torch_default)
         for name, total in self.filters.items():
             conv = model.get_submodule(name)
+            if not isinstance(conv, nn.Conv2d):
+                raise InputError(f"{name} is {type(conv).__name__}; expected a Conv2d")
             if total < conv.weight.shape[0]:
                 raise InputError(f"{name}: a bank of {total} filters cannot give {conv.weight.shape[0]}")
             weight = conv.weight.new_empty(total, *conv.weight.shape[1:])
@@ -117,13 +119,13 @@ class DCFF(Method):
         """
         heat, finite, changed = temperature(epoch, epochs), [], []
         for conv, fusion in fusions(model).values():
-            bank = conv.parametrizations.weight.original
-            scores = importance(bank, heat, self.variant)
+            filters = bank(conv)
+            scores = importance(filters, heat, self.variant)
             usable = scores.isfinite().all()
             before = _best(fusion.scores, len(fusion.proxy))
             fusion.scores.copy_(scores if epoch == 0 else torch.where(usable, scores, fusion.scores))
             best = _best(fusion.scores, len(fusion.proxy))
-            fusion.proxy.copy_(similarity(bank, heat)[best])
+            fusion.proxy.copy_(similarity(filters, heat)[best])
             finite.append(usable)
             changed.append((best != before).any())
         return {

@@ -50,8 +50,10 @@ class ImageSet:
     pad: int = 4  # random crops from images zero-padded by this many pixels
 
     def to(self, device: torch.device) -> "ImageSet":
-        splits = {n: getattr(self, n) for n in ("train", "heldout", "test")}
-        return replace(self, **{n: Split(s.images.to(device), s.labels.to(device)) for n, s in splits.items()})
+        train, heldout, test = (
+            Split(split.images.to(device), split.labels.to(device)) for split in (self.train, self.heldout, self.test)
+        )
+        return replace(self, train=train, heldout=heldout, test=test)
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 ``(N, 3, H, W)`` -> float32, channels last, each channel shifted and scaled by the set's constants."""
@@ -204,7 +206,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             missing = [key for key in CIFAR10_SHAPES if key not in archive.files]
             if missing:
-                raise InputError(f"{path}: {' '.join(missing)} missing; it holds {' '.join(archive.files) or 'nothing'}")
+                found = " ".join(archive.files) or "nothing"
+                raise InputError(f"{path}: {' '.join(missing)} missing; it holds {found}")
             return {key: archive[key] for key in CIFAR10_SHAPES}
     except InputError:
         raise

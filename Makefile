@@ -1,0 +1,45 @@
+# Two commands: `make` gives the book, `make test` checks everything. Both need Python 3.11+ and the package registries.
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.PHONY: all setup book lab test lock clean help
+
+all: book ## install, reproduce with the embedded digits, build the HTML book and print its path
+
+setup: $(STAMP) ## create .venv and install the locked packages
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+book: $(STAMP) ## execute the notebooks and build the book
+	$(BIN)/prune book
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	$(BIN)/jupytext-config set-default-viewer python
+	$(BIN)/jupyter lab notebooks/start_here.py
+
+test: $(STAMP) ## lint, types, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy prune_lib
+	$(BIN)/python -m pytest
+
+lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environment.yml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml --output-file requirements.lock
+	$(BIN)/python tools/environment.py
+
+clean: ## remove what was built or installed; records, runs and data stay
+	rm -rf .venv book/_build book/notebooks *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## show these targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

@@ -1,0 +1,50 @@
+"""What every test shares. Nothing here or below writes into the checkout: ``project`` gives a home of its own."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def two_threads():
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project folder that results and runs are written to."""
+    for folder in ("results", "notebooks"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("PRUNE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def cifar10():
+    """The real CIFAR-10, 2,000 training images held out."""
+    folder = os.environ.get("PRUNE_DATA")
+    if not folder or not (Path(folder) / "cifar10.npz").is_file():
+        pytest.skip("needs the real data: set PRUNE_DATA to a folder that holds cifar10.npz")
+    from prune_lib.tasks.images import load
+
+    return load("cifar10", folder, heldout=2000)
+
+
+@pytest.fixture
+def shaken():
+    """Give a network BatchNorm statistics and affine parameters that a forgotten one would show."""
+
+    def shake(model, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                with torch.no_grad():
+                    module.weight.uniform_(0.5, 1.5, generator=generator)
+                    module.bias.uniform_(-0.5, 0.5, generator=generator)
+                    module.running_mean.uniform_(-0.2, 0.2, generator=generator)
+                    module.running_var.uniform_(0.5, 1.5, generator=generator)
+        return model.eval()
+
+    return shake

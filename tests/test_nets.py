@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from prune_lib.errors import InputError
+from prune_lib.nets import ARCHS, build, load_network
+from prune_lib.nets.resnet_cifar import Block
+from prune_lib.rows import get_row
+
+PARAMS = {
+    "vgg16": (1_071_248, 14_728_266),
+    "resnet56": (384_316, 853_018),
+    "resnet110": (555_368, 1_727_962),
+    "googlenet": (2_079_250, 6_166_250),
+}
+
+
+@pytest.mark.parametrize("arch", PARAMS)
+def test_full_and_compact_have_the_known_parameters(arch):
+    compact = build(arch, get_row(f"dcff/cifar10/{arch}").widths)
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (compact, build(arch))]
+    assert tuple(sizes) == PARAMS[arch]
+    assert compact.eval()(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_the_full_network_has_the_convs_its_arch_names(arch):
+    model = build(arch, num_classes=7)
+    convs = {name: m.out_channels for name, m in model.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    assert convs == ARCHS[arch].filters
+    assert list(convs) == list(ARCHS[arch].filters)
+    assert model.linear.out_features == 7
+    model.get_submodule(ARCHS[arch].cam_layer)
+
+
+@pytest.mark.parametrize(
+    ("channels", "outer", "stride", "pads"),
+    [(4, 8, 2, (2, 2)), (3, 8, 1, (2, 3)), (8, 4, 2, (-2, -2)), (8, 5, 1, (-2, -1)), (4, 4, 2, (0, 0))],
+)
+def test_the_shortcut_pads_with_zeros_or_crops(channels, outer, stride, pads):
+    block = Block(channels, 2, outer, stride)
+    assert block.pad == pads
+    x = torch.randn(2, channels, 6, 6)
+    got, thin = block.shortcut(x), x[:, :, ::stride, ::stride]
+    before = pads[0]
+    for channel in range(outer):
+        source = channel - before
+        expected = thin[:, source] if 0 <= source < channels else torch.zeros_like(thin[:, 0])
+        assert torch.equal(got[:, channel], expected)
+
+
+def test_resnets_may_widen_and_narrow_anywhere():
+    widths = {"conv1": 5, "layer1.0.conv2": 3, "layer2.1.conv2": 30, "layer3.2.conv2": 11}
+    assert build("resnet20", widths).eval()(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("widths", "words"),
+    [({"conv14": 3}, "no conv called 'conv14'"), ({"conv1": 0}, "width 0"), ({"conv1": 65}, "width 65")],
+)
+def test_widths_that_the_network_cannot_have_are_refused(widths, words):
+    with pytest.raises(InputError, match=words):
+        build("vgg16", widths)
+
+
+def test_a_file_that_is_no_compact_network_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"not a network")
+    with pytest.raises(InputError, match="not a compact network"):
+        load_network(path)

@@ -1,0 +1,114 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prune_lib.nets import ARCHS, read_spec
+from prune_lib.rows import get_row
+from prune_lib.spec import MAX_RATES, SpecError, parse, to_widths, width
+
+MALFORMED = [
+    "", " ", "[]", "[", "]", "[0.5", "0.5", "[0.5]*", "[0.5]+", "+[0.5]", "[0.5][0.5]", "[0.5]*0", "[0.5]*-1",
+    "[0.5]*2.5", "[0.5]*1e2", "[0.5]**2", "[0.5]*[2]", "2*[0.5]", "[[0.5]]", "[0.5,[0.5]]", "[0.5,]", "[,0.5]",
+    "[0.5 0.5]", "[1]", "[1.0]", "[1.5]", "[-0.1]", "[nan]", "[inf]", "[1e309]", "[0x1]", "[0_5]", "[٠.٥]", "(0.5)",
+    "([0.5]", "[0.5])", "()", "(" * 60 + "[0.5]" + ")" * 60, "[0.5]*999999999999", "[0.5]*4097", "([0.5]*64)*65",
+    "[0.5]*2;", "__import__('os').system('true')", "[x for x in (1,)]", "lambda: 0", "[0.5]*2 # rates", "[0.5]*'2'",
+    "[0.1]+" * 20000 + "[0.1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_a_malformed_spec_is_refused_in_one_line(text):
+    with pytest.raises(SpecError) as refusal:
+        parse(text)
+    assert "expected" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize("text", [None, 3, [0.5], b"[0.5]"])
+def test_a_spec_that_is_no_text_is_refused(text):
+    with pytest.raises(SpecError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rates"),
+    [
+        ("[0.5]", [0.5]),
+        ("[0.]+[.5]*2", [0.0, 0.5, 0.5]),
+        (" [ 0.1 , 0.2 ] * 2 + [0] ", [0.1, 0.2, 0.1, 0.2, 0.0]),
+        ("([0.1]+[0.2])*2+[3e-1]", [0.1, 0.2, 0.1, 0.2, 0.3]),
+        ("[0.1]*2*3", [0.1] * 6),
+        (f"[0.1]*{MAX_RATES}", [0.1] * MAX_RATES),
+    ],
+)
+def test_the_grammar(text, rates):
+    assert parse(text) == rates
+
+
+def _specs():
+    """Pairs of a valid spec and the rates that it means, built up together."""
+    rate = st.floats(0, 0.999).map(lambda r: round(r, 3))
+    leaf = st.lists(rate, min_size=1, max_size=3).map(lambda rates: (str(rates), rates))
+
+    def grow(inner):
+        repeat = st.tuples(inner, st.integers(1, 3)).map(lambda p: (f"({p[0][0]})*{p[1]}", p[0][1] * p[1]))
+        both = st.tuples(inner, inner).map(lambda p: (f"{p[0][0]} + {p[1][0]}", p[0][1] + p[1][1]))
+        return repeat | both
+
+    return st.recursive(leaf, grow, max_leaves=6)
+
+
+@given(_specs())
+def test_a_valid_spec_means_what_it_was_built_from(pair):
+    text, rates = pair
+    assert parse(text) == rates
+
+
+@given(st.text(alphabet="[]()*+,.0123456789e- x", max_size=30))
+def test_any_text_is_read_or_refused(text):
+    try:
+        rates = parse(text)
+    except SpecError as refusal:
+        assert "\n" not in str(refusal)
+    else:
+        assert rates
+        assert all(0 <= rate < 1 for rate in rates)
+
+
+def test_widths_truncate_ieee_doubles():
+    assert (width(160, 0.9), width(320, 0.9), width(64, 0.0), width(10, 0.3)) == (15, 31, 64, 7)
+
+
+def test_widths_need_one_rate_a_group_and_a_filter_each():
+    layout, filters = (("a", "b"), ("c",)), {"a": 10, "b": 20, "c": 4, "d": 7}
+    assert to_widths([0.5, 0.25], layout, filters) == {"a": 5, "b": 10, "c": 3, "d": 7}
+    with pytest.raises(SpecError, match=r"1 rates; expected 2"):
+        to_widths([0.5], layout, filters)
+    with pytest.raises(SpecError, match=r"leaves no filter of c, which has 4"):
+        to_widths([0.5, 0.9], layout, filters)
+
+
+@pytest.mark.parametrize(
+    ("arch", "rates"), [("vgg16", 13), ("resnet20", 12), ("resnet56", 30), ("resnet110", 57), ("googlenet", 64)]
+)
+def test_layouts_have_the_papers_lengths_and_name_every_conv_once(arch, rates):
+    layout = ARCHS[arch].layouts["dcff"]
+    assert len(layout) == rates
+    assert sorted(conv for group in layout for conv in group) == sorted(ARCHS[arch].filters)
+
+
+def test_the_published_rates_give_the_published_widths():
+    widths = {row: list(get_row(f"dcff/cifar10/{row}").widths.values()) for row in ("vgg16", "resnet56", "googlenet")}
+    assert widths["vgg16"] == [32, 32, 76, 76, 166, 166, 166, 76, 76, 76, 76, 76, 76]
+    assert widths["resnet56"][:11] == [16, 4, 16, 4, 16, 8, 16, 8, 16, 8, 16]
+    assert widths["resnet56"][-4:] == [38, 64, 12, 64]
+    assert widths["googlenet"][:8] == [192, 64, 19, 128, 3, 6, 32, 32]
+    assert widths["googlenet"][-14:-7] == [256, 15, 320, 3, 12, 128, 128]
+
+
+def test_an_unknown_layout_or_arch_is_named():
+    with pytest.raises(ValueError, match=r"unknown architecture 'vgg17'; expected one of: vgg16"):
+        read_spec("vgg17", None)
+    with pytest.raises(ValueError, match=r"vgg16 has no layout 'x'; expected one of: dcff"):
+        read_spec("vgg16", None, "x")
