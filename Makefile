@@ -39,7 +39,7 @@ lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environ
 
 clean: ## remove what was built or installed; records, runs and data stay
 	rm -rf .venv book/_build book/notebooks *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find prune_lib tests tools notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show these targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import uuid
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _replace(path: Path, data: bytes, keep_previous: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new = path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
     try:
         with open(new, "wb") as file:
             file.write(data)

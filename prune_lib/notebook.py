@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
@@ -80,10 +81,11 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object]) -> Non
             raise InputError(f"{source.name}: unknown parameter {name!r}; expected one of: {' '.join(known)}")
     output.parent.mkdir(parents=True, exist_ok=True)
     running = output.with_suffix(".failed.ipynb")
-    papermill.execute_notebook(
-        f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3", cwd=str(source.parent),
-        progress_bar=True, log_output=False,
-    )  # fmt: skip
+    with _quiet():
+        papermill.execute_notebook(
+            f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3",
+            cwd=str(source.parent),
+        )  # fmt: skip
     running.replace(output)
 
 
@@ -91,9 +93,16 @@ def parameters_of(source: Path) -> list[str]:
     """Names of the parameters of a text notebook."""
     import papermill
 
-    with warnings.catch_warnings():  # papermill expects the ending .ipynb, though it lets handlers read any text
-        warnings.filterwarnings("ignore", message="The specified file")
+    with _quiet():
         return list(papermill.inspect_notebook(f"{TextHandler.SCHEME}{source}"))
+
+
+@contextmanager
+def _quiet():
+    """papermill warns of every name that does not end in .ipynb, although handlers may read any text."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The specified file")
+        yield
 
 
 def failure(path: Path) -> str | None:

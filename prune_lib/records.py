@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -171,7 +172,7 @@ def _append(row: Row, budget: str, seed: int, record: dict) -> Path:
 
     folder = home() / "results" / row.id
     stem = f"{budget}-seed{seed}-{row.key(budget)}"
-    new = folder / f".{stem}.{os.getpid()}"
+    new = folder / f".{stem}.{uuid.uuid4().hex}"
     write_text(new, json.dumps(_rounded(record), indent=1, allow_nan=False) + "\n")
     try:
         for attempt in range(1, 1000):

@@ -168,7 +168,7 @@ def _keep_best(history: History, method: Method, model: nn.Module) -> None:
     """Export the network for each protocol that this epoch is the best of."""
     epoch = history.curve[-1]["epoch"]
     best = [protocol for protocol in PROTOCOLS if history.top1(protocol)[1] == epoch]
-    exported = {name: tensor.cpu().clone() for name, tensor in method.export(model).state_dict().items()}
+    exported = {name: tensor.cpu().contiguous() for name, tensor in method.export(model).state_dict().items()}
     history.weights.update(dict.fromkeys(best, exported))
 
 

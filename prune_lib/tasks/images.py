@@ -203,7 +203,7 @@ def download(name: str, data_dir: str | Path | None = None) -> None:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [key for key in CIFAR10_SHAPES if key not in archive.files]
             if missing:
                 found = " ".join(archive.files) or "nothing"

@@ -1,0 +1,231 @@
+import dataclasses
+import math
+import signal
+import subprocess
+import sys
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from prune_lib import checkpoint
+from prune_lib.errors import InputError
+from prune_lib.method import Method
+from prune_lib.papers.dcff import DCFF
+from prune_lib.recipe import Recipe
+from prune_lib.rows import get_row
+from prune_lib.train import Diverged, History, evaluate, pick_device
+
+
+def test_the_step_schedule_is_the_papers():
+    recipe = Recipe()
+    for epoch, lr in {0: 0.1, 149: 0.1, 150: 0.01, 224: 0.01, 225: 0.001, 299: 0.001}.items():
+        assert recipe.lr_at(epoch, 0, 196) == pytest.approx(lr)
+        assert recipe.lr_at(epoch, 195, 196) == pytest.approx(lr)
+
+
+def test_the_cosine_schedule_falls_to_zero_after_the_warm_up():
+    recipe = Recipe(epochs=25, lr=0.4, schedule="cosine", warmup=5)
+    assert recipe.lr_at(5, 0, 10) == pytest.approx(0.4)
+    assert recipe.lr_at(15, 3, 10) == pytest.approx(0.2)
+    assert recipe.lr_at(20, 9, 10) == pytest.approx(0.2 * (1 + math.cos(math.pi * 0.75)))
+    assert Recipe(epochs=2, schedule="cosine").lr_at(1, 0, 1) == pytest.approx(0.05)
+
+
+def test_the_warm_up_rises_step_by_step():
+    recipe = Recipe(epochs=10, lr=1.0, warmup=2)
+    got = [recipe.lr_at(epoch, step, 4) for epoch in (0, 1, 2) for step in range(4)]
+    assert got == pytest.approx([i / 8 for i in range(1, 9)] + [1.0] * 4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"lr": "1e-3"}, r"lr is '1e-3', str; expected float \(in YAML write 1.0e-3, not 1e-3\)"),
+        ({"momentun": 0.9}, "unknown field 'momentun'; expected one of: data epochs"),
+        ({"epochs": 3.0}, "epochs is 3.0, float; expected int"),
+        ({"epochs": True}, "epochs is True, bool; expected int"),
+        ({"nesterov": 1}, "nesterov is 1, int; expected bool"),
+        ({"milestones": 0.5}, "milestones is 0.5, float; expected tuple"),
+        ({"train_images": "all"}, "train_images is 'all', str; expected int"),
+        ({"lr": None}, "lr is None, NoneType; expected float"),
+        ({"epochs": 0}, "epochs is 0; expected 1"),
+        ({"batch_size": -1}, "batch_size is -1; expected 1"),
+        ({"lr": -0.1}, "lr is -0.1; expected 0"),
+        ({"lr": float("nan")}, "lr is nan; expected 0"),
+        ({"momentum": 1.5}, "momentum is 1.5; expected 0"),
+        ({"schedule": "linear"}, "schedule is 'linear'; expected step or cosine"),
+        ({"milestones": [0.5, 150]}, "expected fractions of the epochs"),
+    ],
+)
+def test_a_recipe_that_is_not_one_is_refused_by_name(fields, words):
+    with pytest.raises(InputError, match=words) as refusal:
+        Recipe.from_dict(fields)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_recipe_takes_whole_numbers_and_lists_and_names_what_differs():
+    recipe = Recipe.from_dict({"lr": 1, "milestones": [0.3, 0.6], "train_images": None, "epochs": 300})
+    assert recipe.not_default() == {"lr": 1.0, "milestones": (0.3, 0.6)}
+    assert type(recipe.lr) is float
+    assert Recipe().not_default() == {}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return tiny.digits()
+
+
+@pytest.fixture(scope="module")
+def whole(data):
+    """The training that the interrupted ones below must equal."""
+    return tiny.fit(data)
+
+
+def _curve(history):
+    """The figures of each epoch, all but the time it took."""
+    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history.curve]
+
+
+def _same(history, other):
+    shas = [{p: checkpoint.digest(weights) for p, weights in h.weights.items()} for h in (history, other)]
+    return _curve(history) == _curve(other) and shas[0] == shas[1]
+
+
+def test_a_training_follows_from_its_seed_and_learns(data, whole):
+    assert _same(tiny.fit(data), whole)
+    assert not _same(tiny.fit(data, seed=1), whole)
+    assert whole.curve[-1]["loss"] < whole.curve[0]["loss"]
+    assert [e["epoch"] for e in whole.curve] == [0, 1, 2, 3]
+    assert [e["lr"] for e in whole.curve] == [pytest.approx(lr) for lr in (0.05, 0.05, 0.005, 0.0005)]
+
+
+@pytest.mark.parametrize("protocol", ["last", "selected", "test_best"])
+def test_each_protocols_weights_score_what_the_curve_says(data, whole, protocol):
+    model = tiny.Net()
+    model.load_state_dict(whole.weights[protocol])
+    top1, epoch = whole.top1(protocol)
+    assert whole.curve[epoch]["test_top1"] == top1
+    assert evaluate(model, data, data.test) == pytest.approx(top1)
+    assert evaluate(model, data, data.heldout) == pytest.approx(whole.curve[epoch]["heldout_top1"])
+
+
+class Interrupted(DCFF):
+    def on_epoch(self, model, epoch, epochs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return super().on_epoch(model, epoch, epochs)
+
+
+@pytest.fixture
+def two_epochs(data, tmp_path):
+    """The state of a training that was interrupted after two of its four epochs."""
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        tiny.fit(data, Interrupted(tiny.BANKS), state=state)
+    return state
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(data, whole, two_epochs):
+    torch.manual_seed(99)  # whatever a new process would start from
+    model = tiny.Net()
+    assert len(checkpoint.read(two_epochs)[1]["curve"]) == 2
+    assert _same(tiny.fit(data, model=model, state=two_epochs), whole)
+
+
+def test_a_training_whose_newest_state_is_damaged_goes_on_from_the_one_before(data, whole, two_epochs, capsys):
+    two_epochs.write_bytes(two_epochs.read_bytes()[:-100])
+    assert _same(tiny.fit(data, state=two_epochs), whole)
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_a_finished_training_is_not_trained_again(data, whole, tmp_path):
+    class Refuses(DCFF):
+        def on_epoch(self, model, epoch, epochs):
+            raise AssertionError("trained again")
+
+    state = tmp_path / "state.safetensors"
+    tiny.fit(data, state=state)
+    before = state.read_bytes()
+    assert _same(tiny.fit(data, Refuses(tiny.BANKS), state=state), whole)
+    assert state.read_bytes() == before
+
+
+def test_the_state_of_another_run_is_refused(data, two_epochs):
+    before = two_epochs.read_bytes()
+    with pytest.raises(InputError, match=r"belongs to another run \(tiny\); expected other; move it away"):
+        tiny.fit(data, state=two_epochs, identity="other")
+    assert two_epochs.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A folder with the state of one training for each moment of ``tiny.KILLS`` at which it was killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, tiny.__file__, str(folder), str(torch.get_num_threads())]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert ended.stdout.split() == [str(-signal.SIGKILL)] * len(tiny.KILLS)
+    return folder
+
+
+@pytest.mark.parametrize("when", tiny.KILLS)
+def test_a_killed_training_goes_on_as_if_it_had_not_been(data, whole, killed, when):
+    state = killed / when
+    assert state.exists() == (when != "between renames")  # there, the state before the last stands in
+    assert len(checkpoint.read(state)[1]["curve"]) == 2
+    assert _same(tiny.fit(data, state=state), whole)
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_keeps_the_state_before(data, tmp_path):
+    class Breaks(Method):
+        def on_epoch(self, model, epoch, epochs):
+            if epoch == 1:
+                nn.init.constant_(model.linear.bias, float("nan"))
+            return {}
+
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(Diverged, match="epoch 2: the training loss is nan; expected a number"):
+        tiny.fit(data, Breaks(), state=state)
+    tensors, facts = checkpoint.read(state)
+    assert [epoch["epoch"] for epoch in facts["curve"]] == [0]
+    assert tensors["model/linear.bias"].isfinite().all()
+
+
+def test_protocols_pick_their_epochs_and_ties_go_to_the_earlier():
+    heldout, test = [40, 60, 50, 60, 10], [30, 20, 70, 70, 50]
+    history = History(
+        [{"epoch": e, "heldout_top1": h, "test_top1": t} for e, (h, t) in enumerate(zip(heldout, test, strict=True))]
+    )
+    assert history.top1("last") == (50, 4)
+    assert history.top1("selected") == (20, 1)
+    assert history.top1("test_best") == (70, 2)
+
+
+def test_evaluation_weighs_every_image_the_same(data, shaken):
+    model = shaken(tiny.Net())
+    correct = [
+        model(data.normalise(image[None])).argmax().item() == label.item()
+        for image, label in zip(data.test.images, data.test.labels, strict=True)
+    ]
+    assert evaluate(model, data, data.test) == pytest.approx(100 * sum(correct) / 100)
+    assert math.isnan(evaluate(model, data, data.test.take(torch.arange(0))))
+
+
+def test_the_dense_method_leaves_the_network_as_it_is(data):
+    model = tiny.Net()
+    recipe = dataclasses.replace(tiny.RECIPE, epochs=1)
+    history = tiny.fit(data, Method(), recipe=recipe, model=model)
+    assert checkpoint.digest(history.weights["last"]) == checkpoint.digest(model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:99", "", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused(name):
+    with pytest.raises(InputError, match=f"device '{name}' is not usable here"):
+        pick_device(name)
+
+
+def test_every_row_has_a_recipe_for_each_budget():
+    recipes = get_row("dcff/cifar10/vgg16").recipes
+    assert recipes["paper"] == Recipe()
+    assert (recipes["short"].epochs, recipes["short"].batch_size, recipes["smoke"].data) == (6, 64, "digits")
