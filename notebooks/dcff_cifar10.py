@@ -26,7 +26,7 @@ device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
 cam_arch = "resnet56"  # which network Grad-CAM looks at, full and compact
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from prune_lib.notebook import check_parameters
 
 check_parameters(
@@ -51,7 +51,7 @@ for row in rows:
 # %% [markdown]
 # Each row is a string of rates; for VGG-16, one for each conv:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv of VGG-16, those kept in front of all"}}
 from prune_lib.nets import arch_of
 
 vgg = rows[0]
@@ -90,7 +90,7 @@ show.source(dcff.importance)
 #
 # The paper lets $T$ grow from 1 to 10,000, so that averages turn gradually into single filters.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The temperature jumps from 1 to 4,622 in one epoch and is at its end of 10,000 after ten"}}
 show.temperature(dcff.temperature)
 
 # %% [markdown]
@@ -121,8 +121,11 @@ for arch in ("vgg16", "resnet56", "googlenet"):
 # training of a narrow network.
 #
 # The variant `paper` computes the same formula from logarithms, which cannot underflow, and so goes on ranking. Its
-# limit is a known criterion: as $T \to \infty$, $I_j / T$ tends to the mean distance $\frac 1C \sum_k \lVert \mathbf W_j
-# - \mathbf W_k \rVert$, so DCFF then keeps the filters farthest from all others, which is what pruning by the geometric
+# limit is a known criterion: as $T \to \infty$,
+#
+# $$\frac{I_j}{T} \to \frac 1C \sum_k \lVert \mathbf W_j - \mathbf W_k \rVert_2 ,$$
+#
+# the mean distance to the others. DCFF then keeps the filters farthest from all others, as pruning by the geometric
 # median does {cite}`he2019filter`.
 
 # %% [markdown]
@@ -158,7 +161,7 @@ load_table(TABLE)
 # %% [markdown]
 # ## Training curves
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Training and test top-1 over the epochs, a panel for each network"}}
 from prune_lib.records import best_record
 
 best = {row.title: best_record(row) for row in rows}
@@ -168,7 +171,7 @@ show.curves(best)
 # In how many layers the scores were finite, and in how many the choice of filters changed, epoch by epoch, as measured
 # in the same runs:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Bars: in how many layers scores were finite, and the choice of filters changed, in each epoch"}}
 show.rankings(best)
 
 # %% [markdown]
@@ -180,7 +183,7 @@ show.rankings(best)
 # correlation with the full network's map and the overlap of their hottest fifths. An untrained network of the same
 # widths is the control: what chance gives.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Ten images and, below each, the Grad-CAM maps of the full, the compact and an untrained network"}}
 from prune_lib.errors import InputError
 from prune_lib.records import network
 from prune_lib.rows import get_row
@@ -226,7 +229,7 @@ show.cams(data.test.images[first], [data.classes[c] for c in labels], maps, note
 # - **The abstract mixes two rows.** It credits one ResNet-50 with 63.8 % fewer FLOPs, 58.6 % fewer parameters *and*
 #   75.60 % top-1. In the table the first two belong to the row with 74.21 % (step schedule); the row with 75.60 %
 #   (cosine) has 62.96 % and 56.77 %.
-# - **A comment in the commands** gives the second cosine row a FLOPs cut of 66.7 %; the table, and a recount, 66.41 %.
+# - **A comment in the commands** gives the second cosine row a FLOPs cut of 66.7 %; the table says 66.41 %.
 # - **The temperature** is not gradual, and with the published code the ranking never changes after the first epoch: see
 #   [above](temperature).
 # - **Accuracy is the best epoch on the test set.** The published code saves its compact network whenever *test* accuracy

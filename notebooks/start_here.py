@@ -20,7 +20,7 @@
 arch = "vgg16"  # vgg16 resnet20 resnet56 resnet110 googlenet
 rates = "[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6"  # one rate for each group of convs, as the paper prints it
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from prune_lib.notebook import check_parameters
 
 check_parameters(globals(), arch=("vgg16", "resnet20", "resnet56", "resnet110", "googlenet"), rates=str)
@@ -28,7 +28,7 @@ check_parameters(globals(), arch=("vgg16", "resnet20", "resnet56", "resnet110", 
 # %% [markdown]
 # **1. Rates become widths.** A rate is the share of filters that go; what stays is truncated to a whole number.
 
-# %%
+# %% mystnb={"image": {"alt": "Bar chart: filters of each conv, those kept in front of all"}}
 from prune_lib import show
 from prune_lib.nets import arch_of, build, read_spec
 

@@ -42,10 +42,13 @@ def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: 
             execute(source, executed / f"{source.stem}.ipynb", parameters)
         except papermill.PapermillExecutionError as error:
             raise InputError(f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}") from None
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", "-W", "-n", "--keep-going", str(root / "book")]
-    if subprocess.run(command, check=False).returncode:
+    page = root / "book" / "_build" / "html" / "index.html"
+    page.unlink(missing_ok=True)  # so that a page from an earlier build is not taken for this one's
+    tool = Path(sys.executable).with_name("jupyter-book")
+    done = subprocess.run([tool, "build", "-W", "-n", "--keep-going", root / "book"], check=False)
+    if done.returncode or not page.is_file():
         raise InputError("the book did not build; what is wrong is said above")
-    return root / "book" / "_build" / "html" / "index.html"
+    return page
 
 
 def setup(app):

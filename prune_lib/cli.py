@@ -20,7 +20,7 @@ EXAMPLES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0, 2 for bad input (one line says what), 130 when interrupted."""
+    """Run one command; returns its exit code: 0, 1 for a run that failed, 2 for bad input, 130 when interrupted."""
     try:
         args = _parser().parse_args(argv)
         return args.command(args) or 0
@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full or failing disk, a folder that may not be written
+        print(f"prune: {error}; what was there before is as it was", file=sys.stderr)
+        return 1
 
 
 class _Parser(argparse.ArgumentParser):

@@ -86,7 +86,18 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object]) -> Non
             f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3",
             cwd=str(source.parent),
         )  # fmt: skip
+    _fold_parameters(running)
     running.replace(output)
+
+
+def _fold_parameters(path: Path) -> None:
+    """Fold the cell that papermill injected, as the parameters above it are."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        if "injected-parameters" in tags:
+            cell["metadata"]["tags"] = [*tags, "hide-input"]
+    path.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
 
 
 def parameters_of(source: Path) -> list[str]:

@@ -128,11 +128,12 @@ def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]
     for path in sorted(folder.rglob("*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            status, at, key = record["status"], record["budget"], record["key"]
+            named = {name: record[name] for name in ("status", "budget", "key", "seed")}
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InputError(f"{path}: not a record ({type(error).__name__}: {error})") from None
-        del status
-        if budget in (None, at) and (row is None or key == row.key(at)):
+        if named["budget"] not in BUDGETS:
+            raise InputError(f"{path}: not a record (its budget is {named['budget']!r})")
+        if budget in (None, named["budget"]) and (row is None or named["key"] == row.key(named["budget"])):
             yield record
 
 

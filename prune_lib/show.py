@@ -3,6 +3,7 @@
 Every function returns a matplotlib Figure and draws nothing that it was not given.
 """
 
+import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,10 +29,13 @@ def _style():
 
 
 def source(function: Callable):
-    """The code of a library function, shown beside its equation, so that the two cannot drift apart."""
+    """The code of a library function less its docstring, shown beside its equation, so that the two cannot part."""
     from IPython.display import Code
 
-    return Code(inspect.getsource(function), language="python")
+    lines = inspect.getsource(function).splitlines()
+    docstring = ast.parse("\n".join(lines)).body[0].body[0]  # type: ignore[attr-defined]
+    del lines[docstring.lineno - 1 : docstring.end_lineno]
+    return Code("\n".join(lines), language="python")
 
 
 def widths(full: Mapping[str, int], compact: Mapping[str, int], title: str = ""):
@@ -90,8 +94,9 @@ def rankings(named: Mapping[str, dict]):
             lines, epochs = record["curves"], [epoch + 1 for epoch in record["curves"]["epoch"]]
             panel.bar(epochs, lines["layers_scored"], color=FULL, label="finite scores")
             panel.bar(epochs, lines["layers_reranked"], color=ACCENT, width=0.5, label="choice changed")
-            panel.set(title=title, xlabel="epoch")
-            panel.xaxis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
+            panel.set(title=title, xlabel=f"epoch ({record['budget']}, seed {record['seed']})")
+            for axis in (panel.xaxis, panel.yaxis):
+                axis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
         panels[0][0].set_ylabel("layers")
         panels[0][-1].legend(loc="upper right", fontsize=8)
     return _close(plt, figure)

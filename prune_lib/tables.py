@@ -3,7 +3,6 @@
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from .records import records
 from .rows import Row, table_rows
@@ -67,53 +66,47 @@ class Table:
     name: str
     lines: Sequence[Line]
 
-    HEADINGS: ClassVar = (
-        "Row", "FLOPs reported", "recounted", "Params reported", "recounted", "Counts",
-        "Top-1 reported", "best on test", "selected", "last", "Budget", "Seeds", "Top-1 verdict",
-    )  # fmt: skip
-
-    def cells(self) -> list[list[str]]:
-        """The table as text, a list of cells for each line."""
-        rows = []
+    def counts(self) -> list[list[str]]:
+        """Headings, then one line each: params and FLOPs as reported and as recounted."""
+        cells = [["Row", "FLOPs reported", "recounted", "Params reported", "recounted", "Verdict"]]
         for line in self.lines:
-            printed, accuracy = line.row.reported, line.accuracy
-            both = []
+            printed, pairs = line.row.reported, []
             for figure in ("flops", "params"):
-                both += [_pair(printed.get(figure), printed.get(f"{figure}_cut"))]
-                both += [_pair(line.recounted(figure), line.recounted(f"{figure}_cut"))]
-            measured = [_mean_sd(accuracy, protocol) for protocol in ("test_best", "selected", "last")]
-            seeds = " ".join(map(str, accuracy.seeds)) or "–"
-            reported = [line.row.title, *both, line.count_verdict, printed.get("top1", "–")]
-            rows.append([*reported, *measured, accuracy.budget or "–", seeds, accuracy.verdict])
-        return rows
+                pairs += [_pair(printed.get(figure), printed.get(f"{figure}_cut"))]
+                pairs += [_pair(line.recounted(figure), line.recounted(f"{figure}_cut"))]
+            cells.append([line.row.title, *pairs, line.count_verdict])
+        return cells
 
-    def __str__(self) -> str:
-        cells = [list(self.HEADINGS), *self.cells()]
-        sizes = [max(len(row[i]) for row in cells) for i in range(len(self.HEADINGS))]
-        text = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in cells]
-        return "\n".join([text[0], "-" * len(text[0]), *text[1:], "", self.caption])
+    def accuracies(self) -> list[list[str]]:
+        """Headings, then one line each: top-1 as reported and as measured by each protocol."""
+        cells = [["Row", "Top-1 reported", "best on test", "selected", "last", "Budget", "Seeds", "Verdict"]]
+        for line in self.lines:
+            accuracy = line.accuracy
+            measured = [_mean_sd(accuracy, protocol) for protocol in ("test_best", "selected", "last")]
+            seeds = ", ".join(map(str, accuracy.seeds)) or "–"
+            printed = line.row.reported.get("top1", "–")
+            cells.append([line.row.title, printed, *measured, accuracy.budget or "–", seeds, accuracy.verdict])
+        return cells
 
     @property
-    def caption(self) -> str:
-        rules = " ".join(dict.fromkeys(line.row.rule for line in self.lines))
-        return (
-            f"FLOPs under the rule {rules}, cuts against the full network. Top-1 in percent on the test images: at the "
-            "epoch best on test (the papers' protocol), at the epoch selected on held-out training images, and at the "
-            "last epoch. Only paper records are judged."
-        )
+    def parts(self) -> list[tuple[list[list[str]], str]]:
+        """The two halves of the table with their captions."""
+        rules = ", ".join(dict.fromkeys(line.row.rule for line in self.lines))
+        return [
+            (self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
+            (
+                self.accuracies(),
+                "Test top-1 in percent at the epoch best on test (the papers' protocol), at the epoch selected on "
+                "held-out training images, and at the last. Only paper records are judged.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return "\n\n".join(f"{_text(cells)}\n\n{caption}" for cells, caption in self.parts)
 
     def _repr_html_(self) -> str:
         """For notebooks; every text is escaped, and a wide table scrolls within its own box."""
-        head = "".join(f"<th>{html.escape(text)}</th>" for text in self.HEADINGS)
-        body = "".join(
-            "<tr>" + "".join(f"<td{_tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.cells()
-        )
-        caption = f"<caption>{html.escape(self.caption)}</caption>"
-        return (
-            f'<div class="prune-table" style="overflow-x:auto"><table>{caption}<thead><tr>{head}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>"
-        )
+        return "".join(_html(cells, caption) for cells, caption in self.parts)
 
     def to_json(self) -> dict:
         return {"table": self.name, "rows": [line.to_json() for line in self.lines]}
@@ -134,6 +127,23 @@ def load_table(name: str) -> Table:
         accuracy = judge(row.reported.get("top1"), row.tolerance, list(records(row)))
         lines.append(Line(row, exact, accuracy))
     return Table(name, lines)
+
+
+def _text(cells: list[list[str]]) -> str:
+    sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in cells]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _html(cells: list[list[str]], caption: str) -> str:
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in cells[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td{_tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells[1:]
+    )
+    return (
+        f'<div class="prune-table" style="overflow-x:auto"><table><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def _pair(figure: str | None, cut: str | None) -> str:

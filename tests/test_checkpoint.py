@@ -72,6 +72,11 @@ def test_a_write_that_fails_leaves_the_old_state(saved, monkeypatch):
 
 def test_digest_sees_names_types_shapes_and_bytes():
     base = {"a": torch.zeros(2, 3)}
-    others = [{"b": torch.zeros(2, 3)}, {"a": torch.zeros(3, 2)}, {"a": torch.zeros(2, 3).int()}, {"a": torch.ones(2, 3)}]
+    others = [
+        {"b": torch.zeros(2, 3)},
+        {"a": torch.zeros(3, 2)},
+        {"a": torch.zeros(2, 3).int()},
+        {"a": torch.ones(2, 3)},
+    ]
     assert checkpoint.digest(base) == checkpoint.digest({"a": torch.zeros(2, 3)})
     assert len({checkpoint.digest(item) for item in [base, *others]}) == 5

@@ -32,6 +32,15 @@ def test_similarity_of_equal_filters_and_of_a_hot_softmax():
     assert torch.equal(distances(weight).diagonal(), torch.zeros(3, dtype=torch.float64))
 
 
+def test_rows_of_similarity_are_distributions_and_end_one_hot():
+    weight = torch.randn(20, 3, 3, 3, generator=torch.Generator().manual_seed(4))
+    for heat in (0.1, 1.0, 100.0):
+        rows = similarity(weight, heat)
+        torch.testing.assert_close(rows.sum(1), torch.ones(20), rtol=0, atol=1e-6)
+        assert torch.equal(rows.argmax(1), torch.arange(20))  # each filter is nearest to itself
+    assert torch.equal(similarity(weight, 10_000.0), torch.eye(20))
+
+
 def _by_definition(weight, heat, variant):
     """I_j, three loops: the mean over l of each divergence, summed over k (epsilon where the authors add it)."""
     d = torch.cdist(weight.double().flatten(1), weight.double().flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
@@ -53,6 +62,20 @@ def test_importance_equals_its_definition(variant, heat):
     torch.testing.assert_close(importance(weight, heat, variant), expected, rtol=1e-5, atol=1e-7)
 
 
+def test_importance_by_hand():
+    """Two filters at distance ln 3 and T = 1: rows (3/4, 1/4) and (1/4, 3/4), each divergence 1/2 ln 3."""
+    weight = torch.tensor([[0.0], [math.log(3)]])
+    assert importance(weight, 1.0, "paper").tolist() == pytest.approx([math.log(3) / 4] * 2)
+    assert importance(weight, 1.0, "authors").tolist() == pytest.approx([math.log(3) / 4] * 2, rel=1e-5)
+
+
+def test_the_papers_importance_equals_its_definition_closely():
+    weight = torch.randn(7, 11, generator=torch.Generator().manual_seed(5))
+    for heat in (0.5, 1.0, 3.0, 30.0):
+        expected = _by_definition(weight, heat, "paper").double()
+        torch.testing.assert_close(importance(weight, heat, "paper"), expected, rtol=1e-6, atol=0)
+
+
 def test_the_authors_scores_vanish_at_once_and_the_papers_do_not():
     for arch in ("vgg16", "resnet20"):
         torch.manual_seed(0)
@@ -66,6 +89,7 @@ def test_the_papers_limit_is_the_mean_distance():
     weight = torch.randn(40, 8, 3, 3, generator=torch.Generator().manual_seed(2))
     scores = importance(weight, 10_000.0, "paper") / 10_000
     torch.testing.assert_close(scores, distances(weight).mean(1), rtol=1e-4, atol=0)
+    assert torch.equal(scores.argsort(), distances(weight).mean(1).argsort())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -171,6 +195,23 @@ def test_any_network_with_biases_can_be_fused_and_exported():
     with torch.no_grad():
         bank(fusions(model)["0"][0]).zero_()
     assert not torch.equal(compact(images), model(images))  # independent of the original
+
+
+def test_an_exported_network_has_what_any_conv_has():
+    conv = nn.Conv2d(4, 6, 3, stride=2, padding=1, dilation=2, groups=2, padding_mode="circular")
+    model, method = nn.Sequential(conv, nn.BatchNorm2d(6)), DCFF({"0": 9})
+    method.prepare(model)
+    method.on_epoch(model, 0, 10)
+    images, compact = torch.randn(2, 4, 9, 9), method.export(model.eval())
+    torch.testing.assert_close(compact(images), model(images))
+    assert type(compact[0]) is nn.Conv2d
+    assert not compact.training
+
+
+def test_a_network_without_fused_convs_is_left_alone():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    figures = DCFF({}).on_epoch(DCFF({}).prepare(model), 0, 10)
+    assert (figures["layers_scored"], figures["layers_reranked"]) == (0, 0)
 
 
 def test_a_bank_smaller_than_its_conv_or_no_conv_at_all_is_refused():

@@ -1,5 +1,8 @@
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from prune_lib.errors import InputError
 from prune_lib.nets import ARCHS, build, load_network
@@ -60,6 +63,40 @@ def test_resnets_may_widen_and_narrow_anywhere():
 def test_widths_that_the_network_cannot_have_are_refused(widths, words):
     with pytest.raises(InputError, match=words):
         build("vgg16", widths)
+
+
+@pytest.mark.parametrize("width", ["3", 2.5, None, -1])
+def test_a_width_is_a_whole_number(width):
+    with pytest.raises(InputError, match="expected a whole number in 1 … 16"):
+        build("resnet56", {"layer1.0.conv1": width})
+
+
+@pytest.mark.parametrize("name", ["vgg19", "", "VGG16", "resnet_cifar:ResNet"])
+def test_an_unknown_network_is_named(name):
+    with pytest.raises(InputError, match=f"unknown architecture '{name}'; expected one of: vgg16 resnet20"):
+        build(name)
+
+
+def test_resnets_take_the_names_of_the_published_weights():
+    """Those of akamaster/pytorch_resnet_cifar10, whose shortcut has none."""
+    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    names = ["conv1.weight", *(f"bn1.{part}" for part in parts)]
+    for block in (f"layer{stage}.{i}" for stage in (1, 2, 3) for i in range(9)):
+        for n in (1, 2):
+            names += [f"{block}.conv{n}.weight", *(f"{block}.bn{n}.{part}" for part in parts)]
+    assert list(build("resnet56").state_dict()) == [*names, "linear.weight", "linear.bias"]
+
+
+def test_a_compact_network_describes_itself(tmp_path):
+    widths, path = get_row("dcff/cifar10/resnet56").widths, tmp_path / "x.safetensors"
+    model, images = build("resnet56", widths).eval(), torch.randn(2, 3, 32, 32)
+    save_file(model.state_dict(), path, metadata={"arch": "resnet56", "widths": json.dumps(widths)})
+    with torch.no_grad():
+        assert torch.equal(load_network(path)(images), model(images))
+    save_file(model.state_dict(), path, metadata={"arch": "resnet56", "widths": "{}"})
+    with pytest.raises(InputError, match="not a compact network") as refusal:
+        load_network(path)
+    assert str(path) in str(refusal.value)
 
 
 def test_a_file_that_is_no_compact_network_is_refused(tmp_path):

@@ -129,11 +129,9 @@ def test_records_are_never_overwritten_or_torn(row, project):
 def test_a_run_under_way_elsewhere_is_not_joined(row, project):
     folder = run_folder(row, "smoke", 0)
     folder.mkdir(parents=True)
-    holder = subprocess.Popen(
-        [sys.executable, "-c", "import fcntl,sys;f=open(sys.argv[1],'w');fcntl.flock(f,2);print(1,flush=True);input()"]
-        + [str(folder / "lock")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+    script = "import fcntl,sys;f=open(sys.argv[1],'w');fcntl.flock(f,2);print(1,flush=True);input()"
+    command = [sys.executable, "-c", script, str(folder / "lock")]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         holder.stdout.readline()
         with pytest.raises(InputError, match="being run by another process"):

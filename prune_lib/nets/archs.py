@@ -40,7 +40,9 @@ def resnet_cifar(name: str, depth: int) -> Arch:
     inner = tuple((conv,) for conv in filters if conv.startswith("layer") and conv.endswith("conv1"))
     outer = tuple(tuple(f"layer{stage}.{block}.conv2" for block in range(blocks)) for stage in (1, 2, 3))
     dcff = (*inner, ("conv1", *outer[0]), *outer[1:])
-    return Arch(name, "resnet_cifar:ResNet", filters, {"dcff": dcff}, cam_layer="layer3", functional_in_base=("avgpool",))
+    return Arch(
+        name, "resnet_cifar:ResNet", filters, {"dcff": dcff}, cam_layer="layer3", functional_in_base=("avgpool",)
+    )
 
 
 def googlenet(name: str) -> Arch:

@@ -40,6 +40,9 @@ class ResNet(nn.Module):
     """A stem and three stages of blocks: ``(N, 3, 32, 32) -> (N, num_classes)``. The depth follows from the widths."""
 
     init_filters = staticmethod(he_normal)
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
 
     def __init__(self, widths: Mapping[str, int], num_classes: int = 10):
         super().__init__()

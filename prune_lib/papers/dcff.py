@@ -130,8 +130,8 @@ class DCFF(Method):
             changed.append((best != before).any())
         return {
             "temperature": heat,
-            "layers_scored": int(torch.stack(finite).sum()),
-            "layers_reranked": 0 if epoch == 0 else int(torch.stack(changed).sum()),
+            "layers_scored": int(sum(finite)),
+            "layers_reranked": int(sum(changed)) if epoch else 0,
         }
 
 

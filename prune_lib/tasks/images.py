@@ -93,17 +93,17 @@ def load(name: str, data_dir: str | Path | None = None, *, heldout: int, train_i
         raise InputError(f"unknown image set {name!r}; expected one of: {' '.join(SETS)}")
     full = SETS[name](data_dir)
     classes = len(full.classes)
-    wanted = len(full.train) - heldout if train_images is None else train_images
-    for what, images in (("heldout", heldout), ("train_images", train_images or classes)):
+    for what, images in (("heldout", heldout), ("train_images", classes if train_images is None else train_images)):
         if images < classes or images % classes:
             raise InputError(f"{what} is {images}; expected a multiple of the {classes} classes of {name}")
     smallest = int(full.train.labels.bincount(minlength=classes).min())
-    if heldout // classes + (train_images or 0) // classes > smallest:
+    each = None if train_images is None else train_images // classes
+    if heldout // classes + (1 if each is None else each) > smallest:
         raise InputError(
-            f"{name} has {smallest} training images in its smallest class; {heldout} held out and {wanted} for "
-            f"training ask for more"
+            f"{name} has {smallest} training images in its smallest class; {heldout} held out and "
+            f"{train_images or 'some'} for training ask for more"
         )
-    held, kept = _split_by_class(full.train.labels, heldout // classes, train_images and train_images // classes)
+    held, kept = _split_by_class(full.train.labels, heldout // classes, each)
     return replace(full, train=full.train.take(kept), heldout=full.train.take(held))
 
 
@@ -161,10 +161,12 @@ def _cifar10(data_dir=None) -> ImageSet:
         found = arrays[key]
         if found.shape != shape or found.dtype.kind not in "ui":
             raise InputError(f"{folder}: {key} is {found.dtype} {found.shape}; expected whole numbers {shape}")
-        if key.startswith("y") and not np.array_equal(np.bincount(found, minlength=10), [shape[0] // 10] * 10):
-            raise InputError(f"{folder}: {key} does not hold {shape[0] // 10} labels of each class 0 … 9")
-        if key.startswith("x") and found.max(initial=0) > 255:
-            raise InputError(f"{folder}: {key} holds values above 255; expected bytes")
+        if key.startswith("y"):
+            labels, counts = np.unique(found, return_counts=True)
+            if labels.tolist() != list(range(10)) or set(counts) != {shape[0] // 10}:
+                raise InputError(f"{folder}: {key} does not hold {shape[0] // 10} labels of each class 0 … 9")
+        elif found.min() < 0 or found.max() > 255:
+            raise InputError(f"{folder}: {key} holds values from {found.min()} to {found.max()}; expected bytes")
     train, test = (
         Split(
             torch.from_numpy(arrays[f"x_{part}"].astype(np.uint8)).permute(0, 3, 1, 2).contiguous(),

@@ -1,0 +1,71 @@
+"""The house keeps its shape: imports run one way, the core is light, and nothing is evaluated or unpickled."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "prune_lib"
+ORDER = (
+    "errors", "home", "spec", "nets", "recipe", "reparam", "method", "checkpoint", "cost", "tasks", "papers", "train",
+    "rows", "records", "verdict", "tables", "show", "notebook", "book", "cli",
+)  # fmt: skip
+LIGHT = {"torch", "torchvision", "numpy", "yaml", "tqdm", "safetensors", *sys.stdlib_module_names}
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ("__init__.py", "__main__.py")]
+
+
+def _room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(path, everywhere=True):
+    """(level, dotted name) of each import of a file; only those at its top unless ``everywhere``."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from ((node.level, name) for name in names)
+        elif isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    room = _room(path)
+    assert room in ORDER, f"{path} is in no room of the house"
+    depth = len(path.relative_to(PACKAGE).parts)
+    for level, name in _imports(path):
+        if level == depth and name != "__version__":
+            target = name.split(".")[0]
+            assert ORDER.index(target) < ORDER.index(room), f"{path.name} imports {target}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_core_imports_light(path):
+    for level, name in _imports(path, everywhere=False):
+        assert level or name.split(".")[0] in LIGHT, f"{path.name} imports {name} before it is needed"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_is_evaluated_unpickled_or_given_to_a_shell(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec", "os.system", "torch.load", "yaml.load", "pickle.load", "pickle.loads")
+            assert not any(keyword.arg in ("shell", "weights_only") for keyword in node.keywords)
+            if called == "np.load":
+                assert "allow_pickle=False" in ast.unparse(node)
+
+
+@pytest.mark.parametrize("module", ["prune_lib", "prune_lib.rows", "prune_lib.cli", "prune_lib.spec"])
+def test_torch_is_loaded_only_when_it_is_needed(module):
+    script = f"import sys, {module}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_files_are_read_in_one_sitting():
+    sizes = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    assert {name: size for name, size in sizes.items() if size > 300} == {}

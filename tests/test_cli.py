@@ -1,0 +1,106 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from prune_lib.cli import EXAMPLES, main
+
+MALFORMED = [
+    "", "[0.5]", "[0.5]*12", "[0.5]*14", "[1.0]*13", "[-0.5]*13", "[0.99]*13", "[0.5]*99999999999", "[[0.5]*13]",
+    "[0.5]*2+__import__('os').system('touch x')", "[nan]*13", "(" * 999,
+]  # fmt: skip
+
+
+def _json(capsys, *argv):
+    assert main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_cost_prints_what_was_promised(capsys):
+    found = _json(capsys, "cost", "vgg16", "--rates", "[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6")
+    assert (found["arch"], found["rule"], len(found["rates"])) == ("vgg16", "thop-0.0.31", 13)
+    assert (found["params"], found["flops"]) == (1_071_248, 72_771_956)
+    assert (found["base_params"], found["base_flops"]) == (14_728_266, 314_031_616)
+    assert (round(found["params_cut"], 2), round(found["flops_cut"], 2)) == (92.73, 76.83)
+    assert all(type(found[key]) is int for key in ("params", "flops", "base_params", "base_flops"))
+
+
+def test_cost_can_show_every_rule(capsys):
+    rules = _json(capsys, "cost", "resnet20", "--rule", "all")
+    assert [item["rule"] for item in rules] == ["macs", "thop-0.0.31", "thop-0.1.1", "mmrazor", "cdp", "chex"]
+    assert main(["cost", "resnet20", "--rates", "[0.5]*12", "--rule", "macs"]) == 0
+    assert "macs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("spec", MALFORMED)
+def test_a_malformed_spec_is_one_line_and_nothing_written(spec, project, capsys, monkeypatch):
+    monkeypatch.chdir(project)
+    before = sorted(project.rglob("*"))
+    assert main(["cost", "vgg16", f"--rates={spec}"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("prune: ")
+    assert sorted(project.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "required: COMMAND"),
+        (["frob"], "invalid choice: 'frob'"),
+        (["cost"], "required: arch"),
+        (["cost", "vgg19"], "unknown architecture 'vgg19'"),
+        (["cost", "vgg16", "--rule", "x"], "unknown counting rule 'x'"),
+        (["cost", "vgg16", "--layout", "x"], "no layout 'x'"),
+        (["run", "x"], "unknown row 'x'"),
+        (["run", "dcff/cifar10/vgg16", "--budget", "x"], "unknown budget 'x'"),
+        (["run", "dcff/cifar10/vgg16", "--seed", "x"], "invalid int value: 'x'"),
+        (["run", "dcff/cifar10/vgg16", "--device", "x"], "device 'x' is not usable"),
+        (["run", "dcff/cifar10/vgg16", "--budget", "paper", "--data-dir", "/nowhere"], "no CIFAR-10 in /nowhere"),
+        (["table", "x"], "unknown table 'x'"),
+        (["data", "x"], "unknown image set 'x'"),
+        (["data", "digits", "--download"], "digits needs no download"),
+    ],
+)
+def test_bad_words_are_one_line(argv, words, project, capsys):
+    assert main(argv) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+    assert not any(path.suffix == ".json" for path in project.rglob("*"))
+
+
+def test_rows_and_tables_are_listed(project, capsys):
+    assert {row["id"] for row in _json(capsys, "rows")} >= {"dcff/cifar10/vgg16", "dcff/cifar10-dense/vgg16"}
+    table = _json(capsys, "table", "dcff/cifar10")
+    assert [row["verdict"] for row in table["rows"]] == ["not attempted"] * 4
+    for argv in (["rows"], ["table", "dcff/cifar10"]):
+        assert main(argv) == 0
+        assert "93.47%" in capsys.readouterr().out
+
+
+def test_data_says_what_is_there(project, capsys):
+    found = _json(capsys, "data", "digits")
+    assert (found["train"], found["test"], len(found["sha256"])) == (1497, 300, 64)
+
+
+def test_help_teaches_with_an_example(capsys):
+    for name, example in EXAMPLES.items():
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
+        assert " ".join(example.split()) in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_bad_spec_is_refused_before_torch_is_loaded():
+    script = (
+        "import sys; from prune_lib.cli import main; code = main(sys.argv[1:]); print(code, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, "cost", "vgg16", "--rates", "[0.5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
+
+
+def test_the_module_runs_like_the_command():
+    done = subprocess.run([sys.executable, "-m", "prune_lib", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("prune_lib ")

@@ -1,0 +1,232 @@
+"""What a run leaves behind, what it refuses, and whom it waits for, one record field at a time."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from prune_lib import records
+from prune_lib.checkpoint import digest
+from prune_lib.errors import InputError
+from prune_lib.recipe import Recipe
+from prune_lib.rows import BUDGETS, all_rows, get_row
+from prune_lib.train import Diverged
+
+SMOKE = Recipe(data="digits", epochs=2, batch_size=40, lr=0.05, heldout=20, train_images=80)
+PAPER = get_row("dcff/cifar10/resnet56")
+ROW = dataclasses.replace(
+    PAPER, id="dcff/test/resnet20", arch="resnet20", rates="[0.8]*9+[0.5]*3", recipes=dict.fromkeys(BUDGETS, SMOKE)
+)
+
+
+def _run(row=ROW, budget="smoke", seed=0, **options):
+    return records.run(row, budget, seed, **{"device": "cpu", "progress": False} | options)
+
+
+def _refuses(*_, **__):
+    raise AssertionError("trained again")
+
+
+def _files(project):
+    return sorted(path.relative_to(project / "results").as_posix() for path in (project / "results").rglob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project in which ROW has been run once, and the record that the run returned."""
+    with pytest.MonkeyPatch.context() as patch:
+        project = tmp_path_factory.mktemp("project")
+        patch.setenv("PRUNE_HOME", str(project))
+        return project, _run()
+
+
+def test_a_run_leaves_one_record_with_all_that_it_came_from(finished):
+    project, _ = finished
+    assert _files(project) == [f"dcff/test/resnet20/smoke-seed0-{ROW.key('smoke')}.json"]
+    record = json.loads((project / "results" / _files(project)[0]).read_text())
+    facts = {name: record[name] for name in ("schema", "row", "budget", "seed", "key", "status", "arch", "rates")}
+    assert facts == {
+        "schema": 1, "row": ROW.id, "budget": "smoke", "seed": 0, "key": ROW.key("smoke"), "status": "finished",
+        "arch": "resnet20", "rates": "[0.8]*9+[0.5]*3",
+    }  # fmt: skip
+    assert record["method"] == {"name": "dcff", "variant": "authors"}
+    assert Recipe.from_dict(record["recipe"]) == SMOKE
+    for name in ("heldout_top1", "test_top1", "loss", "temperature"):
+        assert len(record["curves"][name]) == 2
+    metrics, curves = record["metrics"], record["curves"]
+    for protocol, epoch in (("last", 1), ("selected", metrics["epoch_selected"])):
+        assert metrics[f"top1_{protocol}"] == curves["test_top1"][epoch]
+    assert metrics["top1_test_best"] == max(curves["test_top1"])
+    assert metrics["rule"] == "thop-0.0.31"
+    assert set(record["networks"]) == {"last", "selected", "test_best"}
+
+
+def test_the_record_names_code_versions_machine_data_and_times(finished):
+    provenance = finished[1]["provenance"]
+    assert provenance["code"].startswith("0.1.0")
+    assert {"python", "torch", "numpy"} <= set(provenance["versions"])
+    assert provenance["hardware"]["device"] == "cpu"
+    assert provenance["deterministic"] is True
+    assert len(provenance["data"].pop("sha256")) == 64
+    assert provenance["data"] == {"name": "digits", "train": 80, "heldout": 20, "test": 300}
+    assert provenance["wall_seconds"] > 0
+    assert provenance["started"] <= provenance["ended"]
+    assert provenance["started"].endswith("+00:00")
+
+
+def test_a_finished_run_is_not_run_again(finished, monkeypatch):
+    project, record = finished
+    monkeypatch.setenv("PRUNE_HOME", str(project))
+    monkeypatch.setattr("prune_lib.train.train", _refuses)
+    files = {name: (project / "results" / name).read_bytes() for name in _files(project)}
+    again = _run()
+    assert again["networks"] == record["networks"]
+    assert again == json.loads(next(iter(files.values())))
+    assert {name: (project / "results" / name).read_bytes() for name in _files(project)} == files
+
+
+def test_its_networks_are_kept_and_its_state_is_not(finished, monkeypatch):
+    project, record = finished
+    monkeypatch.setenv("PRUNE_HOME", str(project))
+    folder = records.run_folder(ROW, "smoke", 0)
+    assert sorted(path.suffix for path in folder.iterdir()) == ["", ".safetensors", ".safetensors", ".safetensors"]
+    for protocol, about in record["networks"].items():
+        network = records.network(ROW, "smoke", 0, protocol)
+        assert digest(network.state_dict()) == about["sha256"]
+    with pytest.raises(InputError, match="no weights last of dcff/test/resnet20, smoke, seed 5 here"):
+        records.network(ROW, "smoke", 5)
+
+
+def test_a_record_is_never_overwritten_and_a_diverged_run_is_no_result(project, monkeypatch):
+    def diverge(*_, **__):
+        raise Diverged("epoch 2: the training loss is nan; expected a number")
+
+    monkeypatch.setattr("prune_lib.train.train", diverge)
+    first = _run()
+    assert (first["status"], first["error"]) == ("diverged", "epoch 2: the training loss is nan; expected a number")
+    path = project / "results" / _files(project)[0]
+    before = path.read_bytes()
+    _run()
+    stem = f"dcff/test/resnet20/smoke-seed0-{ROW.key('smoke')}"
+    assert _files(project) == [f"{stem}-2.json", f"{stem}.json"]
+    assert path.read_bytes() == before
+    assert records.find(ROW, "smoke", 0) is None
+    assert records.best_record(ROW) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"row": "dcff/cifar10/vgg19"}, r"unknown row 'dcff/cifar10/vgg19'; expected one of: dcff/cifar10/vgg16"),
+        ({"budget": "long"}, "unknown budget 'long'; expected one of: smoke short paper"),
+        ({"seed": -1}, "seed is -1; expected a whole number from 0"),
+        ({"seed": 2**31}, "seed is 2147483648; expected"),
+        ({"seed": 1.0}, "seed is 1.0; expected"),
+        ({"seed": "0"}, "seed is '0'; expected"),
+        ({"seed": True}, "seed is True; expected"),
+        ({"device": "tpu"}, "device 'tpu' is not usable here"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_it_begins(project, options, words):
+    with pytest.raises(InputError, match=words) as refusal:
+        _run(**options)
+    assert "\n" not in str(refusal.value)
+    assert sorted(path.name for path in project.iterdir()) == ["notebooks", "results"]
+
+
+def test_the_key_names_what_is_trained_and_nothing_else():
+    key = ROW.key("smoke")
+    for same in (
+        {"reported": {"top1": "99.9%"}}, {"title": "another"}, {"source": "elsewhere"}, {"note": "a note"},
+        {"tolerance": 9.0}, {"rates": " [0.8] * 9 + [0.5] * 3 "}, {"rule": "macs"},
+        {"recipes": ROW.recipes | {"paper": Recipe()}},
+    ):  # fmt: skip
+        assert dataclasses.replace(ROW, **same).key("smoke") == key
+    others = [
+        dataclasses.replace(ROW, **other).key("smoke")
+        for other in (
+            {"rates": "[0.7]*9+[0.5]*3"}, {"rates": None}, {"arch": "resnet56"},
+            {"method": {"name": "dcff", "variant": "paper"}}, {"method": {"name": "dense"}},
+            {"recipes": {"smoke": dataclasses.replace(SMOKE, epochs=3)}},
+            {"recipes": {"smoke": dataclasses.replace(SMOKE, lr=0.1)}},
+        )
+    ]  # fmt: skip
+    assert len({key, *others}) == 8
+
+
+def test_the_key_of_a_row_that_changed_finds_no_old_record(finished, monkeypatch):
+    monkeypatch.setenv("PRUNE_HOME", str(finished[0]))
+    assert records.find(ROW, "smoke", 0) is not None
+    assert records.find(dataclasses.replace(ROW, title="another"), "smoke", 0) is not None
+    assert records.find(dataclasses.replace(ROW, rates="[0.7]*9+[0.5]*3"), "smoke", 0) is None
+    assert records.find(ROW, "smoke", 1) is None
+    assert records.find(ROW, "short", 0) is None
+    assert records.best_record(ROW)["seed"] == 0
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from prune_lib.records import _only_one
+with _only_one(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_under_way_elsewhere_is_refused_until_its_process_is_gone(project, monkeypatch):
+    monkeypatch.setattr("prune_lib.records._run", lambda *_: {"status": "ran"})
+    folder = records.run_folder(ROW, "smoke", 0)
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match=r"smoke-seed0-\w+ is being run by another process"):
+            _run()
+        assert _run(seed=1) == {"status": "ran"}  # another run is another folder
+        other.send_signal(signal.SIGKILL)
+    assert _run() == {"status": "ran"}
+
+
+def _damaged(project, text):
+    path = project / "results" / ROW.id / "smoke-seed0-x.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return path
+
+
+WHOLE = {"status": "finished", "budget": "smoke", "key": ROW.key("smoke"), "seed": 0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '"text"', json.dumps({"status": "finished"}), json.dumps(WHOLE)[:-9], "\x00" * 40],
+)
+def test_a_damaged_record_is_named(project, text):
+    path = _damaged(project, text)
+    with pytest.raises(InputError, match="not a record") as refusal:
+        _run()
+    assert str(refusal.value).startswith(str(path))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("change", [{"seed": ...}, {"budget": "long"}, {"budget": 3}, {"budget": ["smoke"]}])
+def test_a_record_that_lacks_what_names_a_run_is_named(project, change):
+    fields = {name: value for name, value in (WHOLE | change).items() if value is not ...}
+    path = _damaged(project, json.dumps(fields))
+    with pytest.raises(InputError, match="not a record") as refusal:
+        list(records.records(ROW)), records.find(ROW, "smoke", 0)
+    assert str(refusal.value).startswith(str(path))
+
+
+def test_figures_are_kept_to_seven_digits_and_what_is_no_number_as_null():
+    assert records._rounded({"a": [1.23456789, float("nan")], "b": (7, "x", float("inf"))}) == {
+        "a": [1.234568, None], "b": [7, "x", None],
+    }  # fmt: skip
+
+
+def test_the_rows_of_the_tables_have_keys_of_their_own():
+    keys = {row.key(budget) for row in all_rows().values() for budget in BUDGETS}
+    assert len(keys) == len(all_rows()) * len(BUDGETS)
