@@ -85,7 +85,10 @@ class Table:
             measured = [_mean_sd(accuracy, protocol) for protocol in ("test_best", "selected", "last")]
             seeds = ", ".join(map(str, accuracy.seeds)) or "–"
             printed = line.row.reported.get("top1", "–")
-            cells.append([line.row.title, printed, *measured, accuracy.budget or "–", seeds, accuracy.verdict])
+            budget = accuracy.budget or "–"
+            if accuracy.budget and (used := line.row.recipes[accuracy.budget].data) != line.row.recipes["paper"].data:
+                budget = f"{budget} ({used})"  # other data than the paper's: not to be compared with its figure
+            cells.append([line.row.title, printed, *measured, budget, seeds, accuracy.verdict])
         return cells
 
     @property

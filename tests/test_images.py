@@ -49,8 +49,6 @@ BROKEN = {
     r"x_test holds values from 300 to \d+; expected bytes": lambda a: a.update(
         x_test=a["x_test"].astype(np.int64) + 300
     ),
-        x_test=a["x_test"].astype(np.int64) + 300
-    ),
     "not a readable .npz of plain arrays": _object,
 }
 
