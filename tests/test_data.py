@@ -139,12 +139,12 @@ def _with(key, place, value, dtype=np.int64):
         ({"y_test": np.array(["cat"] * 20)}, "y_test is <U3"),
         ({"y_train": _zero(100)}, "y_train does not hold 10 labels of each class"),
         ({"y_test": _arrays()["y_test"] + 1}, "y_test does not hold 2 labels of each class"),
-        ({"x_train": _with("x_train", (5, 0, 0, 1), 256)}, "x_train holds values .*expected bytes"),
+        ({"x_train": _with("x_train", (5, 0, 0, 1), 256)}, r"x_train holds .*expected bytes"),
         ({"x_test": np.array([None] * 20)}, "not a readable .npz of plain arrays"),
         ({"y_train": _with("y_train", 3, -1)}, "y_train does not hold 10 labels of each class"),
         ({"y_train": _with("y_train", 3, 1, np.uint64)}, "y_train does not hold 10 labels of each class"),
         ({"y_train": _with("y_train", 3, 2**62)}, "y_train does not hold 10 labels of each class"),
-        ({"x_train": _with("x_train", (5, 0, 0, 1), -1)}, "x_train holds values .*expected bytes"),
+        ({"x_train": _with("x_train", (5, 0, 0, 1), -1)}, r"x_train holds .*expected bytes"),
     ],
 )
 def test_data_that_is_not_cifar10_is_refused_by_name(small, changed, words):

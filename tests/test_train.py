@@ -136,8 +136,9 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(data, whole, two_
 
 def test_a_training_whose_newest_state_is_damaged_goes_on_from_the_one_before(data, whole, two_epochs, capsys):
     two_epochs.write_bytes(two_epochs.read_bytes()[:-100])
-    assert _same(tiny.fit(data, state=two_epochs), whole)
+    assert len(checkpoint.read(two_epochs)[1]["curve"]) == 1
     assert "damaged" in capsys.readouterr().out
+    assert _same(tiny.fit(data, state=two_epochs), whole)
 
 
 def test_a_finished_training_is_not_trained_again(data, whole, tmp_path):
@@ -217,6 +218,24 @@ def test_the_dense_method_leaves_the_network_as_it_is(data):
     recipe = dataclasses.replace(tiny.RECIPE, epochs=1)
     history = tiny.fit(data, Method(), recipe=recipe, model=model)
     assert checkpoint.digest(history.weights["last"]) == checkpoint.digest(model.state_dict())
+
+
+def test_the_schedule_is_followed_and_each_epoch_draws_its_own_crops(data):
+    """Once the learning rate is 0 the weights stay, and losses differ only by what the epochs draw."""
+    seen = []
+
+    class Looks(Method):
+        def export(self, model):
+            seen.append(checkpoint.digest(dict(model.named_parameters())))
+            return super().export(model)
+
+    recipe = dataclasses.replace(tiny.RECIPE, epochs=3, warmup=0, milestones=(0.3,), gamma=0.0)
+    model = tiny.Net()
+    start = checkpoint.digest(dict(model.named_parameters()))
+    history = tiny.fit(data, Looks(), recipe=recipe, model=model)
+    assert [epoch["lr"] for epoch in history.curve] == [0.05, 0.0, 0.0]
+    assert seen[0] == seen[1] == seen[2] != start
+    assert len({epoch["loss"] for epoch in history.curve}) == 3
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:99", "", "cpu:x"])
