@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -230,3 +231,33 @@ def test_figures_are_kept_to_seven_digits_and_what_is_no_number_as_null():
 def test_the_rows_of_the_tables_have_keys_of_their_own():
     keys = {row.key(budget) for row in all_rows().values() for budget in BUDGETS}
     assert len(keys) == len(all_rows()) * len(BUDGETS)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(finished, project, monkeypatch):
+    from prune_lib.papers.dcff import DCFF
+
+    on_epoch = DCFF.on_epoch
+
+    def interrupted(self, model, epoch, epochs):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return on_epoch(self, model, epoch, epochs)
+
+    monkeypatch.setattr(DCFF, "on_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _run()
+    assert records.find(ROW, "smoke", 0) is None
+    assert list((project / "runs").rglob("state.safetensors"))
+    monkeypatch.setattr(DCFF, "on_epoch", on_epoch)
+    again = _run()
+    assert (again["networks"], again["metrics"]) == (finished[1]["networks"], finished[1]["metrics"])
+
+
+def test_records_written_at_once_are_all_kept_whole(project):
+    record = {"status": "finished", "budget": "smoke", "seed": 0, "key": ROW.key("smoke"), "text": "x" * 50_000}
+    together = [threading.Thread(target=records._append, args=(ROW, "smoke", 0, {**record, "n": n})) for n in range(12)]
+    for thread in together:
+        thread.start()
+    for thread in together:
+        thread.join()
+    assert sorted(found["n"] for found in records.records(ROW)) == list(range(12))

@@ -1,0 +1,106 @@
+"""Rows as the papers print them, tables beside what was measured, and the verdicts in between."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from prune_lib import rows
+from prune_lib.errors import InputError
+from prune_lib.rows import all_rows, get_row, read_tables, table_rows
+from prune_lib.tables import load_table
+from prune_lib.verdict import Accuracy, judge, prints_like
+
+
+def test_the_rows_of_the_papers_are_whole():
+    for row in all_rows().values():
+        assert row.recipes["smoke"].data == "digits"
+        assert row.widths
+        for printed in row.reported.values():
+            assert prints_like(1.0, printed)
+    paper = get_row("dcff/cifar10/resnet110").recipes["paper"]
+    assert (paper.epochs, paper.batch_size, paper.lr, paper.weight_decay) == (300, 256, 0.1, 5e-4)
+
+
+GOOD = """
+paper: {title: T, short: S, authors: A, link: L, cite: c}
+tables:
+  t:
+    {title: T, source: S, rule: macs, layout: dcff, method: {name: dcff}, tolerance: 0.3, recipe: {}, budgets: {},
+     rows: {r: {title: R, arch: vgg16, rates: "[0.5]*13", reported: {top1: 90.0%}}}}
+"""
+
+
+def test_a_table_is_read_and_its_mistakes_are_named():
+    assert read_tables("p", GOOD)["p/t/r"].reported == {"top1": "90.0%"}
+    mistakes = {
+        "p/t/r: the spec has 12 rates; expected 13": GOOD.replace("*13", "*12"),
+        "p/t/r: unknown architecture 'vgg17'": GOOD.replace("vgg16", "vgg17"),
+        "p/t/r, reported: unknown key 'top2'": GOOD.replace("top1", "top2"),
+        "p/t: rule is missing": GOOD.replace("rule: macs, ", ""),
+        "p/t: unknown key 'rules'": GOOD.replace("rule: macs", "rule: macs, rules: 1"),
+        "p/t/r, smoke: recipe: unknown field 'lrs'": GOOD.replace("recipe: {}", "recipe: {lrs: 1}"),
+        "p.yaml: not YAML": GOOD.replace("tables:", "tables: ["),
+        "p.yaml: found list": "- 1",
+        "not YAML": "paper: !!python/object/apply:os.getcwd []",
+    }
+    for words, text in mistakes.items():
+        with pytest.raises(InputError) as refusal:
+            read_tables("p", text)
+        assert words in str(refusal.value)
+        assert "\n" not in str(refusal.value)
+
+
+def _record(top1, budget="paper", seed=0, images=10_000):
+    metrics = dict.fromkeys(("top1_last", "top1_selected"), 0.0) | {"top1_test_best": top1}
+    told = {"data": {"test": images}}
+    return {"status": "finished", "budget": budget, "seed": seed, "metrics": metrics, "provenance": told}
+
+
+@pytest.mark.parametrize(
+    ("runs", "verdict"),
+    [
+        ([], "not attempted"),
+        ([_record(99.0, "short")], "not attempted"),
+        ([_record(93.2)], "reproduced"),  # 0.27 below
+        ([_record(95.0)], "reproduced"),
+        ([_record(93.1)], "within noise"),  # 0.37 below; two standard errors are 0.51
+        ([_record(92.9)], "not reproduced"),  # 0.57 below
+        ([_record(93.0, seed=0), _record(93.1, seed=1)], "within noise"),
+        ([_record(92.0, seed=0), _record(92.1, seed=1)], "not reproduced"),
+        ([_record(93.4, "paper"), _record(10.0, "short", 1)], "reproduced"),
+    ],
+)
+def test_verdicts(runs, verdict):
+    assert judge("93.47%", 0.3, runs).verdict == verdict
+
+
+def test_figures_are_printed_as_the_paper_prints_them():
+    cases = {"72.77M": 72_771_956, "0.96B": 960_000_001, "0.38M": 384_316, "1490M": 1_489_999_999, "76.83%": 76.82655}
+    for printed, value in cases.items():
+        assert prints_like(value, printed) == printed
+    assert prints_like(1_071_248, "1.06M") == "1.07M"
+    assert prints_like(0.125, "0.12%") == "0.13%"  # halves go up
+    for bad in ("72.77 MB", "", "-1M", "1e3", "nan"):
+        with pytest.raises(InputError, match="expected such as"):
+            prints_like(1, bad)
+
+
+def test_the_table_says_which_counts_do_not_follow(project):
+    table = load_table("dcff/cifar10")
+    verdicts = {line.row.title: (line.count_verdict, line.disagreements) for line in table.lines}
+    assert verdicts.pop("VGG-16") == ("source inconsistent", ["params", "params_cut"])
+    assert set(map(str, verdicts.values())) == {"('exact', [])"}
+    assert all(line.accuracy == Accuracy("not attempted", None) for line in table.lines)
+    assert "72.77M (76.83%)" in str(table)
+    assert json.loads(json.dumps(table.to_json()))["rows"][0]["recounted"]["flops"] == 72_771_956
+    with pytest.raises(InputError, match="unknown table 'x/y'"):
+        table_rows("x/y")
+
+
+def test_a_table_escapes_what_it_shows(project, monkeypatch):
+    nasty = replace(get_row("dcff/cifar10/vgg16"), title="<script>alert(1)</script>")
+    monkeypatch.setattr(rows, "all_rows", lambda: {nasty.id: nasty})
+    page = load_table(nasty.table)._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
