@@ -59,9 +59,8 @@ def run(
         try:
             return _run(row, budget, seed, where, data_dir, progress)
         except Diverged as error:
-            record = _describe(row, budget, seed, where) | {"status": "diverged", "error": str(error)}
-            _append(row, budget, seed, record)
-            return record
+            failed = {"status": "diverged", "error": str(error)}
+            return _append(row, budget, seed, _describe(row, budget, seed, where) | failed)
 
 
 def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> dict:
@@ -113,7 +112,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
             "train": len(data.train), "heldout": len(data.heldout), "test": len(data.test),
         },
     }  # fmt: skip
-    _append(row, budget, seed, record)
+    record = _append(row, budget, seed, record)
     for leftover in (state, state.with_name(f"{state.name}.previous")):
         leftover.unlink(missing_ok=True)
     return record
@@ -167,20 +166,24 @@ def run_folder(row: Row, budget: str, seed: int) -> Path:
     return home() / "runs" / row.id / f"{budget}-seed{seed}-{row.key(budget)}"
 
 
-def _append(row: Row, budget: str, seed: int, record: dict) -> Path:
-    """Write a record under a name of its own. An existing file is never touched: linking to its name fails."""
+def _append(row: Row, budget: str, seed: int, record: dict) -> dict:
+    """Write a record under a name of its own and return what was written.
+
+    An existing file is never touched: linking to its name fails.
+    """
     from .checkpoint import write_text
 
     folder = home() / "results" / row.id
     stem = f"{budget}-seed{seed}-{row.key(budget)}"
     new = folder / f".{stem}.{uuid.uuid4().hex}"
-    write_text(new, json.dumps(_rounded(record), indent=1, allow_nan=False) + "\n")
+    record = _rounded(record)
+    write_text(new, json.dumps(record, indent=1, allow_nan=False) + "\n")
     try:
         for attempt in range(1, 1000):
             path = folder / (f"{stem}.json" if attempt == 1 else f"{stem}-{attempt}.json")
             try:
                 os.link(new, path)
-                return path
+                return record
             except FileExistsError:
                 continue
         raise InputError(f"{folder}: a thousand records of {stem}; expected one")

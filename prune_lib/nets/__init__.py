@@ -48,7 +48,7 @@ def build(arch: str, widths: Mapping[str, int] | None = None, num_classes: int =
     for conv, filters in (widths or {}).items():
         if conv not in spec.filters:
             raise InputError(f"{arch} has no conv called {conv!r}; expected one of: {' '.join(spec.filters)}")
-        if not isinstance(filters, int) or not 1 <= filters <= spec.filters[conv]:
+        if type(filters) is not int or not 1 <= filters <= spec.filters[conv]:
             raise InputError(f"{arch}, {conv}: width {filters!r}; expected a whole number in 1 … {spec.filters[conv]}")
     module, cls = spec.cls.split(":")
     return getattr(import_module(f".{module}", __name__), cls)({**spec.filters, **(widths or {})}, num_classes)
