@@ -55,6 +55,7 @@ def setup(app):
     """Sphinx calls this. Registers the check and MathJax's static file."""
     app.connect("builder-inited", _refuse_failed_notebooks)
     app.connect("builder-inited", _serve_mathjax)
+    app.connect("html-page-context", _leave_out_thebe, priority=900)  # after the extension has added it
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -64,6 +65,15 @@ def _refuse_failed_notebooks(app) -> None:
     for path in sorted(Path(app.srcdir).rglob("*.ipynb")):
         if "_build" not in path.parts and (reason := failure(path)):
             raise ExtensionError(reason)
+
+
+def _leave_out_thebe(app, page, template, context, doctree) -> None:
+    """Jupyter Book adds Thebe to every page, twice, to run code on a server elsewhere; these pages ask for none."""
+
+    def runs_thebe(script) -> bool:
+        return "thebe" in f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', '')}".lower()
+
+    context["script_files"] = [script for script in context.get("script_files", []) if not runs_thebe(script)]
 
 
 def _serve_mathjax(app) -> None:
