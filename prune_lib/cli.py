@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from . import __version__
 from .errors import InputError
+from .nets import ARCHS
 
 EXAMPLES = {
     "cost": "prune cost vgg16 --rates '[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'",
@@ -58,9 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("cost", cost, "Recount params and FLOPs of a network pruned by a rate string.")
-    sub.add_argument("arch", help="vgg16 resnet20 resnet56 resnet110 googlenet")
+    sub.add_argument("arch", help=" ".join(ARCHS))
     sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
-    sub.add_argument("--layout", default="dcff", help="whose rate list it is (default: %(default)s)")
+    sub.add_argument("--layout", help="whose list it is: dcff, hrank, … (default: the network's own first)")
     sub.add_argument("--rule", default="thop-0.0.31", help="counting rule, or 'all' (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
@@ -95,17 +96,18 @@ def _common(sub: argparse.ArgumentParser) -> None:
 
 
 def cost(args) -> None:
-    from .nets import read_spec
+    from .nets import layout_of, read_spec
 
-    read_spec(args.arch, args.rates, args.layout)  # refuse a bad spec before anything heavy is loaded
+    layout = layout_of(args.arch, args.layout)
+    rates, widths = read_spec(args.arch, args.rates, layout)  # refuse a bad spec before anything heavy is loaded
 
     from .cost import RULES
     from .cost import cost as recount
 
     names = list(RULES) if args.rule == "all" else [args.rule]
-    costs = [recount(args.arch, args.rates, name, args.layout) for name in names]
+    costs = [recount(args.arch, widths if args.rates else None, name, layout) for name in names]
     if args.json:
-        found = [item.to_json() for item in costs]
+        found = [{**item.to_json(), "spec": args.rates, "rates": rates} for item in costs]
         print(json.dumps(found if args.rule == "all" else found[0]))
         return
     print(f"{args.arch}, rates {args.rates or 'none'}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
-from .nets import arch_of, build, read_spec
+from .nets import arch_of, build, layout_of
 from .spec import Widths
 
 Counter = Callable[[nn.Module, Tensor, Tensor], int]  # (module, input, output) -> operations for a batch of one
@@ -39,6 +39,10 @@ def _linear_bias(linear, x, y):
     return _linear(linear, x, y) + linear.out_features
 
 
+def _linear_twice(linear, x, y):
+    return (2 * linear.in_features - 1) * linear.out_features
+
+
 def _transposed(conv, x, y):
     return x.numel() // conv.groups * conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1]
 
@@ -51,8 +55,16 @@ def _inputs(module, x, y):
     return x.numel()
 
 
+def _average_pool(pool, x, y):
+    return (x.shape[-1] // y.shape[-1] + 1) * y.numel()
+
+
 def _adaptive_pool(pool, x, y):
     return (x[0, 0].numel() // y[0, 0].numel() + 1) * y.numel()
+
+
+class _WindowPool(nn.AdaptiveAvgPool2d):
+    """A global pool that counts as the ``AvgPool2d`` with a fixed window which the counted network had there."""
 
 
 class _MaskedChain:
@@ -102,7 +114,22 @@ RULES = {
                 nn.ConvTranspose2d: _transposed,
                 nn.Linear: _linear,
                 nn.BatchNorm2d: _outputs(2),
+                nn.BatchNorm1d: _outputs(2),
                 nn.AvgPool2d: _outputs(1),
+                nn.AdaptiveAvgPool2d: _adaptive_pool,
+            },
+        ),
+        Rule(
+            "thop-0.0.30",
+            "thop 0.0.30 and the first posts of 0.0.31 (ABCPruner): as thop-0.0.31, but 4 per BatchNorm element, "
+            "2 in - 1 per linear output, window side + 1 per average-pool output",
+            {
+                nn.Conv2d: _conv_macs_bias,
+                nn.ConvTranspose2d: _transposed,
+                nn.Linear: _linear_twice,
+                nn.BatchNorm2d: _outputs(4),
+                nn.BatchNorm1d: _outputs(4),
+                nn.AvgPool2d: _average_pool,
                 nn.AdaptiveAvgPool2d: _adaptive_pool,
             },
         ),
@@ -116,7 +143,9 @@ RULES = {
                 nn.ConvTranspose2d: _transposed,
                 nn.Linear: _linear,
                 nn.BatchNorm2d: _outputs(2),
+                nn.BatchNorm1d: _outputs(2),
                 nn.ReLU: _outputs(1),
+                nn.ReLU6: _outputs(1),
                 nn.MaxPool2d: _inputs,
                 nn.AvgPool2d: _inputs,
                 nn.AdaptiveAvgPool2d: _inputs,
@@ -149,12 +178,14 @@ def count(
     rule: str = DEFAULT_RULE,
     image: tuple[int, int, int] = (3, 32, 32),
     skip: Sequence[str] = (),
+    window: Sequence[str] = (),
     kept: Widths | None = None,
 ) -> tuple[int, int]:
     """``(params, flops)`` of ``model`` for one image ``(C, H, W)``, both integers, FLOPs under ``rule``.
 
     Args:
         skip: modules whose type is left out, because the network that was counted calls them as functions.
+        window: adaptive pools to 1x1 that count as average pools with a fixed window.
         kept: for a masked rule, conv name -> filters that the mask keeps (default: all).
     """
     chosen = rule_called(rule)
@@ -163,6 +194,10 @@ def count(
         from thop import profile
     model = copy.deepcopy(model).eval()  # thop leaves buffers behind
     counters = dict(chosen.ops) if chosen.ops is not None else {}
+    if nn.AvgPool2d in counters:
+        counters[_WindowPool] = counters[nn.AvgPool2d]
+        for name in window:
+            model.set_submodule(name, _WindowPool(1))
     if chosen.masked:
         convs = {m: name for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
         counters[nn.Conv2d] = _MaskedChain({m: (n, (kept or {}).get(n, m.out_channels)) for m, n in convs.items()})
@@ -192,8 +227,6 @@ class Cost:
     """What a spec costs beside its full network, under one rule. ``*_cut`` are percentages of the base."""
 
     arch: str
-    spec: str | None
-    rates: list[float] | None
     rule: str
     params: int
     flops: int
@@ -206,24 +239,32 @@ class Cost:
         return asdict(self)
 
 
-def cost(arch: str, spec: str | None = None, rule: str = DEFAULT_RULE, layout: str = "dcff", classes: int = 10) -> Cost:
-    """Recount ``arch`` compressed by the rate string ``spec`` (``None``: nothing pruned) under ``rule``.
+def cost(
+    arch: str,
+    widths: Widths | None = None,
+    rule: str = DEFAULT_RULE,
+    layout: str | None = None,
+    classes: int | None = None,
+) -> Cost:
+    """Recount ``arch`` with ``widths`` (``None``: nothing pruned) under ``rule``, as the paper of ``layout`` does.
 
     Raises:
-        InputError: an unknown arch, layout or rule, or an unusable spec.
+        InputError: an unknown arch, layout or rule, or widths that the network cannot have.
     """
     about, chosen = arch_of(arch), rule_called(rule)
-    rates, widths = read_spec(arch, spec, layout)
-    full = _ones(build(arch, num_classes=classes))
-    base = count(full, rule, about.image, skip=about.functional_in_base)
-    if chosen.masked:
+    how = about.layouts[layout_of(arch, layout)]
+    skips = how.functional, how.functional + how.functional_in_base
+    window = how.window_pools
+    base = count(_ones(build(arch, None, classes)), rule, about.image, skips[1], window)
+    if widths is None:
+        mine = base
+    elif chosen.masked:
+        full = _ones(build(arch, None, classes))
         mine = count(_ones(build(arch, widths, classes)))[0], count(full, rule, about.image, kept=widths)[1]
     else:
-        mine = count(_ones(build(arch, widths, classes)), rule, about.image)
-    if spec is None:
-        mine = base
+        mine = count(_ones(build(arch, widths, classes)), rule, about.image, skips[0], window)
     cuts = (100 * (1 - ours / theirs) for ours, theirs in zip(mine, base, strict=True))
-    return Cost(arch, spec, rates, rule, *mine, *base, *cuts)
+    return Cost(arch, rule, *mine, *base, *cuts)
 
 
 def _ones(model: nn.Module) -> nn.Module:

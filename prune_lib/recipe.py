@@ -23,6 +23,7 @@ class Recipe:
     gamma: float = 0.1
     warmup: int = 0  # epochs of linear warm-up, step by step, before the schedule
     label_smoothing: float = 0.0
+    mixup: float = 0.0  # alpha of the Beta distribution that two images' shares are drawn from; 0: not mixed
     heldout: int = 2000  # training images set aside to select an epoch; the papers set none aside
     train_images: int | None = None  # train on so many (balanced) images; None: all that are not held out
 
@@ -30,6 +31,7 @@ class Recipe:
         for name, low, high in (
             ("epochs", 1, 100_000), ("batch_size", 1, 1_000_000), ("lr", 0, 1e6), ("momentum", 0, 1),
             ("weight_decay", 0, 1), ("gamma", 0, 1), ("warmup", 0, 1000), ("label_smoothing", 0, 1),
+            ("mixup", 0, 100),
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:

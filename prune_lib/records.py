@@ -68,7 +68,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
     from safetensors.torch import save_file
 
     from .checkpoint import digest
-    from .cost import count
+    from .cost import cost
     from .nets import arch_of, build
     from .papers import make_method
     from .tasks.images import load
@@ -91,8 +91,8 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
         about = {"arch": row.arch, "widths": json.dumps(row.widths), "row": row.id, "protocol": protocol}
         save_file(weights, path, metadata=about)
         networks[protocol] = {"sha256": digest(weights)}
-    params, flops = count(build(row.arch, row.widths, len(data.classes)), row.rule)
-    metrics = {"params": params, "flops": flops, "rule": row.rule}
+    counted = cost(row.arch, row.widths if row.pruned else None, row.rule, row.layout, len(data.classes))
+    metrics = {"params": counted.params, "flops": counted.flops, "rule": row.rule}
     for protocol in PROTOCOLS:
         metrics[f"top1_{protocol}"], metrics[f"epoch_{protocol}"] = history.top1(protocol)
     record = _describe(row, budget, seed, device) | {

@@ -3,47 +3,67 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 
 import yaml
 
 from .errors import InputError
-from .nets import read_spec
+from .nets import check_widths, layout_of, read_spec
 from .recipe import Recipe
 from .spec import Widths
 
 BUDGETS = ("smoke", "short", "paper")  # from seconds on embedded digits to the whole published recipe
-REPORTED = ("flops", "flops_cut", "params", "params_cut", "top1")
+COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
+SCORES = ("top1", "top5", "base_top1", "AP", "AP50", "AP75", "APS", "APM", "APL", "mIoU")
 
 
 @dataclass(frozen=True)
 class Row:
     id: str  # paper/table/row
     title: str
-    arch: str
-    rates: str | None  # as published; None: nothing is pruned
+    dataset: str  # that the reported accuracy is of
+    arch: str  # empty: a network that this library does not have
+    rates: str | None  # as published; None: nothing is pruned, or ``unknown`` says why there is no list
     layout: str  # whose rate layout
     rule: str  # under which the paper's FLOPs are counted
-    method: Mapping[str, str]  # name and options
-    recipes: Mapping[str, Recipe]  # budget -> recipe
     reported: Mapping[str, str]  # figures as printed
-    tolerance: float  # percentage points of top-1, fixed before anything was run
     source: str
+    unknown: str = ""  # why the compact network cannot be rebuilt; empty: it can
+    method: Mapping[str, str] = field(default_factory=dict)  # name and options; empty: it is not trained here
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)  # budget -> recipe
+    tolerance: float = 0.0  # percentage points of top-1, fixed before anything was run
     note: str = ""
+    given: Widths | None = None  # a user's own widths instead of a rate list
 
     @property
     def table(self) -> str:
         return self.id.rsplit("/", 1)[0]
 
     @property
+    def pruned(self) -> bool:
+        """Whether anything is pruned; a dense row is its own full network."""
+        return self.rates is not None or self.given is not None or bool(self.unknown)
+
+    @property
     def widths(self) -> Widths:
+        """The filters that each conv keeps.
+
+        Raises:
+            InputError: they are not public, or the network is not in this library.
+        """
+        if self.unknown:
+            raise InputError(f"{self.id} cannot be rebuilt: {self.unknown}")
+        if self.given is not None:
+            return check_widths(self.arch, self.given)
         return read_spec(self.arch, self.rates, self.layout)[1]
 
     def key(self, budget: str) -> str:
         """Names what is trained, and nothing else: figures, titles and sources can be corrected without retraining."""
-        what = [self.arch, self.rates and self.rates.replace(" ", ""), self.layout, dict(self.method)]
+        rates = self.rates and self.rates.replace(" ", "")
+        what: list = [self.arch, rates, self.layout, dict(self.method)]
+        what += [self.given] if self.given is not None else []
         text = json.dumps([*what, self.recipes[budget].not_default()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -86,22 +106,33 @@ def table_rows(table: str) -> list[Row]:
     return rows
 
 
+def read_document(paper: str, text: str) -> dict:
+    """One paper's YAML: what the paper is, its tables, and claims made outside them.
+
+    Raises:
+        InputError: not YAML, or not these three.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{paper}.yaml: not YAML ({' '.join(str(error).split())})") from None
+    _expect(document, f"{paper}.yaml", {"paper", "tables"}, {"claims"})
+    return document
+
+
 def read_tables(paper: str, text: str) -> dict[str, Row]:
     """The rows of one paper's YAML, every field checked by name.
 
     Raises:
         InputError: what is wrong, and in which table and row.
     """
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{paper}.yaml: not YAML ({' '.join(str(error).split())})") from None
-    _expect(document, f"{paper}.yaml", {"paper", "tables"})
     rows = {}
-    for name, table in document["tables"].items():
+    for name, table in read_document(paper, text)["tables"].items():
         where = f"{paper}/{name}"
-        needed = {"title", "source", "rule", "layout", "method", "tolerance", "recipe", "budgets", "rows"}
-        _expect(table, where, needed)
+        _expect(
+            table, where, {"title", "dataset", "source", "rule", "rows"},
+            {"arch", "layout", "method", "tolerance", "recipe", "budgets", "unknown"},
+        )  # fmt: skip
         for key, fields in table["rows"].items():
             row = _read_row(f"{where}/{key}", table, fields)
             rows[row.id] = row
@@ -109,25 +140,29 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
 
 
 def _read_row(where: str, table: dict, fields: dict) -> Row:
-    _expect(fields, where, {"title", "arch", "rates", "reported"}, {"note", "source", "recipe", *BUDGETS})
-    _expect(fields["reported"], f"{where}, reported", set(), set(REPORTED))
-    base = {**table["recipe"], **fields.get("recipe", {})}
+    given = ("arch", "layout", "rule", "source", "method", "unknown")  # a row's own, else its table's
+    _expect(fields, where, {"title", "reported"}, {*given, "rates", "note", "recipe", *BUDGETS})
+    fields = {name: table[name] for name in given if name in table} | fields
+    _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *SCORES})
+    arch, method, unknown = fields.get("arch") or "", fields.get("method") or {}, fields.get("unknown") or ""
+    if not unknown and (not arch or "rates" not in fields):
+        raise InputError(f"{where}: {'rates' if arch else 'arch'} is missing; expected it, or why it is unknown")
     recipes = {}
-    for budget in BUDGETS:
+    for budget in BUDGETS if method and not unknown else ():
+        parts = (table.get("recipe"), fields.get("recipe"), table.get("budgets", {}).get(budget), fields.get(budget))
         try:
-            recipes[budget] = Recipe.from_dict(
-                {**base, **table["budgets"].get(budget, {}), **fields.get(budget, {})},
-            )
+            recipes[budget] = Recipe.from_dict({name: value for part in parts for name, value in (part or {}).items()})
         except InputError as error:
             raise InputError(f"{where}, {budget}: {error}") from None
-    row = Row(
-        id=where, title=fields["title"], arch=fields["arch"], rates=fields["rates"], layout=table["layout"],
-        rule=table["rule"], method=table["method"], recipes=recipes, reported=fields["reported"],
-        tolerance=float(table["tolerance"]), source=fields.get("source", table["source"]),
-        note=fields.get("note", ""),
-    )  # fmt: skip
     try:
-        read_spec(row.arch, row.rates, row.layout)
+        row = Row(
+            id=where, title=fields["title"], dataset=table["dataset"], arch=arch, rates=fields.get("rates"),
+            layout=layout_of(arch, fields.get("layout")) if arch else "", rule=fields["rule"],
+            reported=fields["reported"], source=fields["source"], unknown=unknown, method=method if recipes else {},
+            recipes=recipes, tolerance=float(table.get("tolerance", 0)), note=fields.get("note", ""),
+        )  # fmt: skip
+        if not unknown:
+            _ = row.widths
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return row

@@ -1,19 +1,19 @@
 """Compression specs: the papers' rate strings, read without evaluating anything, and the widths they stand for.
 
-    rates  = parse("[0.5]*2+[0.4]*2")          # [0.5, 0.5, 0.4, 0.4]
-    layout = (("conv1",), ("conv2",), …)       # rate i governs the convs of group i
-    widths = to_widths(rates, layout, filters) # conv name -> number of filters kept
+    rates  = parse("[0.5]*2+[0.4]*2")                # [0.5, 0.5, 0.4, 0.4]
+    layout = Layout((("conv1",), ("conv2",), …))     # rate i governs the convs of group i
+    widths = to_widths(rates, layout, filters)       # conv name -> number of filters kept
 
 This module does not import torch, so a malformed spec is refused before anything heavy is loaded.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from .errors import InputError
 
 Widths = dict[str, int]  # conv name -> number of filters kept
-Layout = Sequence[tuple[str, ...]]  # group i: the convs that rate i governs
 
 MAX_RATES = 4096  # no published layout is longer than 66; this only bounds what a typo can cost
 _TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<symbol>[\[\](),*+]))", re.ASCII)
@@ -23,15 +23,48 @@ class SpecError(InputError):
     """A rate string or a list of rates that is not usable."""
 
 
-def parse(text: str) -> list[float]:
+def width(filters: int, rate: float) -> int:
+    """How many of ``filters`` a pruning rate leaves: ``int(filters * (1 - rate))`` in IEEE doubles, truncated.
+
+    This is every paper's rule here but the two below, with its surprises: ``width(160, 0.9)`` is 15, because
+    ``1 - 0.9`` is a little less than a tenth in binary.
+    """
+    return int(filters * (1 - rate))
+
+
+ROUNDINGS: dict[str, Callable[[int, float], int]] = {  # how a list's entry becomes a width
+    "rate": width,
+    "fraction": lambda filters, rate: filters - int(rate * filters),  # EagleEye truncates what is pruned
+    "tenths": lambda filters, tenths: int(filters * tenths / 10),  # ABCPruner's honey: whole tenths that are kept
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a paper writes its list for a network, and what its code does with that network when it counts.
+
+    Entry ``i`` governs the convs of ``groups[i]``. The last three name modules that the network counted by the paper
+    has in another form: pools called as functions, in all its networks or in the *full* one only, and a fixed window
+    for an adaptive pool.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    rounding: str = "rate"
+    functional: tuple[str, ...] = ()
+    functional_in_base: tuple[str, ...] = ()
+    window_pools: tuple[str, ...] = ()
+
+
+def parse(text: str, rounding: str = "rate") -> list[float]:
     """Read a rate string such as ``'[0.5]*2+([0.3,0.4]+[0.1])*3'`` into its list of rates.
 
-    Grammar: ``spec = term {'+' term}``, ``term = ('[' rate {',' rate} ']' | '(' spec ')') {'*' count}``.
+    Grammar: ``spec = term {'+' term}``, ``term = ('[' rate {',' rate} ']' | '(' spec ')') {'*' count}``. With
+    ``rounding="tenths"`` the entries are whole numbers from 1 to 10 instead.
 
     Raises:
         SpecError: empty or malformed text, a rate outside [0, 1), or more than ``MAX_RATES`` rates.
     """
-    reader = _Reader(text)
+    reader = _Reader(text, tenths=rounding == "tenths")
     rates = reader.spec()
     if reader.symbol:
         raise reader.error("an end of the spec, '+' or '*'")
@@ -41,12 +74,12 @@ def parse(text: str) -> list[float]:
 class _Reader:
     """A recursive-descent reader of one spec; ``symbol`` is the token ahead ('' at the end)."""
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, tenths: bool):
         if not isinstance(text, str) or not text.strip():
             raise SpecError("the spec is empty; expected rates such as '[0.5]*2+[0.4]*2'")
         if len(text) > 20 * MAX_RATES:
             raise SpecError(f"the spec has {len(text)} characters; expected at most {20 * MAX_RATES}")
-        self.text, self.next, self.depth = text, 0, 0
+        self.text, self.next, self.depth, self.tenths = text, 0, 0, tenths
         self.advance()
 
     def advance(self) -> None:
@@ -99,11 +132,12 @@ class _Reader:
         return rates
 
     def rate(self) -> float:
+        expected = "a whole number from 1 to 10" if self.tenths else "a rate in [0, 1)"
         if not self.symbol[:1].isdigit() and self.symbol[:1] != ".":
-            raise self.error("a rate in [0, 1)")
+            raise self.error(expected)
         value = float(self.symbol)
-        if not 0 <= value < 1:
-            raise self.error("a rate in [0, 1)")
+        if not (value in range(1, 11) if self.tenths else 0 <= value < 1):
+            raise self.error(expected)
         self.advance()
         return value
 
@@ -121,27 +155,19 @@ class _Reader:
         return rates
 
 
-def width(filters: int, rate: float) -> int:
-    """How many of ``filters`` a pruning rate leaves: ``int(filters * (1 - rate))`` in IEEE doubles, truncated.
-
-    This is every paper's rule here, with its surprises: ``width(160, 0.9)`` is 15, because ``1 - 0.9`` is a little
-    less than a tenth in binary.
-    """
-    return int(filters * (1 - rate))
-
-
 def to_widths(rates: Sequence[float], layout: Layout, filters: Mapping[str, int]) -> Widths:
-    """Apply rate ``i`` to every conv of ``layout[i]``; convs that no group names keep all their filters.
+    """Apply entry ``i`` to every conv of group ``i``; convs that no group names keep all their filters.
 
     Raises:
         SpecError: another number of rates than the layout has, or a conv that would lose all its filters.
     """
-    if len(rates) != len(layout):
-        raise SpecError(f"the spec has {len(rates)} rates; expected {len(layout)}, one for each group of the layout")
+    groups, round_ = layout.groups, ROUNDINGS[layout.rounding]
+    if len(rates) != len(groups):
+        raise SpecError(f"the spec has {len(rates)} rates; expected {len(groups)}, one for each group of the layout")
     widths = dict(filters)
-    for rate, group in zip(rates, layout, strict=True):
+    for rate, group in zip(rates, groups, strict=True):
         for conv in group:
-            widths[conv] = width(filters[conv], rate)
+            widths[conv] = round_(filters[conv], rate)
             if widths[conv] < 1:
                 raise SpecError(
                     f"rate {rate:g} leaves no filter of {conv}, which has {filters[conv]}; "

@@ -3,12 +3,13 @@
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from .records import records
-from .rows import Row, table_rows
-from .verdict import INCONSISTENT, Accuracy, judge, prints_like
+from .rows import COUNTS, SCORES, Row, table_rows
+from .verdict import INCONSISTENT, NOT_PUBLIC, Accuracy, Printed, judge, prints_like
 
-COUNTS = ("flops", "flops_cut", "params", "params_cut")
+SCORE_NAMES = {"top1": "Top-1", "top5": "Top-5", "base_top1": "Full network's top-1"}
 
 
 @dataclass(frozen=True)
@@ -16,19 +17,40 @@ class Line:
     """One row of the table: what was reported, what it recounts to, what was measured."""
 
     row: Row
-    counted: dict  # params, flops and their cuts, exact, under the row's rule
+    counted: dict  # params, flops, their cuts and the full network's, exact, under the row's rule, where they are known
     accuracy: Accuracy
 
     def recounted(self, figure: str) -> str:
         """A recounted figure as the paper would print it (with its own precision where the paper has none)."""
-        value = self.counted[figure]
+        if figure not in self.counted:
+            return "–"
         default = "1.00%" if figure.endswith("_cut") else "1.00M"
-        return prints_like(value, self.row.reported.get(figure, default))
+        return prints_like(self.counted[figure], self.row.reported.get(figure, default))
 
     def agrees(self, figure: str) -> bool | None:
-        """Whether the recount prints as reported; ``None`` where nothing was reported."""
+        """Whether the recount prints as reported; ``None`` where nothing was reported or can be recounted.
+
+        Of a network that is not public, a cut is held against the reported figure over the recounted base: it agrees
+        when some pair of values that print as those two gives it.
+        """
         printed = self.row.reported.get(figure)
-        return None if printed is None else self.recounted(figure) == printed
+        if printed is None:
+            return None
+        if figure in self.counted:
+            return self.recounted(figure) == printed
+        if (implied := self.implied(figure)) is None:
+            return None
+        low, high = Printed.read(printed).range
+        return low <= implied[1] and implied[0] <= high
+
+    def implied(self, figure: str) -> tuple[float, float] | None:
+        """The range of a cut, in percent, that follows from the reported figure and the recounted full network."""
+        part = figure.removesuffix("_cut")
+        if part == figure or part not in self.row.reported or f"base_{part}" not in self.counted:
+            return None
+        low, high = Printed.read(self.row.reported[part]).range
+        base = self.counted[f"base_{part}"]
+        return 100 * (1 - high / base), 100 * (1 - low / base)
 
     @property
     def disagreements(self) -> list[str]:
@@ -36,15 +58,19 @@ class Line:
 
     @property
     def count_verdict(self) -> str:
-        if not self.row.reported:
-            return "nothing reported"
-        return INCONSISTENT if self.disagreements else "exact"
+        judged = [agrees for figure in COUNTS if (agrees := self.agrees(figure)) is not None]
+        if not all(judged):
+            return INCONSISTENT
+        if self.row.unknown:
+            return NOT_PUBLIC
+        return "exact" if judged else "nothing reported"
 
     def to_json(self) -> dict:
         measured = self.accuracy
         return {
             "row": self.row.id,
             "title": self.row.title,
+            "dataset": self.row.dataset,
             "source": self.row.source,
             "reported": dict(self.row.reported),
             "rule": self.row.rule,
@@ -57,6 +83,7 @@ class Line:
             "top1_sd": measured.sd,
             "tolerance": self.row.tolerance,
             "verdict": measured.verdict,
+            "unknown": self.row.unknown,
             "note": self.row.note,
         }
 
@@ -68,27 +95,31 @@ class Table:
 
     def counts(self) -> list[list[str]]:
         """Headings, then one line each: params and FLOPs as reported and as recounted."""
-        cells = [["Row", "FLOPs reported", "recounted", "Params reported", "recounted", "Verdict"]]
+        shown = {"flops": "FLOPs", "params": "Params"}
+        if any("base_flops" in line.row.reported for line in self.lines):
+            shown["base_flops"] = "Full network's FLOPs"
+        cells = [["Row", *(head for text in shown.values() for head in (f"{text} reported", "recounted")), "Verdict"]]
         for line in self.lines:
             printed, pairs = line.row.reported, []
-            for figure in ("flops", "params"):
-                pairs += [_pair(printed.get(figure), printed.get(f"{figure}_cut"))]
-                pairs += [_pair(line.recounted(figure), line.recounted(f"{figure}_cut"))]
+            for part in shown:
+                pairs += [_pair(printed.get(part), printed.get(f"{part}_cut")), _recount(line, part)]
             cells.append([line.row.title, *pairs, line.count_verdict])
         return cells
 
     def accuracies(self) -> list[list[str]]:
-        """Headings, then one line each: top-1 as reported and as measured by each protocol."""
-        cells = [["Row", "Top-1 reported", "best on test", "selected", "last", "Budget", "Seeds", "Verdict"]]
+        """Headings, then one line each: accuracy as reported, and top-1 as measured by each protocol."""
+        scores = [score for score in SCORES if any(score in line.row.reported for line in self.lines)] or ["top1"]
+        heads = [f"{SCORE_NAMES.get(score, score)} reported" for score in scores]
+        cells = [["Row", *heads, "Best on test", "Selected", "Last", "Budget", "Seeds", "Verdict"]]
         for line in self.lines:
             accuracy = line.accuracy
             measured = [_mean_sd(accuracy, protocol) for protocol in ("test_best", "selected", "last")]
             seeds = ", ".join(map(str, accuracy.seeds)) or "–"
-            printed = line.row.reported.get("top1", "–")
+            printed = [line.row.reported.get(score, "–") for score in scores]
             budget = accuracy.budget or "–"
             if accuracy.budget and (used := line.row.recipes[accuracy.budget].data) != line.row.recipes["paper"].data:
                 budget = f"{budget} ({used})"  # other data than the paper's: not to be compared with its figure
-            cells.append([line.row.title, printed, *measured, budget, seeds, accuracy.verdict])
+            cells.append([line.row.title, *printed, *measured, budget, seeds, accuracy.verdict])
         return cells
 
     @property
@@ -99,8 +130,8 @@ class Table:
             (self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
             (
                 self.accuracies(),
-                "Test top-1 in percent at the epoch best on test (the papers' protocol), at the epoch selected on "
-                "held-out training images, and at the last. Only paper records are judged.",
+                "Accuracies in percent. Measured: test top-1 at the epoch best on test (the papers' protocol), at the "
+                "epoch selected on held-out training images, and at the last. Only paper records are judged.",
             ),
         ]
 
@@ -121,15 +152,30 @@ def load_table(name: str) -> Table:
     Raises:
         InputError: no such table, or a damaged record.
     """
-    from .cost import cost
-
     lines = []
     for row in table_rows(name):
-        counted = cost(row.arch, row.rates, row.rule, row.layout).to_json()
-        exact = {figure: counted[figure] for figure in (*COUNTS, "base_flops", "base_params")}
-        accuracy = judge(row.reported.get("top1"), row.tolerance, list(records(row)))
-        lines.append(Line(row, exact, accuracy))
+        accuracy = judge(row.reported.get("top1"), row.tolerance, list(records(row) if row.method else ()))
+        lines.append(Line(row, recount(row), accuracy))
     return Table(name, lines)
+
+
+@cache
+def _cost(arch: str, widths: tuple[tuple[str, int], ...] | None, rule: str, layout: str) -> dict:
+    from .cost import cost
+
+    return cost(arch, None if widths is None else dict(widths), rule, layout).to_json()
+
+
+def recount(row: Row, rule: str | None = None) -> dict:
+    """Every count of a row that can be recounted, under its own rule or another: ``COUNTS`` name -> exact value.
+
+    Of a network whose widths are not public only the full network can, and of one that is not here nothing.
+    """
+    if not row.arch:
+        return {}
+    widths = tuple(row.widths.items()) if row.pruned and not row.unknown else None
+    counted = _cost(row.arch, widths, rule or row.rule, row.layout)
+    return {figure: counted[figure] for figure in COUNTS if not row.unknown or figure.startswith("base_")}
 
 
 def _text(cells: list[list[str]]) -> str:
@@ -149,8 +195,21 @@ def _html(cells: list[list[str]], caption: str) -> str:
     )
 
 
+def _recount(line: Line, part: str) -> str:
+    """``72.77M (76.83%)``; of a network that is not public, what the reported figure implies for its cut."""
+    cut = f"{part}_cut"
+    if part in line.counted:
+        return _pair(line.recounted(part), line.recounted(cut) if cut in line.counted else None)
+    if cut not in line.row.reported or (implied := line.implied(cut)) is None:
+        return "–"
+    low, high = (f"{value:.1f}" for value in implied)
+    return f"– (implies {low}%)" if low == high else f"– (implies {low} to {high}%)"
+
+
 def _pair(figure: str | None, cut: str | None) -> str:
-    return "–" if figure is None else f"{figure} ({cut})" if cut else figure
+    if figure is None:
+        return f"– ({cut})" if cut else "–"
+    return f"{figure} ({cut})" if cut else figure
 
 
 def _mean_sd(accuracy: Accuracy, protocol: str) -> str:
@@ -160,6 +219,6 @@ def _mean_sd(accuracy: Accuracy, protocol: str) -> str:
 
 
 def _tone(cell: str) -> str:
-    tones = {"exact": "good", "reproduced": "good", "within noise": "fair", INCONSISTENT: "poor"}
+    tones = {"exact": "good", "reproduced": "good", "within noise": "fair", INCONSISTENT: "poor", NOT_PUBLIC: "fair"}
     tones["not reproduced"] = "poor"
     return f' class="prune-{tones[cell]}"' if cell in tones else ""

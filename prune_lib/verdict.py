@@ -17,6 +17,7 @@ REPRODUCED = "reproduced"  # the mean is at least the reported figure less the t
 WITHIN_NOISE = "within noise"  # it is below that, but by less than chance explains
 NOT_REPRODUCED = "not reproduced"
 NOT_ATTEMPTED = "not attempted"  # no finished run of the full recipe
+NOT_PUBLIC = "not public"  # the source does not say what the network is
 INCONSISTENT = "source inconsistent"  # the source's own figures do not follow from its own spec
 
 _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "": 1, "%": 1}
@@ -25,7 +26,10 @@ _PRINTED = re.compile(r"(?P<number>\d+(?:\.(?P<decimals>\d+))?)(?P<unit>[KMBG%]?
 
 @dataclass(frozen=True)
 class Printed:
-    """A figure as a paper prints it: ``72.77M`` is 72.77, two decimals, unit M."""
+    """A figure as a paper prints it: ``72.77M`` is 72.77, two decimals, unit M.
+
+    A count printed as a whole number that ends in zeros is taken as rounded there: ``960M`` has -1 decimals.
+    """
 
     number: float
     decimals: int
@@ -36,13 +40,22 @@ class Printed:
         match = _PRINTED.fullmatch(str(text).strip())
         if not match:
             raise InputError(f"printed figure {text!r}; expected such as 72.77M, 0.96B or 76.83%")
-        return cls(float(match["number"]), len(match["decimals"] or ""), match["unit"])
+        number, decimals = match["number"], len(match["decimals"] or "")
+        if not decimals and match["unit"] != "%" and len(number) > 1:
+            decimals = len(number.rstrip("0")) - len(number)
+        return cls(float(number), decimals, match["unit"])
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The values that print so, in units of one: ``72.77M`` is 72,765,000 to 72,775,000."""
+        half, unit = 0.5 * 10.0**-self.decimals, _UNITS[self.unit]
+        return (self.number - half) * unit, (self.number + half) * unit
 
     def like(self, value: float) -> str:
         """``value`` printed in the same unit with as many decimals, halves rounded up."""
         step = Decimal(1).scaleb(-self.decimals)
         scaled = Decimal(repr(value)) / Decimal(_UNITS[self.unit])
-        return f"{scaled.quantize(step, ROUND_HALF_UP)}{self.unit}"
+        return f"{scaled.quantize(step, ROUND_HALF_UP):f}{self.unit}"
 
 
 def prints_like(value: float, reported: str) -> str:

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from prune_lib.errors import InputError
-from prune_lib.nets import ARCHS, build, load_network
+from prune_lib.nets import ARCHS, build, load_network, read_spec
 from prune_lib.nets.resnet_cifar import Block
 from prune_lib.rows import get_row
 
@@ -25,14 +25,55 @@ def test_full_and_compact_have_the_known_parameters(arch):
     assert compact.eval()(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
+IMAGENET = {
+    "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160,
+    "mobilenet_v2": 3_504_872,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_the_full_network_has_the_convs_its_arch_names(arch):
     model = build(arch, num_classes=7)
     convs = {name: m.out_channels for name, m in model.named_modules() if isinstance(m, torch.nn.Conv2d)}
     assert convs == ARCHS[arch].filters
     assert list(convs) == list(ARCHS[arch].filters)
-    assert model.linear.out_features == 7
+    assert model.get_submodule(ARCHS[arch].head).out_features == 7
     model.get_submodule(ARCHS[arch].cam_layer)
+
+
+@pytest.mark.parametrize("arch", IMAGENET)
+def test_imagenet_networks_are_torchvisions(arch):
+    """Same parameters in the same order; the same outputs for the same weights, whatever the modules are called."""
+    import torchvision
+
+    torch.manual_seed(0)
+    ours, theirs = build(arch).eval(), getattr(torchvision.models, arch)(weights=None).eval()
+    assert sum(p.numel() for p in ours.parameters()) == IMAGENET[arch]
+    weights = theirs.state_dict()
+    ours.load_state_dict(dict(zip(ours.state_dict(), weights.values(), strict=True)))
+    if arch.startswith("resnet"):
+        assert list(ours.state_dict()) == list(weights)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images))
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "resnet50_v1c", "mobilenet_v2", "vgg16_cdp", "vgg16_hrank"])
+def test_compact_networks_run_at_any_unit_widths(arch):
+    spec = [f"{(i % 7) / 10 + 0.2:.1f}" for i in range(len(ARCHS[arch].units))]
+    widths = read_spec(arch, f"[{','.join(spec)}]", "units")[1]
+    assert build(arch, widths, 10).eval()(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "mobilenet_v2"])
+def test_units_are_no_larger_than_they_must_be(arch):
+    """Halving one conv of a unit alone is refused; the whole unit may be halved."""
+    filters = ARCHS[arch].filters
+    for convs in ARCHS[arch].units.values():
+        build(arch, {conv: filters[conv] // 2 for conv in convs}, 10)
+        if len(convs) > 1:
+            with pytest.raises(InputError, match="one channel unit"):
+                build(arch, {convs[0]: filters[convs[0]] // 2}, 10)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +114,7 @@ def test_a_width_is_a_whole_number(width):
 
 @pytest.mark.parametrize("name", ["vgg19", "", "VGG16", "resnet_cifar:ResNet"])
 def test_an_unknown_network_is_named(name):
-    with pytest.raises(InputError, match=f"unknown architecture '{name}'; expected one of: vgg16 resnet20"):
+    with pytest.raises(InputError, match=f"unknown architecture '{name}'; expected one of: vgg16 vgg16_hrank"):
         build(name)
 
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from prune_lib.nets import ARCHS, read_spec
 from prune_lib.rows import get_row
-from prune_lib.spec import MAX_RATES, SpecError, parse, to_widths, width
+from prune_lib.spec import MAX_RATES, ROUNDINGS, Layout, SpecError, parse, to_widths, width
 
 MALFORMED = [
     "", " ", "[]", "[", "]", "[0.5", "0.5", "[0.5]*", "[0.5]+", "+[0.5]", "[0.5][0.5]", "[0.5]*0", "[0.5]*-1",
@@ -86,7 +86,7 @@ def test_widths_truncate_ieee_doubles():
 
 
 def test_widths_need_one_rate_a_group_and_a_filter_each():
-    layout, filters = (("a", "b"), ("c",)), {"a": 10, "b": 20, "c": 4, "d": 7}
+    layout, filters = Layout((("a", "b"), ("c",))), {"a": 10, "b": 20, "c": 4, "d": 7}
     assert to_widths([0.5, 0.25], layout, filters) == {"a": 5, "b": 10, "c": 3, "d": 7}
     with pytest.raises(SpecError, match=r"1 rates; expected 2"):
         to_widths([0.5], layout, filters)
@@ -94,13 +94,59 @@ def test_widths_need_one_rate_a_group_and_a_filter_each():
         to_widths([0.5, 0.9], layout, filters)
 
 
+LENGTHS = {
+    ("vgg16", "dcff"): 13, ("vgg16_hrank", "hrank"): 12, ("resnet20", "dcff"): 12, ("resnet56", "dcff"): 30,
+    ("resnet110", "dcff"): 57, ("googlenet", "dcff"): 64, ("resnet56", "hrank"): 30, ("googlenet", "hrank"): 10,
+    ("resnet50", "dcff"): 37, ("resnet50", "hrank"): 20, ("resnet50", "eagleeye"): 37, ("resnet50", "abcpruner"): 16,
+    ("resnet50", "mmrazor"): 49, ("resnet50_v1c", "mmrazor"): 51, ("resnet101", "dcff"): 71, ("resnet18", "dcff"): 12,
+    ("mobilenet_v2", "dcff"): 35,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arch", "name"), LENGTHS)
+def test_layouts_have_the_papers_lengths(arch, name):
+    assert len(ARCHS[arch].layouts[name].groups) == LENGTHS[arch, name]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_layouts_name_convs_of_the_network_each_once(arch):
+    for name, layout in ARCHS[arch].layouts.items():
+        convs = [conv for group in layout.groups for conv in group]
+        assert len(set(convs)) == len(convs), name
+        assert set(convs) <= set(ARCHS[arch].filters), name
+    for whole in ("dcff", "units", "mmrazor"):
+        groups = ARCHS[arch].layouts[whole].groups if whole in ARCHS[arch].layouts else ARCHS[arch].units.values()
+        assert sorted(conv for group in groups for conv in group) == sorted(ARCHS[arch].filters)
+
+
 @pytest.mark.parametrize(
-    ("arch", "rates"), [("vgg16", 13), ("resnet20", 12), ("resnet56", 30), ("resnet110", 57), ("googlenet", 64)]
+    ("rounding", "filters", "entry", "kept"),
+    [("rate", 160, 0.9, 15), ("fraction", 64, 0.1939672, 52), ("fraction", 10, 0.99, 1), ("tenths", 64, 3, 19)],
 )
-def test_layouts_have_the_papers_lengths_and_name_every_conv_once(arch, rates):
-    layout = ARCHS[arch].layouts["dcff"]
-    assert len(layout) == rates
-    assert sorted(conv for group in layout for conv in group) == sorted(ARCHS[arch].filters)
+def test_each_paper_rounds_in_its_own_way(rounding, filters, entry, kept):
+    assert ROUNDINGS[rounding](filters, entry) == kept
+
+
+def test_a_honey_is_whole_tenths():
+    spec = "[2,3]+[1]*14"
+    assert read_spec("resnet50", spec, "abcpruner")[1]["layer1.0.conv2"] == 12
+    for wrong in ("[0.5]+[1]*15", "[0]+[1]*15", "[11]+[1]*15"):
+        with pytest.raises(SpecError, match="expected a whole number from 1 to 10"):
+            parse(wrong, "tenths")
+
+
+@pytest.mark.parametrize("layout", ["mmrazor", "units"])
+def test_convs_of_one_unit_keep_the_same_number(layout):
+    rates = ["0.0"] * len(ARCHS["resnet50"].layouts[layout].groups)
+    if layout == "mmrazor":
+        rates[6] = "0.5"  # layer1.1.conv3 alone
+        with pytest.raises(ValueError, match=r"layer1\.0\.conv3 keeps 256 filters and layer1\.1\.conv3 128; expected"):
+            read_spec("resnet50", f"[{','.join(rates)}]", layout)
+    else:
+        rates[3] = "0.5"
+        widths = read_spec("resnet50", f"[{','.join(rates)}]", layout)[1]
+        halved = {conv for conv, n in widths.items() if n != ARCHS["resnet50"].filters[conv]}
+        assert halved == set(list(ARCHS["resnet50"].units.values())[3])
 
 
 PUBLISHED = {  # filters of each conv in module order, as the authors' networks have them

@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..spec import Widths, parse, to_widths
 from .archs import ARCHS, Arch
 
-__all__ = ["ARCHS", "Arch", "arch_of", "build", "load_network", "read_spec"]
+__all__ = ["ARCHS", "Arch", "arch_of", "build", "check_widths", "layout_of", "load_network", "read_spec"]
 
 
 def arch_of(name: str) -> Arch:
@@ -23,35 +23,69 @@ def arch_of(name: str) -> Arch:
     return ARCHS[name]
 
 
-def read_spec(arch: str, spec: str | None, layout: str = "dcff") -> tuple[list[float] | None, Widths]:
+def layout_of(arch: str, layout: str | None = None) -> str:
+    """The name of a layout of ``arch``; ``None`` is its first, that of the paper which the library has it from.
+
+    Raises:
+        InputError: an unknown arch or layout.
+    """
+    layouts = arch_of(arch).layouts
+    if layout is None:
+        return next(iter(layouts))
+    if layout not in layouts:
+        raise InputError(f"{arch} has no layout {layout!r}; expected one of: {' '.join(layouts)}")
+    return layout
+
+
+def read_spec(arch: str, spec: str | None, layout: str | None = None) -> tuple[list[float] | None, Widths]:
     """The rates and widths that the rate string ``spec`` means for ``arch``; ``None`` prunes nothing.
 
     Raises:
         InputError: an unknown arch or layout, or an unusable spec; nothing heavy was loaded by then.
     """
     about = arch_of(arch)
-    if layout not in about.layouts:
-        raise InputError(f"{arch} has no layout {layout!r}; expected one of: {' '.join(about.layouts)}")
+    chosen = about.layouts[layout_of(arch, layout)]
     if spec is None:
         return None, dict(about.filters)
-    rates = parse(spec)
-    return rates, to_widths(rates, about.layouts[layout], about.filters)
+    rates = parse(spec, chosen.rounding)
+    widths = to_widths(rates, chosen, about.filters)
+    return rates, check_widths(arch, widths)
 
 
-def build(arch: str, widths: Mapping[str, int] | None = None, num_classes: int = 10):
+def check_widths(arch: str, widths: Mapping[str, int]) -> Widths:
+    """``widths`` completed by the full widths of the convs that it does not name.
+
+    Raises:
+        InputError: a conv that ``arch`` has not, a width that it cannot have, or convs of one unit that differ.
+    """
+    about = arch_of(arch)
+    for conv, filters in widths.items():
+        if conv not in about.filters:
+            raise InputError(f"{arch} has no conv called {conv!r}; expected one of: {' '.join(about.filters)}")
+        if type(filters) is not int or not 1 <= filters <= about.filters[conv]:
+            raise InputError(f"{arch}, {conv}: width {filters!r}; expected a whole number in 1 … {about.filters[conv]}")
+    full = {**about.filters, **widths}
+    for first, *others in about.units.values() if not about.pads else ():
+        for conv in others:
+            if full[conv] != full[first]:
+                raise InputError(
+                    f"{arch}: {first} keeps {full[first]} filters and {conv} {full[conv]}; expected the same number, "
+                    f"since they are one channel unit ('prune units {arch}' lists them)"
+                )
+    return full
+
+
+def build(arch: str, widths: Mapping[str, int] | None = None, num_classes: int | None = None):
     """A network of ``arch`` whose conv ``c`` has ``widths[c]`` filters (convs not named keep all of theirs).
 
-    Takes images ``(N, 3, 32, 32)`` and gives logits ``(N, num_classes)``. ``build(arch)`` is the full network, and
-    ``build(arch, widths)`` the compact one: the same class, so a compact CNN *is* its arch and its widths.
+    Takes images ``(N, 3, H, W)`` and gives logits ``(N, num_classes)`` (default: the arch's own number of classes).
+    ``build(arch)`` is the full network, and ``build(arch, widths)`` the compact one: the same class, so a compact CNN
+    *is* its arch and its widths.
     """
-    spec = arch_of(arch)
-    for conv, filters in (widths or {}).items():
-        if conv not in spec.filters:
-            raise InputError(f"{arch} has no conv called {conv!r}; expected one of: {' '.join(spec.filters)}")
-        if type(filters) is not int or not 1 <= filters <= spec.filters[conv]:
-            raise InputError(f"{arch}, {conv}: width {filters!r}; expected a whole number in 1 … {spec.filters[conv]}")
-    module, cls = spec.cls.split(":")
-    return getattr(import_module(f".{module}", __name__), cls)({**spec.filters, **(widths or {})}, num_classes)
+    about, full = arch_of(arch), check_widths(arch, widths or {})
+    module, cls = about.cls.split(":")
+    network = getattr(import_module(f".{module}", __name__), cls)
+    return network(full, about.classes if num_classes is None else num_classes, **about.options)
 
 
 def load_network(path: str | Path):
@@ -67,7 +101,7 @@ def load_network(path: str | Path):
             about = archive.metadata() or {}
             weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         arch, widths = about["arch"], json.loads(about["widths"])
-        network = build(arch, widths, num_classes=len(weights["linear.bias"]))
+        network = build(arch, widths, num_classes=len(weights[f"{arch_of(arch).head}.bias"]))
         network.load_state_dict(weights)
     except InputError:
         raise
