@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parser().parse_args(argv)
         return args.command(args) or 0
     except InputError as error:
-        print(f"prune: {' '.join(str(error).split())}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+            print(f"prune: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nprune: interrupted; the same command goes on from the last whole epoch", file=sys.stderr)
@@ -138,6 +139,8 @@ def run(args) -> int:
     from .records import run as run_row
 
     record = run_row(args.row, args.budget, args.seed, device=args.device, data_dir=args.data_dir)
+    if os.environ.get("RANK", "0") != "0":
+        return 0
     if args.json:
         print(json.dumps(record))
     elif record["status"] != "finished":

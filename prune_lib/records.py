@@ -50,6 +50,9 @@ def run(
     if done := find(row, budget, seed):
         return done
 
+    if not row.method:
+        raise InputError(f"{row.id} is not trained here: {row.unknown or 'its method has no code here yet'}")
+
     from .train import Diverged, pick_device
 
     where = pick_device(device)
@@ -67,6 +70,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
     import torch
     from safetensors.torch import save_file
 
+    from . import ranks
     from .checkpoint import digest
     from .cost import cost
     from .nets import arch_of, build
@@ -77,7 +81,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
     recipe, folder, started = row.recipes[budget], run_folder(row, budget, seed), _now()
     data = load(recipe.data, data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
     options = {key: value for key, value in row.method.items() if key != "name"}
-    method = make_method(row.method["name"], arch_of(row.arch).filters, **options)
+    method = make_method(row.method["name"], arch_of(row.arch), **options)
     torch.manual_seed(seed)
     model = build(row.arch, row.widths, len(data.classes))
     state, precision = folder / "state.safetensors", pick_precision(device)
@@ -87,14 +91,17 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
     )  # fmt: skip
     networks = {}
     for protocol, weights in history.weights.items():
-        path = folder / f"{protocol}.safetensors"
-        about = {"arch": row.arch, "widths": json.dumps(row.widths), "row": row.id, "protocol": protocol}
-        save_file(weights, path, metadata=about)
+        if ranks.rank() == 0:
+            about = {"arch": row.arch, "widths": json.dumps(row.widths), "row": row.id, "protocol": protocol}
+            save_file(weights, folder / f"{protocol}.safetensors", metadata=about)
         networks[protocol] = {"sha256": digest(weights)}
     counted = cost(row.arch, row.widths if row.pruned else None, row.rule, row.layout, len(data.classes))
     metrics = {"params": counted.params, "flops": counted.flops, "rule": row.rule}
     for protocol in PROTOCOLS:
-        metrics[f"top1_{protocol}"], metrics[f"epoch_{protocol}"] = history.top1(protocol)
+        best = history.best(protocol) or {}
+        metrics |= {f"top1_{protocol}": best.get("test_top1"), f"epoch_{protocol}": best.get("epoch")}
+        if "test_top5" in history.curve[-1]:
+            metrics[f"top5_{protocol}"] = best.get("test_top5")
     record = _describe(row, budget, seed, device) | {
         "status": "finished",
         "metrics": metrics,
@@ -103,6 +110,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
     }
     record["provenance"] |= {
         "precision": precision,
+        "processes": ranks.size(),
         "deterministic": device.type == "cpu",
         "started": started,
         "ended": _now(),
@@ -112,6 +120,8 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
             "train": len(data.train), "heldout": len(data.heldout), "test": len(data.test),
         },
     }  # fmt: skip
+    if ranks.rank() > 0:  # the first process writes
+        return _rounded(record)
     record = _append(row, budget, seed, record)
     for leftover in (state, state.with_name(f"{state.name}.previous")):
         leftover.unlink(missing_ok=True)
@@ -220,7 +230,12 @@ def _rounded(value):
 @contextmanager
 def _only_one(folder: Path):
     """Hold a run's folder. The lock is the kernel's, so a process that dies, however hard, leaves none behind."""
+    from . import ranks
+
     folder.mkdir(parents=True, exist_ok=True)
+    if ranks.rank() > 0:  # the first process holds the folder for all
+        yield
+        return
     with open(folder / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -213,8 +213,9 @@ def _pair(figure: str | None, cut: str | None) -> str:
 
 
 def _mean_sd(accuracy: Accuracy, protocol: str) -> str:
-    if accuracy.mean is None:
+    if protocol not in (accuracy.mean or {}):
         return "–"
+    assert accuracy.mean is not None
     return f"{accuracy.mean[protocol]:.2f}" + (f" ± {accuracy.sd[protocol]:.2f}" if accuracy.sd else "")
 
 

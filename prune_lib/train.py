@@ -1,20 +1,23 @@
 """One training loop for every method, and evaluation."""
 
+import math
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from . import checkpoint
+from . import checkpoint, ranks
 from .errors import InputError
 from .method import Method
 from .recipe import Recipe
-from .tasks.images import ImageSet, Split
 
 PROTOCOLS = {
     "last": "the last epoch",
@@ -35,23 +38,31 @@ class History:
     curve: list[dict] = field(default_factory=list)
     weights: dict[str, StateDict] = field(default_factory=dict)  # protocol -> plain compact state dict, on the CPU
 
-    def top1(self, protocol: str) -> tuple[float, int]:
-        """(test top-1 in percent, epoch) of a protocol. Ties go to the earlier epoch."""
+    def best(self, protocol: str) -> dict | None:
+        """The figures of a protocol's epoch; ties go to the earlier. ``None``: nothing was held out to select by."""
         if protocol == "last":
-            best = self.curve[-1]
-        else:
-            best = max(self.curve, key=lambda e: e["heldout_top1" if protocol == "selected" else "test_top1"])
+            return self.curve[-1]
+        figure = "heldout_top1" if protocol == "selected" else "test_top1"
+        known = [epoch for epoch in self.curve if epoch.get(figure) is not None]
+        return max(known, key=lambda epoch: epoch[figure], default=None)
+
+    def top1(self, protocol: str) -> tuple[float, int]:
+        """(test top-1 in percent, epoch) of a protocol whose epoch there is."""
+        best = self.best(protocol)
+        assert best is not None
         return best["test_top1"], best["epoch"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` is the first CUDA device where there is one, else the CPU.
+    """``auto`` is this process's CUDA device where there is one (the first, if it is alone), else the CPU.
 
     Raises:
         InputError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and ranks.size() > 1:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -70,7 +81,7 @@ def pick_precision(device: torch.device) -> str:
 
 def train(
     model: nn.Module,
-    data: ImageSet,
+    data,
     recipe: Recipe,
     method: Method | None = None,
     *,
@@ -78,114 +89,190 @@ def train(
     device: str | torch.device = "auto",
     precision: str | None = None,
     state: Path | None = None,
+    save_every: float = 300.0,
     identity: str = "",
     progress: bool = True,
 ) -> History:
-    """Train ``model`` on ``data`` by ``recipe`` and ``method``, evaluating after every epoch.
+    """Train ``model`` on ``data`` (of ``prune_lib.tasks``) by ``recipe`` and ``method``, evaluating after every epoch.
 
     Epoch e's order, crops and flips depend on ``seed`` and e alone, so a run that is resumed from ``state`` (written
-    after every epoch; a file there that belongs to another ``identity`` is refused) ends in the same weights as one
-    that was not interrupted, bit for bit on the CPU.
+    after every epoch, and within one every ``save_every`` seconds; a file there that belongs to another ``identity``
+    is refused) ends in the same weights as one that was not interrupted, bit for bit on the CPU. Under ``torchrun``
+    the processes share every batch, and the first one writes.
 
     Raises:
+        InputError: a batch that the processes cannot share, or a state that is another run's.
         Diverged: the loss of an epoch is not finite.
     """
     device = pick_device(device) if isinstance(device, str) else device
     method, precision = method or Method(), precision or pick_precision(device)
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    if 0 < len(data.train) % recipe.batch_size < ranks.size() or recipe.batch_size < ranks.size():
+        raise InputError(
+            f"{len(data.train)} training images in batches of {recipe.batch_size} leave a batch that {ranks.size()} "
+            f"processes cannot share; expected another batch size or fewer processes"
+        )
     data = data.to(device)
     model = method.prepare(model).to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )  # fmt: skip
-    history = _resume(state, identity, model, optimizer)
-    steps = -(-len(data.train) // recipe.batch_size)
-    bar = tqdm(
-        total=recipe.epochs * steps, initial=len(history.curve) * steps, unit="step", disable=not progress,
-        mininterval=1.0, leave=True,
-    )  # fmt: skip
-    with bar:
-        for epoch in range(len(history.curve), recipe.epochs):
-            bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-            started = time.perf_counter()
-            figures = method.on_epoch(model, epoch, recipe.epochs)
-            figures |= _train_epoch(model, data, recipe, optimizer, epoch, seed, precision, bar)
-            figures["heldout_top1"] = evaluate(model, data, data.heldout, precision)
-            figures["test_top1"] = evaluate(model, data, data.test, precision)
-            history.curve.append({"epoch": epoch, **figures, "seconds": time.perf_counter() - started})
-            bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures['test_top1']:.2f}%")
-            _keep_best(history, method, model)
-            if state is not None:
-                _save(state, identity, model, optimizer, history)
+    with ranks.joined(device):
+        shared = ranks.wrap(model, device)
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+        )  # fmt: skip
+        saver = _Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, save_every)
+        history, part = _resume(state, identity, model, optimizer)
+        ranks.total(torch.zeros(1, device=device))  # every process has read before the first one writes
+        steps = -(-len(data.train) // recipe.batch_size)
+        bar = tqdm(
+            total=recipe.epochs * steps, initial=len(history.curve) * steps + part.get("step", 0), unit="step",
+            disable=not progress or ranks.rank() > 0, mininterval=1.0, leave=True,
+        )  # fmt: skip
+        with bar:
+            for epoch in range(len(history.curve), recipe.epochs):
+                bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
+                figures = _Epoch(shared, data, recipe, optimizer, epoch, seed, precision, bar, saver).run(
+                    method, model, history, part
+                )
+                history.curve.append({"epoch": epoch, **figures})
+                part = {}
+                bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures['test_top1']:.2f}%")
+                _keep_best(history, method, model)
+                saver.save(history)
     return history
 
 
-def _train_epoch(model, data, recipe, optimizer, epoch, seed, precision, bar) -> dict[str, float]:
-    """One pass over the training images. Sums stay on the device until the epoch is over."""
-    model.train()
-    device = data.train.images.device
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    loss_sum, correct = torch.zeros((), device=device), torch.zeros((), device=device)
-    steps = -(-len(data.train) // recipe.batch_size)
-    for step, (images, labels) in enumerate(data.batches(recipe.batch_size, generator)):
-        lr = recipe.lr_at(epoch, step, steps)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            loss_sum += loss.detach() * len(labels)
-            correct += (logits.argmax(1) == labels).sum()
-        bar.update()
-    mean = (loss_sum / len(data.train)).item()
-    if not torch.isfinite(loss_sum):
-        raise Diverged(f"epoch {epoch + 1}: the training loss is {mean}; expected a number")
-    return {"lr": lr, "loss": mean, "train_top1": 100 * correct.item() / len(data.train)}
+@dataclass
+class _Epoch:
+    """One pass over the training images and the evaluations after it."""
+
+    shared: nn.Module
+    data: Any
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer
+    epoch: int
+    seed: int
+    precision: str
+    bar: tqdm
+    saver: "_Saver"
+
+    def run(self, method: Method, model: nn.Module, history: History, part: dict) -> dict:
+        """The figures of the epoch; ``part`` is what is already done of it, in an earlier process."""
+        before, started = part.get("seconds", 0.0), time.perf_counter()
+        figures = part.get("figures")
+        if figures is None:
+            figures = method.on_epoch(model, self.epoch, self.recipe.epochs)
+            ranks.agree(model)
+        sums = torch.tensor(part.get("sums", [0.0, 0.0]), device=self.data.device)  # loss and correct, on the device
+        self._train(sums, figures, history, part.get("step", 0), lambda: before + time.perf_counter() - started)
+        loss, correct = (ranks.total(sums.double()) / len(self.data.train)).tolist()
+        if not math.isfinite(loss):
+            raise Diverged(f"epoch {self.epoch + 1}: the training loss is {loss}; expected a number")
+        trained = before + time.perf_counter() - started
+        figures = {**figures, "lr": self.lr, "loss": loss, "train_top1": 100 * correct}
+        for name, split in (("heldout", self.data.heldout), ("test", self.data.test)):
+            found = evaluate(model, self.data, split, self.precision)
+            figures |= {f"{name}_{score}": value for score, value in found.items()}
+        figures["images_per_second"] = len(self.data.train) / trained
+        return {**figures, "seconds": before + time.perf_counter() - started}
+
+    def _train(self, sums: Tensor, figures: dict, history: History, done: int, seconds) -> None:
+        self.shared.train()
+        data, recipe, size = self.data, self.recipe, self.recipe.batch_size
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        steps = -(-len(data.train) // size)
+        self.lr = recipe.lr_at(self.epoch, max(done - 1, 0), steps)
+        batches = data.batches(size, generator, share=ranks.share(), skip=done)
+        for step, (images, labels) in enumerate(batches, done):
+            self.lr = recipe.lr_at(self.epoch, step, steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr
+            loss, logits = self._loss(images, labels, step)
+            whole = min(size, len(data.train) - step * size)  # images of this batch over all processes
+            self.optimizer.zero_grad(set_to_none=True)
+            (loss * (len(labels) * ranks.size() / whole)).backward()
+            self.optimizer.step()
+            with torch.no_grad():
+                sums += torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
+            self.bar.update()
+            if step + 1 < steps and self.saver.due():
+                part = {"step": step + 1, "figures": figures, "sums": sums.tolist(), "seconds": seconds()}
+                self.saver.save(history, part)
+
+    def _loss(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy of a batch, of pairs of images mixed together where the recipe says so."""
+        pairs = [(1.0, labels)]
+        if self.recipe.mixup:  # Zhang et al. 2018, arXiv 1710.09412; partners are the next image of the same process
+            part = float(np.random.default_rng([self.seed, self.epoch, step]).beta(*2 * (self.recipe.mixup,)))
+            images = images.lerp(images.roll(1, 0), 1 - part)
+            pairs = [(part, labels), (1 - part, labels.roll(1, 0))]
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.shared(images)
+        losses = [
+            weight * F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.label_smoothing)
+            for weight, target in pairs
+        ]
+        return torch.stack(losses).sum() if len(losses) > 1 else losses[0], logits
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: ImageSet, split: Split, precision: str = "fp32") -> float:
-    """Top-1 in percent over every image of ``split``, each weighing the same; ``nan`` for an empty split."""
+def evaluate(model: nn.Module, data, split, precision: str = "fp32") -> dict[str, float]:
+    """``{"top1": percent}`` over every image of ``split``, each weighing the same, and ``top5`` from 100 classes on.
+
+    Empty for an empty split. Processes share the images.
+    """
     if not len(split):
-        return float("nan")
+        return {}
     model.eval()
-    batch = 1000 if split.labels.is_cuda else 64  # small enough for a CPU's caches
-    correct = torch.zeros((), device=split.labels.device, dtype=torch.int64)
+    ks = {"top1": 1, "top5": 5} if len(data.classes) >= 100 else {"top1": 1}
+    size = 1000 if data.device.type == "cuda" else 64  # small enough for a CPU's caches
+    correct = torch.zeros(len(ks), device=data.device, dtype=torch.int64)
     with parametrize.cached():  # a fused conv computes its filters once, not once a batch
-        for images, labels in zip(split.images.split(batch), split.labels.split(batch), strict=True):
+        for images, labels in data.whole(split, size, share=ranks.share()):
             with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                correct += (model(data.normalise(images)).argmax(1) == labels).sum()
-    return 100 * correct.item() / len(split)
+                guesses = model(images).topk(max(ks.values())).indices == labels[:, None]
+            correct += torch.stack([guesses[:, :k].sum() for k in ks.values()])
+    return {name: 100 * n / len(split) for name, n in zip(ks, ranks.total(correct).tolist(), strict=True)}
 
 
 def _keep_best(history: History, method: Method, model: nn.Module) -> None:
     """Export the network for each protocol that this epoch is the best of."""
-    epoch = history.curve[-1]["epoch"]
-    best = [protocol for protocol in PROTOCOLS if history.top1(protocol)[1] == epoch]
+    epochs = {protocol: history.best(protocol) for protocol in PROTOCOLS}
+    best = [protocol for protocol, epoch in epochs.items() if epoch is history.curve[-1]]
     exported = {name: tensor.cpu().contiguous() for name, tensor in method.export(model).state_dict().items()}
     history.weights.update(dict.fromkeys(best, exported))
 
 
-def _save(state: Path, identity: str, model: nn.Module, optimizer, history: History) -> None:
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": t for name, t in slots.items() if isinstance(t, Tensor)}
-    for protocol, weights in history.weights.items():
-        tensors |= {f"weights/{protocol}/{name}": tensor for name, tensor in weights.items()}
-    checkpoint.write(state, tensors, {"identity": identity, "curve": history.curve})
+class _Saver:
+    """Writes the state of a run: after every epoch, and within one when ``every`` seconds have gone by."""
+
+    def __init__(self, path: Path | None, identity: str, model: nn.Module, optimizer, every: float):
+        self.path, self.identity, self.model, self.optimizer, self.every = path, identity, model, optimizer, every
+        self.last = time.monotonic()
+
+    def due(self) -> bool:
+        return self.path is not None and time.monotonic() - self.last >= self.every
+
+    def save(self, history: History, part: dict | None = None) -> None:
+        """``part`` is how far the next epoch has come, ``{}`` between two."""
+        if self.path is None:
+            return
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": t for name, t in slots.items() if isinstance(t, Tensor)}
+        for protocol, weights in history.weights.items():
+            tensors |= {f"weights/{protocol}/{name}": tensor for name, tensor in weights.items()}
+        facts = {"identity": self.identity, "curve": history.curve, "part": part or {}}
+        checkpoint.write(self.path, tensors, facts)
+        self.last = time.monotonic()
 
 
-def _resume(state: Path | None, identity: str, model: nn.Module, optimizer) -> History:
-    """Bring model and optimizer to what ``state`` holds; an empty history where there is nothing to resume."""
+def _resume(state: Path | None, identity: str, model: nn.Module, optimizer) -> tuple[History, dict]:
+    """Bring model and optimizer to what ``state`` holds: its history, and what was done of the next epoch."""
     saved = checkpoint.read(state) if state is not None else None
     if saved is None:
-        return History()
+        return History(), {}
     tensors, facts = saved
     if facts["identity"] != identity:
         raise InputError(f"{state} belongs to another run ({facts['identity']}); expected {identity}; move it away")
@@ -203,4 +290,4 @@ def _resume(state: Path | None, identity: str, model: nn.Module, optimizer) -> H
     for name, tensor in groups["weights"].items():
         protocol, key = name.split("/", 1)
         weights.setdefault(protocol, {})[key] = tensor
-    return History(facts["curve"], weights)
+    return History(facts["curve"], weights), facts.get("part", {})

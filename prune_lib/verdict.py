@@ -70,7 +70,7 @@ class Accuracy:
     verdict: str
     budget: str | None  # of the records behind the figures
     seeds: tuple[int, ...] = ()
-    mean: dict[str, float] | None = None  # protocol -> mean over the seeds
+    mean: dict[str, float] | None = None  # protocol -> mean over the seeds; without what no run has
     sd: dict[str, float] | None = None  # protocol -> standard deviation, from two seeds on
 
 
@@ -87,6 +87,7 @@ def judge(reported: str | None, tolerance: float, runs: Sequence[dict]) -> Accur
     budget = max((run["budget"] for run in finished), key=BUDGETS.index)
     finished = sorted((run for run in finished if run["budget"] == budget), key=lambda run: run["seed"])
     figures = {p: [run["metrics"][f"top1_{p}"] for run in finished] for p in ("last", "selected", "test_best")}
+    figures = {protocol: values for protocol, values in figures.items() if None not in values}
     means = {protocol: mean(values) for protocol, values in figures.items()}
     sds = {protocol: stdev(values) for protocol, values in figures.items()} if len(finished) > 1 else None
     verdict = NOT_ATTEMPTED

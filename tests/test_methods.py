@@ -18,7 +18,7 @@ def test_a_method_trains_and_exports_what_it_trained(name, shaken):
     recipe = Recipe(data="digits", epochs=3, batch_size=40, lr=0.05, heldout=20, train_images=80)
     data = load("digits", heldout=20, train_images=80)
     widths = read_spec("resnet20", SPEC)[1]
-    method = make_method(name, ARCHS["resnet20"].filters)
+    method = make_method(name, ARCHS["resnet20"])
     torch.manual_seed(0)
     model = build("resnet20", widths)
     history = train(model, data, recipe, method, device="cpu", progress=False)
@@ -34,6 +34,6 @@ def test_a_method_trains_and_exports_what_it_trained(name, shaken):
 
 def test_a_method_or_option_that_is_not_there_is_named():
     with pytest.raises(InputError, match="unknown method 'x'; expected one of: dense dcff"):
-        make_method("x", {})
+        make_method("x", ARCHS["vgg16"])
     with pytest.raises(InputError, match="method dcff"):
-        make_method("dcff", {}, speed=3)
+        make_method("dcff", ARCHS["vgg16"], speed=3)

@@ -26,8 +26,8 @@ GOOD = """
 paper: {title: T, short: S, authors: A, link: L, cite: c}
 tables:
   t:
-    {title: T, dataset: D, source: S, rule: macs, layout: dcff, method: {name: dcff}, tolerance: 0.3, recipe: {}, budgets: {},
-     rows: {r: {title: R, arch: vgg16, rates: "[0.5]*13", reported: {top1: 90.0%}}}}
+    {title: T, dataset: D, source: S, rule: macs, layout: dcff, method: {name: dcff}, tolerance: 0.3, recipe: {},
+     budgets: {}, rows: {r: {title: R, arch: vgg16, rates: "[0.5]*13", reported: {top1: 90.0%}}}}
 """
 
 

@@ -85,7 +85,8 @@ def whole(data):
 
 def _curve(history):
     """The figures of each epoch, all but the time it took."""
-    return [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history.curve]
+    times = ("seconds", "images_per_second")
+    return [{name: value for name, value in epoch.items() if name not in times} for epoch in history.curve]
 
 
 def _same(history, other):
@@ -107,8 +108,8 @@ def test_each_protocols_weights_score_what_the_curve_says(data, whole, protocol)
     model.load_state_dict(whole.weights[protocol])
     top1, epoch = whole.top1(protocol)
     assert whole.curve[epoch]["test_top1"] == top1
-    assert evaluate(model, data, data.test) == pytest.approx(top1)
-    assert evaluate(model, data, data.heldout) == pytest.approx(whole.curve[epoch]["heldout_top1"])
+    assert evaluate(model, data, data.test) == {"top1": pytest.approx(top1)}
+    assert evaluate(model, data, data.heldout) == {"top1": pytest.approx(whole.curve[epoch]["heldout_top1"])}
 
 
 class Interrupted(DCFF):
@@ -139,6 +140,36 @@ def test_a_training_whose_newest_state_is_damaged_goes_on_from_the_one_before(da
     assert len(checkpoint.read(two_epochs)[1]["curve"]) == 1
     assert "damaged" in capsys.readouterr().out
     assert _same(tiny.fit(data, state=two_epochs), whole)
+
+
+def test_a_training_interrupted_within_an_epoch_goes_on_from_its_last_step(data, whole, tmp_path):
+    """The third epoch has three steps; it is interrupted before each, with the state saved after every step."""
+    for before in (6, 7, 8):
+        torch.manual_seed(0)
+        state, model, steps = tmp_path / str(before), tiny.Net(), []
+
+        def stop(module, _, steps=steps, before=before):
+            if module.training:
+                if len(steps) == before:
+                    raise KeyboardInterrupt
+                steps.append(1)
+
+        hook = model.register_forward_pre_hook(stop)
+        with pytest.raises(KeyboardInterrupt):
+            tiny.fit(data, model=model, state=state, save_every=0)
+        hook.remove()
+        assert checkpoint.read(state)[1]["part"].get("step", 0) == before - 6
+        counted = tiny.Net()
+        counted.register_forward_pre_hook(lambda module, _, steps=steps: steps.append(1) if module.training else None)
+        assert _same(tiny.fit(data, model=counted, state=state), whole)
+        assert len(steps) == 12  # no step was done twice
+
+
+def test_mixup_mixes_pairs_and_their_labels(data):
+    recipe = dataclasses.replace(tiny.RECIPE, mixup=0.2)
+    mixed, again = (tiny.fit(data, recipe=recipe) for _ in range(2))
+    assert _same(mixed, again)
+    assert mixed.curve[-1]["loss"] > tiny.fit(data).curve[-1]["loss"]  # a mixed label is never certain
 
 
 def test_a_finished_training_is_not_trained_again(data, whole, tmp_path):
@@ -209,8 +240,8 @@ def test_evaluation_weighs_every_image_the_same(data, shaken):
         model(data.normalise(image[None])).argmax().item() == label.item()
         for image, label in zip(data.test.images, data.test.labels, strict=True)
     ]
-    assert evaluate(model, data, data.test) == pytest.approx(100 * sum(correct) / 100)
-    assert math.isnan(evaluate(model, data, data.test.take(torch.arange(0))))
+    assert evaluate(model, data, data.test) == {"top1": pytest.approx(100 * sum(correct) / 100)}
+    assert evaluate(model, data, data.test.take(torch.arange(0))) == {}
 
 
 def test_the_dense_method_leaves_the_network_as_it_is(data):

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from ..errors import InputError
+from ..nets import Arch
 
 METHODS = {  # name in the tables -> module:Class in this package (or the library's own)
     "dense": "..method:Method",
@@ -10,8 +11,8 @@ METHODS = {  # name in the tables -> module:Class in this package (or the librar
 }
 
 
-def make_method(name: str, filters: dict[str, int], **options):
-    """The method called ``name`` for a network whose full widths are ``filters``.
+def make_method(name: str, arch: Arch, **options):
+    """The method called ``name`` for networks of ``arch``.
 
     Raises:
         InputError: no such method, or an option that it does not have.
@@ -23,6 +24,6 @@ def make_method(name: str, filters: dict[str, int], **options):
     if name == "dense":
         return kind()
     try:
-        return kind(filters, **options)
+        return kind({conv: n for conv, n in arch.filters.items() if conv not in arch.plain}, **options)
     except TypeError as error:
         raise InputError(f"method {name}: {error}") from None

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..home import home
+
+if TYPE_CHECKING:
+    from .imagenet import FolderSet
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR10_SHAPES = {"x_train": (50000, 32, 32, 3), "y_train": (50000,), "x_test": (10000, 32, 32, 3), "y_test": (10000,)}
@@ -61,26 +65,48 @@ class ImageSet:
         std = torch.tensor(self.std, device=images.device).view(3, 1, 1)
         return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    @property
+    def device(self) -> torch.device:
+        return self.train.images.device
+
+    def batches(
+        self, size: int, generator: torch.Generator, *, share: tuple[int, int] = (0, 1), skip: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """One shuffled epoch of augmented training batches ``((B, 3, 32, 32) float32, (B,) int64)``.
 
         Crop and flip are one gather for the whole batch. The last batch may be smaller. All that is random comes
         from ``generator``, a CPU one, so that every device sees the same images.
+
+        Args:
+            share: ``(r, n)`` gives the r-th of n parts of each batch.
+            skip: leave out so many batches, as a resumed run does.
         """
-        device, n, side = self.train.images.device, len(self.train), self.train.images.shape[-1]
+        device, n, side = self.device, len(self.train), self.train.images.shape[-1]
         order = torch.randperm(n, generator=generator).to(device)
         shift = torch.randint(0, 2 * self.pad + 1, (2, n, 1), generator=generator).to(device)
         mirror = (torch.rand(n, 1, generator=generator) < (0.5 if self.flip else 0.0)).to(device)
         padded = torch.nn.functional.pad(self.train.images, (self.pad,) * 4)
         line, channel = torch.arange(side, device=device), torch.arange(3, device=device)[None, :, None, None]
         rows, cols = shift[0] + line, shift[1] + torch.where(mirror, side - 1 - line, line)
-        for index, row, col in zip(order.split(size), rows.split(size), cols.split(size), strict=True):
+        for batch in torch.arange(n, device=device).split(size)[skip:]:
+            own = batch.tensor_split(share[1])[share[0]]
+            index, row, col = order[own], rows[own], cols[own]
             crop = padded[index[:, None, None, None], channel, row[:, None, :, None], col[:, None, None, :]]
             yield self.normalise(crop), self.train.labels[index]
 
+    def whole(self, split: Split, size: int, *, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image of ``split`` once, in order and as it is, in batches of ``size``; ``share`` as above."""
+        own = split.take(torch.arange(len(split), device=self.device).tensor_split(share[1])[share[0]])
+        for images, labels in zip(own.images.split(size), own.labels.split(size), strict=True):
+            yield self.normalise(images), labels
 
-def load(name: str, data_dir: str | Path | None = None, *, heldout: int, train_images: int | None = None) -> ImageSet:
+
+def load(
+    name: str, data_dir: str | Path | None = None, *, heldout: int, train_images: int | None = None
+) -> "ImageSet | FolderSet":
     """The image set called ``name``, with ``heldout`` training images set aside, the same number from each class.
+
+    ``imagenet`` and ``imagenet-sample`` are folders of that name, of JPEG files, and are read as they are needed.
 
     Args:
         train_images: use only so many training images, the same number from each class (``None``: all).
@@ -89,12 +115,19 @@ def load(name: str, data_dir: str | Path | None = None, *, heldout: int, train_i
         InputError: an unknown name, data that is missing, incomplete or not what it should be, or numbers of images
             that the set does not have. The message says what was expected and what was found.
     """
+    if name in FOLDERS:
+        from . import imagenet
+
+        root = find_data(data_dir) / name
+        if name == "imagenet":
+            return imagenet.load(root, heldout=heldout, train_images=train_images)
+        return imagenet.sample(root)
     if name not in SETS:
-        raise InputError(f"unknown image set {name!r}; expected one of: {' '.join(SETS)}")
+        raise InputError(f"unknown image set {name!r}; expected one of: {' '.join([*SETS, *FOLDERS])}")
     full = SETS[name](data_dir)
     classes = len(full.classes)
     for what, images in (("heldout", heldout), ("train_images", classes if train_images is None else train_images)):
-        if images < classes or images % classes:
+        if images % classes or images < (0 if what == "heldout" else classes):
             raise InputError(f"{what} is {images}; expected a multiple of the {classes} classes of {name}")
     smallest = int(full.train.labels.bincount(minlength=classes).min())
     each = None if train_images is None else train_images // classes
@@ -187,6 +220,7 @@ def _cifar10(data_dir=None) -> ImageSet:
 
 
 SETS = {"cifar10": _cifar10, "digits": _digits}
+FOLDERS = ("imagenet", "imagenet-sample")
 
 
 def find_data(data_dir: str | Path | None = None) -> Path:
