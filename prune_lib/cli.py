@@ -12,8 +12,10 @@ from .nets import ARCHS
 
 EXAMPLES = {
     "cost": "prune cost vgg16 --rates '[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'",
+    "units": "prune units resnet50 > units.yaml",
     "rows": "prune rows --json",
     "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
+    "eval": "prune eval dcff/imagenet/r50_1.49b --weights model_best_compact.pt",
     "table": "prune table dcff/cifar10",
     "data": "prune data cifar10 --data-dir ~/data",
     "book": "prune book --budget smoke",
@@ -62,9 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("cost", cost, "Recount params and FLOPs of a network pruned by a rate string.")
     sub.add_argument("arch", help=" ".join(ARCHS))
     sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
+    sub.add_argument("--units", metavar="FILE", help="an edited file from 'prune units' instead of rates")
     sub.add_argument("--layout", help="whose list it is: dcff, hrank, … (default: the network's own first)")
     sub.add_argument("--rule", default="thop-0.0.31", help="counting rule, or 'all' (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("units", units, "List the groups of convs that must keep the same channels, as a file to edit.")
+    sub.add_argument("arch", help=" ".join(ARCHS))
+    sub.add_argument("--json", action="store_true", help="print JSON instead of YAML")
 
     sub = command("rows", rows, "List the rows that the papers report.")
     sub.add_argument("--json", action="store_true", help="print JSON")
@@ -72,7 +79,18 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("run", run, "Train, evaluate and record a row. A finished run is not run again.")
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
     _common(sub)
+    sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
     sub.add_argument("--json", action="store_true", help="print the record")
+
+    sub = command("eval", evaluate, "Evaluate given weights as a row's compact network, on the row's test images.")
+    sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
+    sub.add_argument("--weights", required=True, metavar="FILE", help="safetensors, or a torch state dict")
+    for name in ("mean", "std"):
+        sub.add_argument(f"--{name}", type=float, nargs=3, metavar="X", help=f"{name} of red, green, blue in [0, 1]")
+    sub.add_argument("--data", help="another image set than the row's: cifar10, imagenet, imagenet-sample …")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
+    sub.add_argument("--data-dir", help="where the data is (default: $PRUNE_DATA, else ./data)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("table", table, "Show a table: reported, recounted, measured, verdict.")
     sub.add_argument("table", help="paper/table")
@@ -100,18 +118,24 @@ def cost(args) -> None:
     from .nets import layout_of, read_spec
 
     layout = layout_of(args.arch, args.layout)
+    if args.units and args.rates:
+        raise InputError("--rates and --units together; expected one of them")
     rates, widths = read_spec(args.arch, args.rates, layout)  # refuse a bad spec before anything heavy is loaded
+    if args.units:
+        from .units import read_units
+
+        widths = read_units(args.units, args.arch)
 
     from .cost import RULES
     from .cost import cost as recount
 
     names = list(RULES) if args.rule == "all" else [args.rule]
-    costs = [recount(args.arch, widths if args.rates else None, name, layout) for name in names]
+    costs = [recount(args.arch, widths if args.rates or args.units else None, name, layout) for name in names]
     if args.json:
         found = [{**item.to_json(), "spec": args.rates, "rates": rates} for item in costs]
         print(json.dumps(found if args.rule == "all" else found[0]))
         return
-    print(f"{args.arch}, rates {args.rates or 'none'}")
+    print(f"{args.arch}, {f'units {args.units}' if args.units else f'rates {args.rates}' if args.rates else 'full'}")
     print(f"{'rule':12} {'FLOPs':>15} {'of':>15} {'cut':>7}   {'params':>12} {'of':>12} {'cut':>7}")
     for item in costs:
         print(
@@ -121,6 +145,13 @@ def cost(args) -> None:
     for item in costs:
         print(f"\n{item.rule}: {RULES[item.rule].text}.", end="")
     print()
+
+
+def units(args) -> None:
+    from .units import to_yaml
+    from .units import units as listed
+
+    print(json.dumps(listed(args.arch)) if args.json else to_yaml(args.arch), end="\n" if args.json else "")
 
 
 def rows(args) -> None:
@@ -137,8 +168,14 @@ def rows(args) -> None:
 
 def run(args) -> int:
     from .records import run as run_row
+    from .rows import get_row
 
-    record = run_row(args.row, args.budget, args.seed, device=args.device, data_dir=args.data_dir)
+    row = get_row(args.row)
+    if args.units:
+        from .units import read_units
+
+        row = row.with_widths(read_units(args.units, row.arch))
+    record = run_row(row, args.budget, args.seed, device=args.device, data_dir=args.data_dir)
     if os.environ.get("RANK", "0") != "0":
         return 0
     if args.json:
@@ -154,6 +191,20 @@ def run(args) -> int:
             f"{metrics['params']:,} params"
         )
     return 0 if record["status"] == "finished" else 1
+
+
+def evaluate(args) -> None:
+    from .evaluate import evaluate_weights
+
+    found = evaluate_weights(
+        args.row, args.weights, device=args.device, data=args.data, data_dir=args.data_dir, mean=args.mean, std=args.std
+    )
+    if args.json:
+        print(json.dumps(found))
+        return
+    scores = ", ".join(f"{name} {found[name]:.2f} %" for name in ("top1", "top5") if name in found)
+    print(f"{found['row']}: {scores} on {found['images']:,} test images of {found['data']}")
+    print(f"{found['params']:,} params, {found['flops']:,} FLOPs ({found['rule']}); weights fitted {found['fitted']}")
 
 
 def table(args) -> None:

@@ -70,8 +70,8 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     wrapper = nn.parallel.DistributedDataParallel
     known = inspect.signature(wrapper).parameters  # newer torch has another name for the same switch
     switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    devices = [device.index] if device.type == "cuda" else None
-    return wrapper(model, device_ids=devices, gradient_as_bucket_view=True, **{switch: False})
+    options: dict = {switch: False, "device_ids": [device.index] if device.type == "cuda" else None}
+    return wrapper(model, gradient_as_bucket_view=True, **options)
 
 
 def _share_norms(model: nn.Module, kind: type[nn.Module]) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 
@@ -58,6 +58,14 @@ class Row:
         if self.given is not None:
             return check_widths(self.arch, self.given)
         return read_spec(self.arch, self.rates, self.layout)[1]
+
+    def with_widths(self, widths: Widths) -> "Row":
+        """A row of the user's own: this one's network, method and recipe at other widths, with nothing reported."""
+        digest = hashlib.sha256(json.dumps(widths, sort_keys=True).encode()).hexdigest()[:8]
+        return replace(
+            self, id=f"own/{self.id.replace('/', '-')}/{digest}", rates=None, given=widths, reported={}, unknown="",
+            note=f"widths given by the user, trained as {self.id}",
+        )  # fmt: skip
 
     def key(self, budget: str) -> str:
         """Names what is trained, and nothing else: figures, titles and sources can be corrected without retraining."""

@@ -1,0 +1,56 @@
+"""Evaluate weights that somebody else trained, as the compact network of a row."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from .errors import InputError
+from .rows import Row, get_row
+
+
+def evaluate_weights(
+    row: Row | str,
+    weights: str | Path,
+    *,
+    device: str = "auto",
+    data: str | None = None,
+    data_dir: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> dict:
+    """Test accuracy, params and FLOPs of the network of ``row`` with the weights of a file.
+
+    Args:
+        data: another image set than the one the row's recipe names.
+        mean, std: of each channel in [0, 1], where the weights were trained with others than the set's own.
+
+    Returns:
+        ``top1`` (and ``top5``) in percent, the ``images`` behind it, and how the weights ``fitted``.
+
+    Raises:
+        InputError: an unknown row, one whose network is not public, or weights that do not fit it.
+    """
+    row = get_row(row) if isinstance(row, str) else row
+    widths = row.widths
+    if data is None and not row.recipes:
+        raise InputError(f"{row.id} has no recipe that names its data; name the image set with --data")
+
+    from .cost import cost
+    from .nets import build
+    from .tasks.images import load
+    from .train import evaluate, pick_device
+    from .weights import fit, read_weights
+
+    where, tensors = pick_device(device), read_weights(weights)
+    recipe = row.recipes.get("paper")
+    name = data or (recipe.data if recipe else "")
+    model = build(row.arch, widths)
+    fitted = fit(model, tensors, weights)
+    images = load(name, data_dir, heldout=0).to(where)
+    images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))
+    counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout)
+    found = evaluate(model.to(where), images, images.test)
+    return {
+        "row": row.id, "weights": str(weights), "fitted": fitted, "data": images.name, "images": len(images.test),
+        **found, "params": counted.params, "flops": counted.flops, "rule": row.rule,
+    }  # fmt: skip
