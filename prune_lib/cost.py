@@ -5,6 +5,7 @@ small table: layer type -> operations, in words in its description and in code b
 """
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ Counter = Callable[[nn.Module, Tensor, Tensor], int]  # (module, input, output) 
 
 
 def _conv_macs(conv, x, y):
-    return y.numel() * (conv.in_channels // conv.groups) * conv.kernel_size[0] * conv.kernel_size[1]
+    return y.numel() * (conv.in_channels // conv.groups) * math.prod(conv.kernel_size)
 
 
 def _conv_macs_bias(conv, x, y):
@@ -32,15 +33,15 @@ def _conv_nonzero(conv, x, y):
 
 
 def _linear(linear, x, y):
-    return linear.in_features * linear.out_features
+    return linear.in_features * y.numel()
 
 
 def _linear_bias(linear, x, y):
-    return _linear(linear, x, y) + linear.out_features
+    return _linear(linear, x, y) + y.numel()
 
 
 def _linear_twice(linear, x, y):
-    return (2 * linear.in_features - 1) * linear.out_features
+    return (2 * linear.in_features - 1) * y.numel()
 
 
 def _transposed(conv, x, y):
@@ -97,13 +98,24 @@ class Rule:
     masked: bool = False  # counts the full network with masks instead of the compact one
 
 
+_MMRAZOR: dict[type[nn.Module], Counter] = {
+    nn.Conv1d: _conv_macs_bias,
+    nn.Conv2d: _conv_macs_bias,
+    nn.ConvTranspose2d: _transposed,
+    nn.Linear: _linear,
+    nn.ReLU: _outputs(1),
+    nn.ReLU6: _outputs(1),
+    nn.MaxPool2d: _inputs,
+    nn.AvgPool2d: _inputs,
+    nn.AdaptiveAvgPool2d: _inputs,
+}
 RULES = {
     rule.name: rule
     for rule in (
         Rule(
             "macs",
             "multiply-accumulates of convs and linear layers, nothing else",
-            {nn.Conv2d: _conv_macs, nn.ConvTranspose2d: _transposed, nn.Linear: _linear},
+            {nn.Conv1d: _conv_macs, nn.Conv2d: _conv_macs, nn.ConvTranspose2d: _transposed, nn.Linear: _linear},
         ),
         Rule(
             "thop-0.0.31",
@@ -138,18 +150,13 @@ RULES = {
             "mmrazor",
             "mmrazor's ResourceEstimator: conv MACs and bias adds, linear without bias, 2 per BatchNorm element, 1 per "
             "ReLU output, 1 per pooling input",
-            {
-                nn.Conv2d: _conv_macs_bias,
-                nn.ConvTranspose2d: _transposed,
-                nn.Linear: _linear,
-                nn.BatchNorm2d: _outputs(2),
-                nn.BatchNorm1d: _outputs(2),
-                nn.ReLU: _outputs(1),
-                nn.ReLU6: _outputs(1),
-                nn.MaxPool2d: _inputs,
-                nn.AvgPool2d: _inputs,
-                nn.AdaptiveAvgPool2d: _inputs,
-            },
+            {**_MMRAZOR, nn.BatchNorm2d: _outputs(2), nn.BatchNorm1d: _outputs(2)},
+        ),
+        Rule(
+            "mmrazor-syncbn",
+            "the same without BatchNorm: SyncBN, by which mmseg trains, is not in mmrazor's table (a reading that was "
+            "found because it fits one figure)",
+            _MMRAZOR,
         ),
         Rule(
             "cdp",

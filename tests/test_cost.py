@@ -24,6 +24,20 @@ def test_the_rows_flops_are_the_reported_ones(arch):
     assert found.flops_cut == pytest.approx(100 * (1 - found.flops / found.base_flops))
 
 
+MMRAZOR = {  # arch -> rule, rates, params, FLOPs
+    "pose": ("mmrazor", "[0.0]+[0.2,0.2,0.1]*10+[0.15,0.15,0.1]*6", 26_953_955, 4_293_531_888),
+    "pointrend": ("mmrazor-syncbn", "[0.0]*3+[0.35,0.4,0.1]*10+[0.3,0.3,0.1]*6", 18_427_894, 74_412_381_152),
+    "faster_rcnn": ("mmrazor", "[0.0]+[0.35,0.4,0.1]*10+[0.3,0.3,0.1]*6", 31_465_831, 168_223_602_100),
+}
+
+
+@pytest.mark.parametrize("arch", MMRAZOR)
+def test_networks_for_other_tasks_count_as_they_are_known_to(arch):
+    rule, rates, params, flops = MMRAZOR[arch]
+    found = cost(arch, read_spec(arch, rates)[1], rule)
+    assert (found.params, found.flops) == (params, flops)
+
+
 class Tiny(nn.Sequential):
     """One layer of each kind: 3x8x8 -> conv 4 -> pool 4x4 -> adaptive pool 2x2 -> linear 5."""
 

@@ -4,7 +4,7 @@ A *unit* is a group of convs that keep the same number of filters, since their o
 the other channel by channel. A *layout* says which convs each entry of a paper's list governs. Both are plain data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..spec import Layout
@@ -161,6 +161,21 @@ def resnet(name: str, depth: int, deep_stem: bool = False) -> Arch:
     )  # fmt: skip
 
 
+def under(name: str, cls: str, backbone: Arch, image: tuple[int, int, int], classes: int, head: str) -> Arch:
+    """``backbone`` under a head for another task: its convs, units and layouts, named ``backbone.…``."""
+
+    def named(groups: Iterable[tuple[str, ...]]) -> Groups:
+        return tuple(tuple(f"backbone.{conv}" for conv in convs) for convs in groups)
+
+    layouts = {
+        key: replace(layout, groups=named(layout.groups), window_pools=()) for key, layout in backbone.layouts.items()
+    }
+    first = {"mmrazor": layouts.pop("mmrazor"), **layouts}
+    del first["units"]
+    filters = {f"backbone.{conv}": n for conv, n in backbone.filters.items()}
+    return _arch(name, cls, filters, named(backbone.units.values()), first, image=image, classes=classes, head=head)
+
+
 def mobilenet_v2(name: str) -> Arch:
     """MobileNetV2 (Sandler et al. 2018): 17 inverted residual blocks; a depthwise conv follows the conv it reads.
 
@@ -208,5 +223,8 @@ ARCHS: dict[str, Arch] = {
         *(resnet(f"resnet{depth}", depth) for depth in STAGES),
         resnet("resnet50_v1c", 50, deep_stem=True),
         mobilenet_v2("mobilenet_v2"),
+        under("faster_rcnn", "dense:FasterRCNN", resnet("", 50), (3, 800, 1280), 80, "box_class"),
+        under("pointrend", "dense:PointRend", resnet("", 50, deep_stem=True), (3, 512, 1024), 19, "coarse"),
+        under("pose", "dense:PoseNet", resnet("", 50), (3, 256, 192), 17, "heatmap"),
     )
 }

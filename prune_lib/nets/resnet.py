@@ -44,7 +44,7 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Stem, four stages, one linear layer: ``(N, 3, H, W) -> (N, num_classes)``. The depth follows from the widths.
 
-    ``stages`` gives what the linear layer does not need: the maps of the four stages, at strides 4, 8, 16 and 32.
+    With ``num_classes=0`` it is a backbone, of which only ``stages`` is used: the maps at strides 4, 8, 16 and 32.
     """
 
     init_filters = staticmethod(he_normal)
@@ -73,8 +73,9 @@ class ResNet(nn.Module):
                 blocks.append(Block(channels, own, stride, widths.get(f"{prefix}downsample.0")))
                 channels = own[-1]
             self.add_module(f"layer{stage}", blocks)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(channels, num_classes)
+        if num_classes:
+            self.avgpool = nn.AdaptiveAvgPool2d(1)
+            self.fc = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 he_normal(module.weight)
