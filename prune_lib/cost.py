@@ -182,7 +182,7 @@ def rule_called(name: str) -> Rule:
 
 def count(
     model: nn.Module,
-    rule: str = DEFAULT_RULE,
+    rule: str | Rule = DEFAULT_RULE,
     image: tuple[int, int, int] = (3, 32, 32),
     skip: Sequence[str] = (),
     window: Sequence[str] = (),
@@ -195,7 +195,7 @@ def count(
         window: adaptive pools to 1x1 that count as average pools with a fixed window.
         kept: for a masked rule, conv name -> filters that the mask keeps (default: all).
     """
-    chosen = rule_called(rule)
+    chosen = rule if isinstance(rule, Rule) else rule_called(rule)
     with warnings.catch_warnings():  # thop 0.1.1 reads its own version through the deprecated distutils
         warnings.simplefilter("ignore", DeprecationWarning)
         from thop import profile
@@ -272,6 +272,22 @@ def cost(
         mine = count(_ones(build(arch, widths, classes)), rule, about.image, skips[0], window)
     cuts = (100 * (1 - ours / theirs) for ours, theirs in zip(mine, base, strict=True))
     return Cost(arch, rule, *mine, *base, *cuts)
+
+
+TERMS: dict[str, Mapping[type[nn.Module], Counter]] = {
+    "conv MACs": {nn.Conv1d: _conv_macs, nn.Conv2d: _conv_macs, nn.ConvTranspose2d: _transposed},
+    "conv bias": {nn.Conv2d: lambda conv, x, y: y.numel() if conv.bias is not None else 0},
+    "linear MACs": {nn.Linear: _linear},
+    "BatchNorm elements": {nn.BatchNorm1d: _outputs(1), nn.BatchNorm2d: _outputs(1)},
+    "ReLU outputs": {nn.ReLU: _outputs(1), nn.ReLU6: _outputs(1)},
+    "pooling inputs": {nn.MaxPool2d: _inputs, nn.AvgPool2d: _inputs, nn.AdaptiveAvgPool2d: _inputs},
+}
+
+
+def terms(arch: str, widths: Widths | None = None) -> dict[str, int]:
+    """What there is to count in a network, each kind once: the parts that the rules add up in different ways."""
+    model, image = _ones(build(arch, widths)), arch_of(arch).image
+    return {name: count(model, Rule(name, "", ops), image)[1] for name, ops in TERMS.items()}
 
 
 def _ones(model: nn.Module) -> nn.Module:

@@ -54,6 +54,20 @@ def widths(full: Mapping[str, int], compact: Mapping[str, int], title: str = "")
     return _close(plt, figure)
 
 
+def above(flops: Mapping[str, int], base: str, title: str = ""):
+    """By how many million operations each counting rule exceeds the rule ``base``: rule -> FLOPs."""
+    with _style() as plt:
+        figure, axes = plt.subplots(figsize=(8.4, 0.35 * len(flops) + 0.8))
+        names = [name for name in flops if name != base]
+        more = [(flops[name] - flops[base]) / 1e6 for name in names]
+        bars = axes.barh(names[::-1], more[::-1], color=COMPACT, height=0.6)
+        axes.bar_label(bars, [f"{100e6 * value / flops[base]:+.2f} %" for value in more[::-1]], padding=4, fontsize=8)
+        axes.set(xlabel=f"million operations above {base} ({flops[base]:,})", title=title)
+        axes.margins(x=0.12)
+        axes.grid(axis="y", visible=False)
+    return _close(plt, figure)
+
+
 def temperature(schedule: Callable[[int, int], float], epochs: int = 300, first: int = 12):
     """DCFF's temperature over a whole run, and over its first epochs, where everything happens."""
     with _style() as plt:

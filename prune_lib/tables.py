@@ -89,6 +89,21 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Cells to show, the first line of them headings, with a caption: as text, and as HTML in a notebook."""
+
+    cells: Sequence[Sequence[str]]
+    caption: str = ""
+
+    def __str__(self) -> str:
+        return f"{_text(self.cells)}\n\n{self.caption}".rstrip()
+
+    def _repr_html_(self) -> str:
+        """Every text is escaped, and a wide table scrolls within its own box."""
+        return _html(self.cells, self.caption)
+
+
+@dataclass(frozen=True)
 class Table:
     name: str
     lines: Sequence[Line]
@@ -123,24 +138,23 @@ class Table:
         return cells
 
     @property
-    def parts(self) -> list[tuple[list[list[str]], str]]:
-        """The two halves of the table with their captions."""
+    def parts(self) -> tuple[Grid, Grid]:
+        """The two halves of the table: counts, and accuracies."""
         rules = ", ".join(dict.fromkeys(line.row.rule for line in self.lines))
-        return [
-            (self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
-            (
+        return (
+            Grid(self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
+            Grid(
                 self.accuracies(),
                 "Accuracies in percent. Measured: test top-1 at the epoch best on test (the papers' protocol), at the "
                 "epoch selected on held-out training images, and at the last. Only paper records are judged.",
             ),
-        ]
+        )
 
     def __str__(self) -> str:
-        return "\n\n".join(f"{_text(cells)}\n\n{caption}" for cells, caption in self.parts)
+        return "\n\n".join(str(part) for part in self.parts)
 
     def _repr_html_(self) -> str:
-        """For notebooks; every text is escaped, and a wide table scrolls within its own box."""
-        return "".join(_html(cells, caption) for cells, caption in self.parts)
+        return "".join(part._repr_html_() for part in self.parts)
 
     def to_json(self) -> dict:
         return {"table": self.name, "rows": [line.to_json() for line in self.lines]}
@@ -178,13 +192,13 @@ def recount(row: Row, rule: str | None = None) -> dict:
     return {figure: counted[figure] for figure in COUNTS if not row.unknown or figure.startswith("base_")}
 
 
-def _text(cells: list[list[str]]) -> str:
+def _text(cells: Sequence[Sequence[str]]) -> str:
     sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in cells]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _html(cells: list[list[str]], caption: str) -> str:
+def _html(cells: Sequence[Sequence[str]], caption: str) -> str:
     head = "".join(f"<th>{html.escape(text)}</th>" for text in cells[0])
     body = "".join(
         "<tr>" + "".join(f"<td{_tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells[1:]
