@@ -47,7 +47,7 @@ def evaluate_weights(
     model = build(row.arch, widths)
     fitted = fit(model, tensors, weights)
     images = load(name, data_dir, heldout=0).to(where)
-    images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))
+    images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))  # type: ignore[arg-type]
     counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout)
     found = evaluate(model.to(where), images, images.test)
     return {

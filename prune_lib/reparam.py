@@ -27,6 +27,19 @@ class FilterFusion(nn.Module):
         return (self.proxy @ bank.flatten(1)).view(-1, *bank.shape[1:]) if bank.dim() > 1 else self.proxy @ bank
 
 
+class FilterMask(nn.Module):
+    """``weight * kept``: filters, or the entries of a norm, that are not kept count as zeros and get no gradient."""
+
+    kept: Tensor
+
+    def __init__(self, kept: Tensor):
+        super().__init__()
+        self.register_buffer("kept", kept)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.kept.view(-1, *[1] * (weight.dim() - 1))
+
+
 def fuse(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> FilterFusion:
     """Make ``conv`` compute its ``m`` filters from a bank: ``weight (n, C_in, k, k)`` and ``bias (n,)``, n >= m."""
     fusion = FilterFusion(conv.weight.shape[0], weight.shape[0])
@@ -54,21 +67,47 @@ def bank(conv: nn.Conv2d) -> Tensor:
     return conv.parametrizations.weight.original  # type: ignore[union-attr, return-value]
 
 
+def hide(module: nn.Module, kept: Tensor) -> None:
+    """Mask the entries of ``module``, a conv or a norm, that ``kept (C_out,)`` leaves out; the last mask counts."""
+    for name in ("weight", "bias"):
+        parameter = getattr(module, name, None)
+        if parameter is None:
+            continue
+        if parametrize.is_parametrized(module, name):
+            module.parametrizations[name][0].kept.copy_(kept)  # type: ignore[index, union-attr, operator]
+        else:
+            parametrize.register_parametrization(module, name, FilterMask(kept.to(parameter.device).clone()))
+
+
 @torch.no_grad()
 def plain(model: nn.Module) -> nn.Module:
-    """A copy of ``model`` without parametrizations: plain convs that hold the computed weights, same outputs.
+    """A copy of ``model`` without parametrizations: plain layers that hold the computed weights, same outputs.
 
-    The parametrized convs are never deep-copied (removing parametrizations from a copy would break the original,
+    The parametrized layers are never deep-copied (removing parametrizations from a copy would break the original,
     whose class the copy shares); deepcopy finds their plain stand-ins in its memo instead.
     """
     memo: dict[int, nn.Module] = {}
-    for conv, _ in fusions(model).values():
-        copied = nn.Conv2d(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,  # type: ignore[arg-type]
-            conv.dilation, conv.groups, conv.bias is not None, conv.padding_mode,  # type: ignore[arg-type]
-        ).to(conv.weight)  # fmt: skip
-        copied.weight.copy_(conv.weight)
-        if conv.bias is not None and copied.bias is not None:
-            copied.bias.copy_(conv.bias)
-        memo[id(conv)] = copied.train(conv.training)
+    for layer in model.modules():
+        if parametrize.is_parametrized(layer):
+            memo[id(layer)] = _stand_in(layer)
     return copy.deepcopy(model, memo)
+
+
+def _stand_in(layer) -> nn.Module:
+    copied: nn.Conv2d | nn.BatchNorm1d | nn.BatchNorm2d
+    weight, bias = layer.weight, layer.bias
+    if isinstance(layer, nn.Conv2d):
+        copied = nn.Conv2d(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,  # type: ignore[arg-type]
+            layer.dilation, layer.groups, bias is not None, layer.padding_mode,  # type: ignore[arg-type]
+        )  # fmt: skip
+    else:
+        kind = nn.BatchNorm1d if isinstance(layer, nn.BatchNorm1d) else nn.BatchNorm2d
+        copied = kind(layer.num_features, layer.eps, layer.momentum)
+    copied.to(weight)
+    copied.weight.copy_(weight)
+    if bias is not None and copied.bias is not None:
+        copied.bias.copy_(bias)
+    for name, buffer in layer.named_buffers(recurse=False):
+        setattr(copied, name, buffer.clone())
+    return copied.train(layer.training)

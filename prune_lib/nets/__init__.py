@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..spec import Widths, parse, to_widths
-from .archs import ARCHS, Arch
+from .arch import Arch
+from .archs import ARCHS
 
 __all__ = ["ARCHS", "Arch", "arch_of", "build", "check_widths", "layout_of", "load_network", "read_spec"]
 
@@ -65,7 +66,7 @@ def check_widths(arch: str, widths: Mapping[str, int]) -> Widths:
         if type(filters) is not int or not 1 <= filters <= about.filters[conv]:
             raise InputError(f"{arch}, {conv}: width {filters!r}; expected a whole number in 1 … {about.filters[conv]}")
     full = {**about.filters, **widths}
-    for first, *others in about.units.values() if not about.pads else ():
+    for first, *others in about.units.values() if not about.padded else ():  # a padding shortcut also crops
         for conv in others:
             if full[conv] != full[first]:
                 raise InputError(
@@ -102,6 +103,8 @@ def load_network(path: str | Path):
             weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         arch, widths = about["arch"], json.loads(about["widths"])
         network = build(arch, widths, num_classes=len(weights[f"{arch_of(arch).head}.bias"]))
+        for key in [key for key in weights if key.endswith(".source")]:
+            network.get_submodule(key.removesuffix(".source")).take_channels(weights[key])
         network.load_state_dict(weights)
     except InputError:
         raise

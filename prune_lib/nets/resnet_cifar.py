@@ -5,6 +5,7 @@ Module names are those of akamaster/pytorch_resnet_cifar10, so that its publishe
 
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ from .init import he_normal
 
 class Block(nn.Module):
     """Two 3x3 convs beside a shortcut, which is zero-padded, or cropped, on both sides where channels differ."""
+
+    source: Tensor | None
 
     def __init__(self, channels: int, inner: int, outer: int, stride: int):
         super().__init__()
@@ -23,11 +26,24 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(outer)
         self.relu2 = nn.ReLU(inplace=True)
         before = (outer - channels) // 2
+        self.register_buffer("source", None)  # see take_channels
         self.stride, self.pad = stride, (before, outer - channels - before)  # a negative pad crops
+
+    def take_channels(self, source: Tensor) -> None:
+        """Let the shortcut's channel j be its input's ``source[j]``, or zeros for -1, as a pruned stream needs.
+
+        The choice is saved with the weights, unless it is what padding or cropping would give.
+        """
+        usual = torch.arange(len(source)) - self.pad[0]
+        usual[(usual < 0) | (usual >= self.conv1.in_channels)] = -1
+        if not torch.equal(source.cpu(), usual):
+            self.source = source.to(self.conv1.weight.device)
 
     def shortcut(self, x: Tensor) -> Tensor:
         if self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]
+        if self.source is not None:
+            return F.pad(x, (0, 0, 0, 0, 0, 1))[:, self.source]  # -1 is the plane of zeros behind the last
         return F.pad(x, (0, 0, 0, 0, *self.pad)) if any(self.pad) else x
 
     def forward(self, x: Tensor) -> Tensor:

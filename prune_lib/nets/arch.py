@@ -1,0 +1,51 @@
+"""What an architecture is before any tensor exists: its convs, their full widths, and how rate lists map to them.
+
+A *unit* is a group of convs that keep the same number of filters, since their outputs are added, or since one reads
+the other channel by channel. A *layout* says which convs each entry of a paper's list governs. Both are plain data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ..spec import Layout
+
+Groups = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Arch:
+    name: str
+    cls: str  # "module:Class" in this package
+    filters: dict[str, int]  # conv name -> filters of the full network, in module order
+    units: dict[str, tuple[str, ...]] = field(repr=False)  # unit -> its convs; together they are all convs
+    layouts: dict[str, Layout] = field(repr=False)  # whose list -> its layout; the first is the default
+    inputs: dict[str, tuple[str, ...]] = field(repr=False)  # conv, norm or linear -> the convs whose channels it reads
+    options: Mapping[str, object] = field(default_factory=dict)  # the class's other arguments
+    image: tuple[int, int, int] = (3, 32, 32)
+    classes: int = 10
+    head: str = "linear"  # the last linear layer
+    cam_layer: str = ""  # the module whose output Grad-CAM weighs: the last with maps of 4x4 pixels or more
+    padded: dict[str, str] = field(default_factory=dict)  # unit -> the unit that a zero-padding shortcut adds to it
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The convs that DCFF's code leaves unfused: those of shortcuts, and those that see one channel each."""
+        return tuple(c for c in self.filters if "downsample" in c or c.endswith(".depthwise"))
+
+
+def make_arch(
+    name: str, cls: str, filters: dict, tied: Groups, layouts: dict[str, Layout], inputs: dict, **others
+) -> Arch:
+    """An arch whose units are the groups ``tied``, and every other conv by itself, in the order of the convs."""
+    group = {conv: convs for convs in tied for conv in convs}
+    units: dict[str, tuple[str, ...]] = {}
+    for conv in filters:
+        convs = group.get(conv, (conv,))
+        units.setdefault(convs[0], convs)
+    default = next(iter(layouts.values()))
+    layouts = {**layouts, "units": replace(default, groups=tuple(units.values()), rounding="rate")}
+    return Arch(name, cls, filters, units, layouts, inputs, **others)
+
+
+def each(filters: dict[str, int]) -> Groups:
+    return tuple((conv,) for conv in filters)

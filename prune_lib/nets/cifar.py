@@ -1,0 +1,88 @@
+"""The networks for 32x32 images, as data: their convs, what each reads, and the papers' rate lists for them."""
+
+from ..spec import Layout
+from .arch import Arch, each, make_arch
+
+
+def vgg(name: str) -> Arch:
+    """VGG-16 for CIFAR: thirteen convs. ``vgg16`` is DCFF's, ``vgg16_hrank`` CFDP's and ``vgg16_cdp`` CDP's.
+
+    They differ in the head alone, and CDP's convs have no bias. DCFF's list has one rate for each conv, CFDP's (that
+    of HRank) none for the last.
+    """
+    widths = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+    filters = {f"conv{i}": n for i, n in enumerate(widths, 1)}
+    options, layouts = {
+        "vgg16": ({}, {"dcff": Layout(each(filters))}),
+        "vgg16_hrank": ({"head": "norm"}, {"hrank": Layout(each(filters)[:-1], functional=("avgpool",))}),
+        "vgg16_cdp": ({"head": "hidden", "bias": False}, {"each": Layout(each(filters))}),
+    }[name]
+    inputs = {f"conv{i}": (f"conv{i - 1}",) for i in range(2, 14)} | {f"bn{i}": (f"conv{i}",) for i in range(1, 14)}
+    inputs["hidden" if options else "linear"] = ("conv13",)
+    return make_arch(name, "vgg:VGG", filters, (), layouts, inputs, options=options, cam_layer="relu10")
+
+
+def resnet_cifar(name: str, depth: int) -> Arch:
+    """CIFAR ResNet of ``depth = 6n + 2``: three stages of n two-conv blocks at 16, 32 and 64 filters.
+
+    DCFF's list: one rate for each block's conv1, then one for each stage's conv2; the stem takes stage 1's. HRank's:
+    the stem, stages 1 and 2, then each conv1.
+    """
+    blocks = (depth - 2) // 6
+    filters = {"conv1": 16}
+    for stage, n in enumerate((16, 32, 64), 1):
+        filters |= {f"layer{stage}.{block}.conv{i}": n for block in range(blocks) for i in (1, 2)}
+    inner = tuple((conv,) for conv in filters if conv.startswith("layer") and conv.endswith("conv1"))
+    outer = tuple(tuple(f"layer{stage}.{block}.conv2" for block in range(blocks)) for stage in (1, 2, 3))
+    first = ("conv1", *outer[0])
+    layouts = {
+        "dcff": Layout((*inner, first, *outer[1:]), functional_in_base=("avgpool",)),
+        "hrank": Layout((("conv1",), *outer[:2], *inner)),
+    }
+    tied = (first, *outer[1:])
+    padded = {outer[1][0]: "conv1", outer[2][0]: outer[1][0]}
+    inputs: dict[str, tuple[str, ...]] = {"bn1": ("conv1",), "linear": (outer[2][0],)}
+    for stage in (1, 2, 3):
+        for block in range(blocks):
+            at, source = (
+                f"layer{stage}.{block}",
+                first if stage == 1 or (stage == 2 and block == 0) else outer[stage - 1],
+            )
+            source = outer[stage - 2] if stage == 3 and block == 0 else source
+            inputs |= {f"{at}.conv1": source[:1], f"{at}.bn1": (f"{at}.conv1",)}
+            inputs |= {f"{at}.conv2": (f"{at}.conv1",), f"{at}.bn2": (f"{at}.conv2",)}
+    return make_arch(name, "resnet_cifar:ResNet", filters, tied, layouts, inputs, cam_layer="layer3", padded=padded)
+
+
+def googlenet(name: str) -> Arch:
+    """GoogLeNet for CIFAR: a stem and nine inceptions of seven convs.
+
+    DCFF's list has one rate for each conv. HRank's has an unused one, and one for each inception, which prunes its
+    3x3 conv and both of its 5x5 branch's (of the last inception only the first of these).
+    """
+    inceptions = {
+        "a3": (64, 96, 128, 16, 32, 32, 32),
+        "b3": (128, 128, 192, 32, 96, 96, 64),
+        "a4": (192, 96, 208, 16, 48, 48, 64),
+        "b4": (160, 112, 224, 24, 64, 64, 64),
+        "c4": (128, 128, 256, 24, 64, 64, 64),
+        "d4": (112, 144, 288, 32, 64, 64, 64),
+        "e4": (256, 160, 320, 32, 128, 128, 128),
+        "a5": (256, 160, 320, 32, 128, 128, 128),
+        "b5": (384, 192, 384, 48, 128, 128, 128),
+    }
+    branches = ("b1", "b2_reduce", "b2", "b3_reduce", "b3_a", "b3_b", "b4")
+    filters = {"stem.conv": 192}
+    for inception, widths in inceptions.items():
+        filters |= {f"{inception}.{branch}.conv": n for branch, n in zip(branches, widths, strict=True)}
+    hrank = tuple(tuple(f"{i}.{b}.conv" for b in ("b2", "b3_a", "b3_b")) for i in inceptions if i != "b5")
+    layouts = {"dcff": Layout(each(filters)), "hrank": Layout(((), *hrank, ("b5.b3_a.conv",)))}
+    inputs: dict[str, tuple[str, ...]] = {f"{conv[:-5]}.bn": (conv,) for conv in filters}
+    source: tuple[str, ...] = ("stem.conv",)
+    for i in inceptions:
+        inputs |= {f"{i}.{branch}.conv": source for branch in ("b1", "b2_reduce", "b3_reduce", "b4")}
+        inputs |= {f"{i}.{b}.conv": (f"{i}.{a}.conv",) for a, b in (("b2_reduce", "b2"), ("b3_reduce", "b3_a"))}
+        inputs[f"{i}.b3_b.conv"] = (f"{i}.b3_a.conv",)
+        source = tuple(f"{i}.{branch}.conv" for branch in ("b1", "b2", "b3_b", "b4"))
+    inputs["linear"] = source
+    return make_arch(name, "googlenet:GoogLeNet", filters, (), layouts, inputs, cam_layer="b5")

@@ -1,0 +1,137 @@
+"""The networks for ImageNet and beyond, as data: their convs, what each reads, and the papers' rate lists for them."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+
+from ..spec import Layout
+from .arch import Arch, Groups, make_arch
+
+STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks of each depth
+
+
+def resnet(name: str, depth: int, deep_stem: bool = False) -> Arch:
+    """ImageNet ResNet, v1.5 (the stride is on the 3x3 conv); ``deep_stem`` has three 3x3 convs before, v1c.
+
+    DCFF's list: the stem, each block's conv1, each block's conv2, and one rate for each stage's output, which the
+    shortcut's conv shares (where blocks have two convs the stem takes stage 1's). HRank's: stem, stages 1 to 3, and
+    one for each block's two inner convs. EagleEye's goes stage by stage: inner convs in order, then the output.
+    ABCPruner's has the inner widths alone. mmrazor's ``CPrate`` has a rate for every conv but the shortcuts'.
+    """
+    bottleneck = depth >= 50
+    stem = {"stem.0": 32, "stem.3": 32, "stem.6": 64} if deep_stem else {"conv1": 64}
+    inner_convs = ("conv1", "conv2") if bottleneck else ("conv1",)
+    filters, inner, outer = dict(stem), [], []  # inner[stage][block], outer[stage]: tuples of conv names
+    for stage, blocks in enumerate(STAGES[depth], 1):
+        planes, inner_of, outer_of = 64 << (stage - 1), [], []
+        for block in range(blocks):
+            convs = [f"layer{stage}.{block}.{conv}" for conv in inner_convs]
+            last = f"layer{stage}.{block}.conv{len(inner_convs) + 1}"
+            filters |= dict.fromkeys(convs, planes) | {last: planes * (4 if bottleneck else 1)}
+            inner_of.append(tuple(convs))
+            outer_of.append(last)
+            if block == 0 and (bottleneck or stage > 1):
+                filters[f"layer{stage}.0.downsample.0"] = filters[last]
+                outer_of.append(f"layer{stage}.0.downsample.0")
+        inner.append(inner_of)
+        outer.append(tuple(outer_of))
+    *first, last_stem = stem
+    if not bottleneck:
+        outer[0] = (last_stem, *outer[0])
+    stems = tuple((conv,) for conv in (stem if bottleneck else first))
+    flat = [convs for stage in inner for convs in stage]
+    by_position = tuple((convs[i],) for i in range(len(inner_convs)) for convs in flat)
+    window = ("avgpool",)
+    layouts = {"dcff": Layout((*stems, *by_position, *outer), window_pools=window)}
+    if bottleneck:
+        in_order = tuple(g for of, out in zip(inner, outer, strict=True) for g in (*((c,) for b in of for c in b), out))
+        one_each = tuple((c, *([f"{c[:-5]}downsample.0"] if c.endswith(".0.conv3") else []))
+                         for c in filters if "downsample" not in c)  # fmt: skip
+        layouts |= {
+            "hrank": Layout((*stems, *outer[:3], *flat)),
+            "eagleeye": Layout((*stems, *in_order), "fraction", window_pools=window),
+            "abcpruner": Layout(tuple(flat), "tenths", window_pools=window),
+            "mmrazor": Layout(one_each),
+        }
+    order = list(stem)
+    inputs = {conv: (before,) for before, conv in pairwise(order)}
+    inputs |= {f"stem.{int(c[5:]) + 1}": (c,) for c in order} if deep_stem else {"bn1": ("conv1",)}
+    source = last_stem
+    for of, outputs in zip(inner, outer, strict=True):
+        for pair in of:
+            at = pair[0].rsplit(".", 1)[0]
+            chain = [*pair, f"{at}.conv{len(pair) + 1}"]
+            inputs |= {conv: (before,) for before, conv in zip([source, *chain], chain, strict=False)}
+            inputs |= {conv.replace("conv", "bn"): (conv,) for conv in chain}
+            if f"{at}.downsample.0" in filters:
+                inputs |= {f"{at}.downsample.0": (source,), f"{at}.downsample.1": (f"{at}.downsample.0",)}
+            source = outputs[0]
+    inputs["fc"] = (source,)
+    return make_arch(
+        name, "resnet:ResNet", filters, tuple(outer), layouts, inputs, options={"deep_stem": deep_stem}, head="fc",
+        image=(3, 224, 224), classes=1000, cam_layer="layer4",
+    )  # fmt: skip
+
+
+def under(name: str, cls: str, backbone: Arch, image: tuple[int, int, int], classes: int, head: str) -> Arch:
+    """``backbone`` under a head for another task: its convs, units and layouts, named ``backbone.…``."""
+
+    def named(groups: Iterable[tuple[str, ...]]) -> Groups:
+        return tuple(tuple(f"backbone.{conv}" for conv in convs) for convs in groups)
+
+    layouts = {
+        key: replace(layout, groups=named(layout.groups), window_pools=()) for key, layout in backbone.layouts.items()
+    }
+    first = {"mmrazor": layouts.pop("mmrazor"), **layouts}
+    del first["units"]
+    filters = {f"backbone.{conv}": n for conv, n in backbone.filters.items()}
+    inputs = {f"backbone.{m}": named([convs])[0] for m, convs in backbone.inputs.items() if m != backbone.head}
+    stages = [f"backbone.layer{stage}.0.conv3" for stage in (1, 2, 3, 4)]
+    reads = {"deconv.0": stages[3]} if head == "heatmap" else {f"neck.lateral.{i}": s for i, s in enumerate(stages)}
+    inputs |= {module: (stage,) for module, stage in reads.items()}
+    return make_arch(
+        name, cls, filters, named(backbone.units.values()), first, inputs, image=image, classes=classes, head=head
+    )
+
+
+def mobilenet_v2(name: str) -> Arch:
+    """MobileNetV2 (Sandler et al. 2018): 17 inverted residual blocks; a depthwise conv follows the conv it reads.
+
+    DCFF's list (from an early commit of its code) has 35 rates: each conv but the depthwise ones, in order; those
+    whose outputs are added must agree.
+    """
+    filters, listed, channels, index = {"features.0.0": 32}, ["features.0.0"], 32, 1
+    tied: list[tuple[str, ...]] = []
+    for expansion, outer, blocks in (
+        (1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1)
+    ):  # fmt: skip
+        projections = []
+        for _ in range(blocks):
+            block, source = f"features.{index}", "features.0.0"
+            if expansion > 1:
+                source = f"{block}.expand"
+                filters[source] = channels * expansion
+                listed.append(source)
+            filters |= {f"{block}.depthwise": filters[source], f"{block}.project": outer}
+            tied.append((source, f"{block}.depthwise"))
+            projections.append(f"{block}.project")
+            listed.append(projections[-1])
+            channels, index = outer, index + 1
+        tied.append(tuple(projections))
+    filters["features.18.0"] = 1280
+    inputs, stream = {"features.0.1": ("features.0.0",), "features.18.1": ("features.18.0",)}, "features.0.0"
+    for i in range(1, 18):
+        block, first = f"features.{i}", next(g[0] for g in tied if f"features.{i}.project" in g)
+        if i > 1:
+            inputs |= {f"{block}.expand": (stream,), f"{block}.expand_bn": (f"{block}.expand",)}
+        inputs |= {f"{block}.depthwise_bn": (f"{block}.depthwise",), f"{block}.project": (f"{block}.depthwise",)}
+        inputs[f"{block}.project_bn"] = (f"{block}.project",)
+        stream = first
+    inputs |= {"features.18.0": (stream,), "classifier": ("features.18.0",)}
+    follows = {convs[0]: convs[1] for convs in tied if convs[-1].endswith(".depthwise")}
+    dcff = tuple((conv, *([follows[conv]] if conv in follows else [])) for conv in (*listed, "features.18.0"))
+    layouts = {"dcff": Layout(dcff, functional=("avgpool",))}
+    return make_arch(
+        name, "mobilenet:MobileNetV2", filters, tuple(tied), layouts, inputs, head="classifier",
+        image=(3, 224, 224), classes=1000, cam_layer="features.18",
+    )  # fmt: skip
