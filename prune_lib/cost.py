@@ -80,7 +80,7 @@ class _MaskedChain:
 
     def __call__(self, conv, x, y):
         name, kept = self.kept[conv]
-        if name.rsplit(".", 1)[-1] in ("conv1", "downsample"):
+        if name.rsplit(".", 1)[-1] == "conv1" or "downsample" in name:
             self.pruned = 0
         inputs = conv.in_channels - self.pruned if self.pruned <= conv.in_channels else conv.in_channels
         self.pruned = conv.out_channels - kept
@@ -272,6 +272,14 @@ def cost(
         mine = count(_ones(build(arch, widths, classes)), rule, about.image, skips[0], window)
     cuts = (100 * (1 - ours / theirs) for ours, theirs in zip(mine, base, strict=True))
     return Cost(arch, rule, *mine, *base, *cuts)
+
+
+def masked_flops(arch: str, kept: Widths) -> int:
+    """FLOPs of the full network with so many filters kept in each conv by masks, under CDP's rule.
+
+    Unlike widths, masks need not agree within a unit.
+    """
+    return count(_ones(build(arch)), "cdp", arch_of(arch).image, kept=kept)[1]
 
 
 TERMS: dict[str, Mapping[type[nn.Module], Counter]] = {

@@ -1,0 +1,34 @@
+"""Look at what layers give while a network runs: the only file with forward hooks."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Within this block every forward pass calls ``see(layer, output)`` for each of ``layers``."""
+
+    def hook(name: str):
+        return lambda module, inputs, output: see(name, output)
+
+    handles = [model.get_submodule(name).register_forward_hook(hook(name)) for name in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.inference_mode()
+def run(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> int:
+    """Pass every batch through ``model`` in evaluation mode; returns how many images there were."""
+    model.eval()
+    seen = 0
+    for images, labels in batches:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            model(images)
+        seen += len(labels)
+    return seen

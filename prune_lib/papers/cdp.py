@@ -1,0 +1,139 @@
+"""Towards Optimal Filter Pruning via Class-wise Discriminative Power (CDP).
+
+Xu, Wu, Zheng, Xi, Zhang, Ding, Chao, Ji: ACM Multimedia 2021. TF-IDF of text retrieval, with filters as words and
+images as documents: a filter matters when it answers strongly to few images. What follows is what the published code
+does, which differs from the paper's words in that images, not classes, are the documents.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..features import run, watching
+from ..nets import Arch
+from ..slim import Keep
+
+Scores = dict[str, Tensor]  # conv name -> (C_out,) float64, larger = more important
+
+
+def importance(features: Tensor, balance: float = 0.0) -> Tensor:
+    """TF-IDF of each filter, ``features (C, N) -> (C,)`` in float64: mean answer of filter c to image n in ``[c, n]``.
+
+    With ``A_c`` the images to which filter c answers at least as much as on average,
+
+        score_c = mean over A_c of (b f[c,n] / sum_c' f[c',n])  x  ln(N / (|A_c| + 1)),
+
+    where ``b`` is 1, or ``ln(e C / balance)``, which makes up for the small shares of a wide layer's filters (the
+    code's ``coe``). A filter that never answers scores 0 or a little below. An image to which no filter of the layer
+    answers counts for nothing (the published code divides 0 by 0 there and loses the whole layer).
+
+    Raises:
+        InputError: not a table of finite numbers from 0, or a ``balance`` that is not above 0 where it is given.
+    """
+    if features.dim() != 2 or not features.shape[1] or not bool((features.isfinite() & (features >= 0)).all()):
+        raise InputError(f"features are {tuple(features.shape)}; expected (filters, images), finite and from 0")
+    if balance < 0 or not math.isfinite(balance):
+        raise InputError(f"balance is {balance}; expected 0 (none) or a number above it")
+    answers = features.double()
+    filters, images = answers.shape
+    factor = math.log(math.e * filters / balance) if balance else 1.0
+    active = answers >= answers.mean(1, keepdim=True)
+    shares = factor * answers / answers.sum(0).clamp_min(torch.finfo(torch.float64).tiny)
+    frequency = (shares * active).sum(1) / active.sum(1)
+    return frequency * (images / (active.sum(1) + 1.0)).log()
+
+
+def gather(model: nn.Module, convs: Iterable[str], batches: Iterable, images: int, precision: str = "fp32") -> Scores:
+    """``{conv: (C_out, images)}``: the spatial mean of each conv's rectified output, before its BatchNorm.
+
+    One pass; what is kept of an image is one number for each filter, in float32 on the CPU.
+
+    Raises:
+        InputError: fewer images than said.
+    """
+    found: Scores = {}
+    place = dict.fromkeys(convs, 0)
+
+    def see(conv: str, output: Tensor) -> None:
+        means = output.relu().mean((2, 3), dtype=torch.float32).T
+        if conv not in found:
+            found[conv] = torch.empty(len(means), images)
+        start = place[conv]
+        found[conv][:, start : start + means.shape[1]] = means[:, : images - start]
+        place[conv] = start + means.shape[1]
+
+    def enough():
+        seen = 0
+        for batch, labels in batches:
+            yield batch[: images - seen], labels[: images - seen]
+            seen += len(labels)
+            if seen >= images:
+                return
+
+    with watching(model, place, see):
+        seen = run(model, enough(), precision)
+    if seen < images:
+        raise InputError(f"{seen} images were given; expected {images}")
+    return found
+
+
+def keep_above(scores: Scores, sparsity: float) -> Keep:
+    """The masks of one threshold over all filters of all layers, as the published code sets it.
+
+    The threshold is the lowest of the ``int(n (1 - sparsity))`` best scores, and a filter must be *above* it, so one
+    fewer stays. A layer that would lose everything keeps its best filter (in the published code it loses it).
+
+    Raises:
+        InputError: a sparsity outside [0, 1).
+    """
+    if not 0 <= sparsity < 1:
+        raise InputError(f"sparsity is {sparsity}; expected a share in [0, 1)")
+    everything = torch.cat([s.flatten() for s in scores.values()])
+    best = everything.topk(max(1, int(len(everything) * (1 - sparsity)))).values
+    keep = (
+        {conv: s > best[-1] for conv, s in scores.items()}
+        if sparsity
+        else {c: s > -math.inf for c, s in scores.items()}
+    )
+    for conv, kept in keep.items():
+        if not kept.any():
+            kept[scores[conv].argmax()] = True
+    return keep
+
+
+def emptied(scores: Scores, sparsity: float) -> list[str]:
+    """The layers that lose every filter by the published rule."""
+    everything = torch.cat([s.flatten() for s in scores.values()])
+    threshold = everything.topk(max(1, int(len(everything) * (1 - sparsity)))).values[-1]
+    return [conv for conv, s in scores.items() if not (s > threshold).any()]
+
+
+def sparsity_for(arch: Arch, scores: Scores, flops: float) -> float:
+    """The smallest sparsity, to a filter, at which CDP's counter gives at most the share ``flops`` of the full network.
+
+    Raises:
+        InputError: a share outside (0, 1], or below what one filter in each layer costs; that bound is named.
+    """
+    from ..cost import masked_flops
+
+    if not 0 < flops <= 1:
+        raise InputError(f"flops is {flops}; expected a share of the full network's in (0, 1]")
+    total = sum(len(s) for s in scores.values())
+    full = masked_flops(arch.name, dict(arch.filters))
+
+    def cost(pruned: int) -> float:
+        keep = keep_above(scores, pruned / total)
+        return masked_flops(arch.name, {conv: int(k.sum()) for conv, k in keep.items()}) / full
+
+    low, high = 0, total - 1
+    if cost(high) > flops:
+        raise InputError(
+            f"{arch.name} cannot be masked to {flops:.1%} of its FLOPs; expected at least {cost(high):.1%}"
+        )
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if cost(middle) <= flops else (middle + 1, high)
+    return low / total
