@@ -40,7 +40,10 @@ widths = read_spec(arch, rates)[1]
 full, compact = terms(arch), terms(arch, widths)
 Grid(
     [["Term", "Full", "Pruned", "Left"]]
-    + [[name, f"{full[name]:,}", f"{n:,}", f"{n / full[name]:.1%}" if full[name] else "–"] for name, n in compact.items()],
+    + [
+        [name, f"{full[name]:,}", f"{n:,}", f"{n / full[name]:.1%}" if full[name] else "–"]
+        for name, n in compact.items()
+    ],
     f"{arch}, full and at the rates {rates}, for one image of {'x'.join(map(str, arch_of(arch).image))}.",
 )
 
@@ -113,7 +116,9 @@ assert mmrazor - thop == parts["ReLU outputs"] + parts["pooling inputs"] - pool
 lines = [["Row", "Reported", "thop-0.0.30", "thop-0.0.31"]]
 for name in ("p1_manual", "p1_abcpruner"):
     row = get_row(f"dcff/structures/{name}")
-    lines.append([row.title, row.reported["flops"], *(f"{recount(row, r)['flops']:,}" for r in ("thop-0.0.30", "thop-0.0.31"))])
+    lines.append(
+        [row.title, row.reported["flops"], *(f"{recount(row, r)['flops']:,}" for r in ("thop-0.0.30", "thop-0.0.31"))]
+    )
 Grid(lines, "Two rows that the table compares, under both counters.")
 
 # %% [markdown]

@@ -93,6 +93,14 @@ def all_rows() -> dict[str, Row]:
     return rows
 
 
+@cache
+def table_title(table: str) -> str:
+    """The title of ``paper/table``, as its YAML has it."""
+    paper, name = table.split("/", 1)
+    text = (files("prune_lib") / "papers" / f"{paper}.yaml").read_text(encoding="utf-8")
+    return read_document(paper, text)["tables"][name]["title"]
+
+
 def get_row(name: str) -> Row:
     """The row called ``name``.
 

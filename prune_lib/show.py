@@ -68,6 +68,17 @@ def above(flops: Mapping[str, int], base: str, title: str = ""):
     return _close(plt, figure)
 
 
+def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, title: str = ""):
+    """Points ``(x, y)`` of each kind, joined in the order of x."""
+    with _style() as plt:
+        figure, axes = plt.subplots(figsize=(7, 3))
+        for (kind, values), colour in zip(points.items(), (COMPACT, ACCENT, "#2b8a3e", FULL), strict=False):
+            axes.plot(*zip(*sorted(set(values)), strict=True), "o-", color=colour, label=kind, linewidth=1)
+        axes.set(xlabel=x, ylabel=y, title=title)
+        axes.legend()
+    return _close(plt, figure)
+
+
 def temperature(schedule: Callable[[int, int], float], epochs: int = 300, first: int = 12):
     """DCFF's temperature over a whole run, and over its first epochs, where everything happens."""
     with _style() as plt:

@@ -1,0 +1,30 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Errata
+#
+# Every reported figure that does not follow from its own source, found by computing it: nothing on this page was typed
+# in. A mistake in a table is no judgement on a method. It is a reason to state the rule.
+
+# %% tags=["hide-input"]
+from prune_lib.errata import errata
+
+found = errata()
+print(f"{len(found)} entries")
+
+# %% [markdown]
+# (same-network)=
+# ## All of them
+
+# %% tags=["hide-input"]
+found
