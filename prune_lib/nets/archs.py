@@ -1,7 +1,7 @@
 """Every architecture by name."""
 
 from .arch import Arch
-from .cifar import googlenet, resnet_cifar, vgg
+from .cifar import densenet40, googlenet, resnet_cifar, vgg
 from .imagenet import STAGES, mobilenet_v2, resnet, under
 
 ARCHS: dict[str, Arch] = {
@@ -14,6 +14,7 @@ ARCHS: dict[str, Arch] = {
         resnet_cifar("resnet56", 56),
         resnet_cifar("resnet110", 110),
         googlenet("googlenet"),
+        densenet40("densenet40"),
         *(resnet(f"resnet{depth}", depth) for depth in STAGES),
         resnet("resnet50_v1c", 50, deep_stem=True),
         mobilenet_v2("mobilenet_v2"),

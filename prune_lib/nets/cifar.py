@@ -41,17 +41,40 @@ def resnet_cifar(name: str, depth: int) -> Arch:
     }
     tied = (first, *outer[1:])
     padded = {outer[1][0]: "conv1", outer[2][0]: outer[1][0]}
-    inputs: dict[str, tuple[str, ...]] = {"bn1": ("conv1",), "linear": (outer[2][0],)}
+    inputs: dict[str, tuple[str, ...]] = {"bn1": ("conv1",)}
+    stream = "conv1"  # the conv that wrote last to what the next block reads
     for stage in (1, 2, 3):
         for block in range(blocks):
-            at, source = (
-                f"layer{stage}.{block}",
-                first if stage == 1 or (stage == 2 and block == 0) else outer[stage - 1],
-            )
-            source = outer[stage - 2] if stage == 3 and block == 0 else source
-            inputs |= {f"{at}.conv1": source[:1], f"{at}.bn1": (f"{at}.conv1",)}
+            at = f"layer{stage}.{block}"
+            inputs |= {f"{at}.conv1": (stream,), f"{at}.bn1": (f"{at}.conv1",)}
             inputs |= {f"{at}.conv2": (f"{at}.conv1",), f"{at}.bn2": (f"{at}.conv2",)}
+            stream = f"{at}.conv2"
+    inputs["linear"] = (stream,)
     return make_arch(name, "resnet_cifar:ResNet", filters, tied, layouts, inputs, cam_layer="layer3", padded=padded)
+
+
+def densenet40(name: str) -> Arch:
+    """DenseNet-40 of growth 12 (Huang et al. 2017, arXiv 1608.06993): three dense blocks of twelve 3x3 convs.
+
+    A layer's BatchNorm stands before its conv and reads everything that came before. HRank's list has one rate for
+    each conv; its transitions, 1x1 convs, keep the number of channels.
+    """
+    filters, channels = {"conv1": 24}, 24
+    inputs: dict[str, tuple[str, ...]] = {}
+    sources: tuple[str, ...] = ("conv1",)
+    for block in (1, 2, 3):
+        for layer in range(12):
+            at = f"dense{block}.{layer}"
+            inputs |= {f"{at}.bn": sources, f"{at}.conv": sources}
+            filters[f"{at}.conv"], channels = 12, channels + 12
+            sources = (*sources, f"{at}.conv")
+        if block < 3:
+            inputs |= {f"trans{block}.bn": sources, f"trans{block}.conv": sources}
+            filters[f"trans{block}.conv"] = channels
+            sources = (f"trans{block}.conv",)
+    inputs |= {"bn": sources, "linear": sources}
+    layouts = {"hrank": Layout(each(filters))}
+    return make_arch(name, "densenet:DenseNet", filters, (), layouts, inputs, cam_layer="relu")
 
 
 def googlenet(name: str) -> Arch:
