@@ -29,6 +29,8 @@ def _conv_macs_bias(conv, x, y):
 
 
 def _conv_nonzero(conv, x, y):
+    if conv.weight.is_meta:  # only its shape is known; none of its weights is taken for zero
+        return _conv_macs(conv, x, y)
     return round(_conv_macs(conv, x, y) * conv.weight.count_nonzero().item() / conv.weight.numel())
 
 
@@ -212,7 +214,8 @@ def count(
     operations: dict = dict.fromkeys(leaves, _nothing) if chosen.ops is not None else {}
     operations |= {kind: _add(counter) for kind, counter in counters.items()}
     operations |= {type(model.get_submodule(name)): _nothing for name in skip}
-    flops, _ = profile(model, (torch.zeros(1, *image),), custom_ops=operations, verbose=False)
+    blank = torch.zeros(1, *image, device=next(model.parameters()).device)
+    flops, _ = profile(model, (blank,), custom_ops=operations, verbose=False)
     return sum(p.numel() for p in model.parameters()), int(flops)
 
 
@@ -262,14 +265,14 @@ def cost(
     how = about.layouts[layout_of(arch, layout)]
     skips = how.functional, how.functional + how.functional_in_base
     window = how.window_pools
-    base = count(_ones(build(arch, None, classes)), rule, about.image, skips[1], window)
+    base = count(_shapes(arch, None, classes), rule, about.image, skips[1], window)
     if widths is None:
         mine = base
     elif chosen.masked:
-        full = _ones(build(arch, None, classes))
-        mine = count(_ones(build(arch, widths, classes)))[0], count(full, rule, about.image, kept=widths)[1]
+        full = _shapes(arch, None, classes)
+        mine = count(_shapes(arch, widths, classes))[0], count(full, rule, about.image, kept=widths)[1]
     else:
-        mine = count(_ones(build(arch, widths, classes)), rule, about.image, skips[0], window)
+        mine = count(_shapes(arch, widths, classes), rule, about.image, skips[0], window)
     cuts = (100 * (1 - ours / theirs) for ours, theirs in zip(mine, base, strict=True))
     return Cost(arch, rule, *mine, *base, *cuts)
 
@@ -279,7 +282,7 @@ def masked_flops(arch: str, kept: Widths) -> int:
 
     Unlike widths, masks need not agree within a unit.
     """
-    return count(_ones(build(arch)), "cdp", arch_of(arch).image, kept=kept)[1]
+    return count(_shapes(arch), "cdp", arch_of(arch).image, kept=kept)[1]
 
 
 TERMS: dict[str, Mapping[type[nn.Module], Counter]] = {
@@ -294,12 +297,11 @@ TERMS: dict[str, Mapping[type[nn.Module], Counter]] = {
 
 def terms(arch: str, widths: Widths | None = None) -> dict[str, int]:
     """What there is to count in a network, each kind once: the parts that the rules add up in different ways."""
-    model, image = _ones(build(arch, widths)), arch_of(arch).image
+    model, image = _shapes(arch, widths), arch_of(arch).image
     return {name: count(model, Rule(name, "", ops), image)[1] for name, ops in TERMS.items()}
 
 
-def _ones(model: nn.Module) -> nn.Module:
-    """Every parameter 1, so that a rule which looks at weights finds none that happens to be drawn as 0."""
-    for parameter in model.parameters():
-        nn.init.ones_(parameter)
-    return model
+def _shapes(arch: str, widths: Widths | None = None, classes: int | None = None) -> nn.Module:
+    """A network that has shapes but no numbers: enough to count, at no cost."""
+    with torch.device("meta"):
+        return build(arch, widths, classes)

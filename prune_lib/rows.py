@@ -82,23 +82,51 @@ class Row:
 
 
 @cache
+def _papers() -> dict[str, str]:
+    """``{paper: its YAML}``, in the order of the names."""
+    folder = sorted((files("prune_lib") / "papers").iterdir(), key=lambda file: file.name)
+    yamls = (file for file in folder if file.name.endswith(".yaml"))
+    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in yamls}
+
+
+@cache
 def all_rows() -> dict[str, Row]:
     """``{id: row}`` of every table of every paper, in the tables' order."""
-    folder = files("prune_lib") / "papers"
-    rows: dict[str, Row] = {}
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".yaml"):
-            paper = file.name.removesuffix(".yaml")
-            rows |= read_tables(paper, file.read_text(encoding="utf-8"))
-    return rows
+    return {key: row for paper, text in _papers().items() for key, row in read_tables(paper, text).items()}
+
+
+@cache
+def all_claims() -> list[dict]:
+    """What the papers claim outside their tables: each with ``text`` and ``where`` it stands.
+
+    Either the ``figures`` that a ``row``, or some row of a ``table``, should then have, or a ``finding`` by reading.
+    """
+    return [claim for paper, text in _papers().items() for claim in read_claims(paper, text)]
+
+
+def read_claims(paper: str, text: str) -> list[dict]:
+    """The claims of one paper's YAML, every field checked by name.
+
+    Raises:
+        InputError: what is wrong, and in which claim.
+    """
+    claims = read_document(paper, text).get("claims") or []
+    for number, claim in enumerate(claims, 1):
+        where = f"{paper}, claim {number}"
+        _expect(claim, where, {"text", "where"}, {"row", "table", "figures", "finding"})
+        if ("finding" in claim) == ("figures" in claim) or ("figures" in claim) != (
+            ("row" in claim) != ("table" in claim)
+        ):
+            raise InputError(f"{where}: expected a finding, or figures and the row or table that should have them")
+        _expect(claim.get("figures", {}), f"{where}, figures", set(), {*COUNTS, *SCORES})
+    return claims
 
 
 @cache
 def table_title(table: str) -> str:
     """The title of ``paper/table``, as its YAML has it."""
     paper, name = table.split("/", 1)
-    text = (files("prune_lib") / "papers" / f"{paper}.yaml").read_text(encoding="utf-8")
-    return read_document(paper, text)["tables"][name]["title"]
+    return read_document(paper, _papers()[paper])["tables"][name]["title"]
 
 
 def get_row(name: str) -> Row:
@@ -113,11 +141,12 @@ def get_row(name: str) -> Row:
     return rows[name]
 
 
-def table_rows(table: str) -> list[Row]:
-    """The rows of ``paper/table``."""
-    rows = [row for row in all_rows().values() if row.table == table]
+def table_rows(table: str, among: Mapping[str, Row] | None = None) -> list[Row]:
+    """The rows of ``paper/table``, among all papers' or those given."""
+    among = all_rows() if among is None else among
+    rows = [row for row in among.values() if row.table == table]
     if not rows:
-        tables = dict.fromkeys(row.table for row in all_rows().values())
+        tables = dict.fromkeys(row.table for row in among.values())
         raise InputError(f"unknown table {table!r}; expected one of: {' '.join(tables)}")
     return rows
 

@@ -1,7 +1,7 @@
 """A paper's table laid side by side: reported | recounted | measured | verdict, as text, HTML or JSON."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -160,14 +160,14 @@ class Table:
         return {"table": self.name, "rows": [line.to_json() for line in self.lines]}
 
 
-def load_table(name: str) -> Table:
+def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     """The table ``paper/table`` with every row recounted now and every record found under ``results/``.
 
     Raises:
         InputError: no such table, or a damaged record.
     """
     lines = []
-    for row in table_rows(name):
+    for row in table_rows(name, among):
         accuracy = judge(row.reported.get("top1"), row.tolerance, list(records(row) if row.method else ()))
         lines.append(Line(row, recount(row), accuracy))
     return Table(name, lines)

@@ -46,6 +46,11 @@ class Printed:
         return cls(float(number), decimals, match["unit"])
 
     @property
+    def value(self) -> float:
+        """The figure in units of one: ``72.77M`` is 72,770,000."""
+        return float(Decimal(repr(self.number)) * Decimal(_UNITS[self.unit]))
+
+    @property
     def range(self) -> tuple[float, float]:
         """The values that print so, in units of one: ``72.77M`` is 72,765,000 to 72,775,000."""
         half, unit = 0.5 * 10.0**-self.decimals, _UNITS[self.unit]

@@ -1,4 +1,4 @@
-"""ABCPruner's honeys (Lin et al. 2020, arXiv 2001.08565): which of them have the parameters and FLOPs that were printed.
+"""ABCPruner's honeys (Lin et al. 2020, arXiv 2001.08565): which of them have the totals that were printed.
 
 A honey gives each bottleneck of ResNet-50 a width in tenths. The authors publish a network's totals, not its honey.
 Since everything else stays full, a block's cost depends on its own width alone, so that the candidates can be listed.
