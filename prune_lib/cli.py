@@ -79,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("run", run, "Train, evaluate and record a row. A finished run is not run again.")
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
     _common(sub)
+    sub.add_argument(
+        "--save-every", type=float, default=300.0, metavar="S", help="seconds between states within an epoch (300)"
+    )
+    sub.add_argument("--weights", metavar="FILE", help="the trained network to prune, where the method prunes one")
     sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
     sub.add_argument("--json", action="store_true", help="print the record")
 
@@ -175,7 +179,10 @@ def run(args) -> int:
         from .units import read_units
 
         row = row.with_widths(read_units(args.units, row.arch))
-    record = run_row(row, args.budget, args.seed, device=args.device, data_dir=args.data_dir)
+    record = run_row(
+        row, args.budget, args.seed, device=args.device, data_dir=args.data_dir, save_every=args.save_every,
+        weights=args.weights,
+    )  # fmt: skip
     if os.environ.get("RANK", "0") != "0":
         return 0
     if args.json:
@@ -184,11 +191,12 @@ def run(args) -> int:
         print(f"{record['row']}, {record['budget']}, seed {record['seed']}: {record['status']}, {record['error']}")
     else:
         metrics = record["metrics"]
+        named = {"test_best": "the epoch best on test", "selected": "the selected one", "last": "the last"}
+        scores = {text: metrics[f"top1_{protocol}"] for protocol, text in named.items()}
+        top1 = ", ".join(f"{score:.2f} % at {text}" for text, score in scores.items() if score is not None)
         print(
-            f"{record['row']}, {record['budget']}, seed {record['seed']}: top-1 "
-            f"{metrics['top1_test_best']:.2f} % at the epoch best on test, {metrics['top1_selected']:.2f} % at the "
-            f"selected one, {metrics['top1_last']:.2f} % at the last; {metrics['flops']:,} FLOPs ({metrics['rule']}), "
-            f"{metrics['params']:,} params"
+            f"{record['row']}, {record['budget']}, seed {record['seed']}: top-1 {top1}; "
+            f"{metrics['flops']:,} FLOPs ({metrics['rule']}), {metrics['params']:,} params"
         )
     return 0 if record["status"] == "finished" else 1
 

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from .errors import InputError
 
+NORMALISE = {  # mean and standard deviation of each channel in [0, 1]
+    "own": None,
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cdp": ((125.31 / 255, 122.95 / 255, 113.87 / 255), (63 / 255, 62.09 / 255, 66.7 / 255)),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -24,6 +30,10 @@ class Recipe:
     warmup: int = 0  # epochs of linear warm-up, step by step, before the schedule
     label_smoothing: float = 0.0
     mixup: float = 0.0  # alpha of the Beta distribution that two images' shares are drawn from; 0: not mixed
+    cutout: int = 0  # side of a square that is blanked in each training image; 0: none
+    normalise: str = (
+        "own"  # own: the image set's constants; imagenet, cdp: those that the dense weights were trained with
+    )
     heldout: int = 2000  # training images set aside to select an epoch; the papers set none aside
     train_images: int | None = None  # train on so many (balanced) images; None: all that are not held out
 
@@ -32,12 +42,15 @@ class Recipe:
             ("epochs", 1, 100_000), ("batch_size", 1, 1_000_000), ("lr", 0, 1e6), ("momentum", 0, 1),
             ("weight_decay", 0, 1), ("gamma", 0, 1), ("warmup", 0, 1000), ("label_smoothing", 0, 1),
             ("mixup", 0, 100),
+            ("cutout", 0, 10_000),
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InputError(f"recipe: {name} is {value}; expected {low} … {high}")
         if self.schedule not in ("step", "cosine"):
             raise InputError(f"recipe: schedule is {self.schedule!r}; expected step or cosine")
+        if self.normalise not in NORMALISE:
+            raise InputError(f"recipe: normalise is {self.normalise!r}; expected one of: {' '.join(NORMALISE)}")
         if not all(0 < fraction < 1 for fraction in self.milestones):
             raise InputError(f"recipe: milestones are {self.milestones}; expected fractions of the epochs in (0, 1)")
 

@@ -5,20 +5,14 @@ import fcntl
 import json
 import math
 import os
-import platform
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
-from . import __version__
 from .errors import InputError
 from .home import home
+from .provenance import now, provenance
 from .rows import BUDGETS, Row, get_row
 
 SCHEMA = 1
@@ -32,11 +26,14 @@ def run(
     device: str = "auto",
     data_dir: str | Path | None = None,
     progress: bool = True,
+    save_every: float = 300.0,
+    weights: str | Path | None = None,
 ) -> dict:
     """Train, evaluate and record ``row`` at ``budget``; returns the record. A finished run is not run again.
 
     The state of a run in progress, and afterwards its compact networks, are under ``runs/``; an interrupted run goes
-    on from its last whole epoch.
+    on from its last state. A method that prunes a trained network begins with ``weights``, or else with the network
+    that the row's dense row left here, which is trained first at the same budget if it has not been.
 
     Raises:
         InputError: an unknown row, budget, device or seed; data that is missing or wrong; the run is under way in
@@ -60,43 +57,58 @@ def run(
         if done := find(row, budget, seed):  # another process finished it while this one waited
             return done
         try:
-            return _run(row, budget, seed, where, data_dir, progress)
+            return _run(row, budget, seed, where, data_dir, progress, save_every, weights)
         except Diverged as error:
             failed = {"status": "diverged", "error": str(error)}
             return _append(row, budget, seed, _describe(row, budget, seed, where) | failed)
 
 
-def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> dict:
+def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, save_every: float, weights) -> dict:
     import torch
     from safetensors.torch import save_file
 
     from . import ranks
     from .checkpoint import digest
     from .cost import cost
+    from .method import Start
     from .nets import arch_of, build
     from .papers import make_method
+    from .recipe import NORMALISE
     from .tasks.images import load
     from .train import PROTOCOLS, pick_precision, train
 
-    recipe, folder, started = row.recipes[budget], run_folder(row, budget, seed), _now()
+    recipe, folder, started = row.recipes[budget], run_folder(row, budget, seed), now()
     data = load(recipe.data, data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
+    if constants := NORMALISE[recipe.normalise]:
+        data = dataclasses.replace(data, mean=constants[0], std=constants[1])
     options = {key: value for key, value in row.method.items() if key != "name"}
     method = make_method(row.method["name"], arch_of(row.arch), **options)
-    torch.manual_seed(seed)
-    model = build(row.arch, row.widths, len(data.classes))
     state, precision = folder / "state.safetensors", pick_precision(device)
+    found: dict = {}
+    if method.prunes_trained:
+        dense, start = _dense(row, budget, seed, weights, len(data.classes), device, data_dir, progress)
+        begin = Start(dense.to(device).eval(), data.to(device), seed, precision, folder)
+        found = {"start": start, **method.begin(begin)}
+    torch.manual_seed(seed)
+    model = build(row.arch, None if row.unknown else row.widths, len(data.classes))
     history = train(
         model, data, recipe, method, seed=seed, device=device, precision=precision, state=state,
         identity=f"{row.id} {budget} seed {seed} {row.key(budget)} {precision}", progress=progress,
+        save_every=save_every,
     )  # fmt: skip
     networks = {}
     for protocol, weights in history.weights.items():
         if ranks.rank() == 0:
-            about = {"arch": row.arch, "widths": json.dumps(row.widths), "row": row.id, "protocol": protocol}
+            kept = {conv: len(weights[f"{conv}.weight"]) for conv in arch_of(row.arch).filters}
+            about = {"arch": row.arch, "widths": json.dumps(kept), "row": row.id, "protocol": protocol}
             save_file(weights, folder / f"{protocol}.safetensors", metadata=about)
         networks[protocol] = {"sha256": digest(weights)}
-    counted = cost(row.arch, row.widths if row.pruned else None, row.rule, row.layout, len(data.classes))
-    metrics = {"params": counted.params, "flops": counted.flops, "rule": row.rule}
+    widths = found.get("widths") or (row.widths if row.pruned else None)
+    counted = cost(row.arch, widths, row.rule, row.layout, len(data.classes))
+    metrics = {"params": counted.params, "flops": found.get("flops", counted.flops), "rule": row.rule}
+    if found:
+        metrics |= {f"{name}_before": value for name, value in history.before.items()}
+        metrics["macs_slim"] = cost(row.arch, widths, "macs", row.layout, len(data.classes)).flops
     for protocol in PROTOCOLS:
         best = history.best(protocol) or {}
         metrics |= {f"top1_{protocol}": best.get("test_top1"), f"epoch_{protocol}": best.get("epoch")}
@@ -107,13 +119,14 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
         "metrics": metrics,
         "curves": {name: [epoch.get(name) for epoch in history.curve] for name in history.curve[0]},
         "networks": networks,
+        **({"found": found} if found else {}),
     }
     record["provenance"] |= {
         "precision": precision,
         "processes": ranks.size(),
         "deterministic": device.type == "cpu",
         "started": started,
-        "ended": _now(),
+        "ended": now(),
         "wall_seconds": round(sum(epoch["seconds"] for epoch in history.curve), 1),
         "data": {
             "name": data.name, "sha256": data.fingerprint,
@@ -126,6 +139,24 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool) -> 
     for leftover in (state, state.with_name(f"{state.name}.previous")):
         leftover.unlink(missing_ok=True)
     return record
+
+
+def _dense(row: Row, budget: str, seed: int, weights, classes: int, device, data_dir, progress: bool):
+    """The trained full network that a row's method prunes, and where it is from."""
+    from .checkpoint import digest
+    from .nets import build
+    from .weights import fit, read_weights
+
+    if weights is not None:
+        dense = build(row.arch, None, classes)
+        fit(dense, read_weights(weights), weights)
+        return dense, {"weights": Path(weights).name, "sha256": digest(dense.state_dict())}
+    if not row.start:
+        raise InputError(f"{row.id} prunes a trained {row.arch}; name its weights with --weights")
+    source = get_row(row.start)
+    run(source, budget, seed, device=str(device), data_dir=data_dir, progress=progress)
+    dense = network(source, budget, seed, "selected")
+    return dense, {"row": source.id, "budget": budget, "sha256": digest(dense.state_dict())}
 
 
 def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]:
@@ -212,7 +243,7 @@ def _describe(row: Row, budget: str, seed: int, device) -> dict:
         "rates": row.rates,
         "method": dict(row.method),
         "recipe": dataclasses.asdict(row.recipes[budget]),
-        "provenance": {"code": code_version(), "versions": _versions(), "hardware": _hardware(device)},
+        "provenance": provenance(device),
     }
 
 
@@ -242,41 +273,3 @@ def _only_one(folder: Path):
         except OSError:
             raise InputError(f"{folder.name} is being run by another process; wait for it or stop it") from None
         yield
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@cache
-def code_version() -> str:
-    """The package's version and, in a git checkout, its commit, marked when files differ from it."""
-    folder = Path(__file__).resolve().parent
-    try:
-        git = ["git", "-C", str(folder)]
-        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        status = ["status", "--porcelain", "--", "."]
-        changed = subprocess.run([*git, *status], capture_output=True, text=True, check=True)
-        return f"{__version__}+{commit.stdout.strip()}{'.changed' if changed.stdout.strip() else ''}"
-    except (OSError, subprocess.CalledProcessError):
-        return __version__
-
-
-def _versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("torch", "torchvision", "numpy", "safetensors")}
-    return {"python": platform.python_version(), **packages}
-
-
-def _hardware(device) -> dict:
-    import torch
-
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"device": device.type, "name": kind, "threads": torch.get_num_threads(), "system": sys.platform}
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

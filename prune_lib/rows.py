@@ -32,6 +32,7 @@ class Row:
     source: str
     unknown: str = ""  # why the compact network cannot be rebuilt; empty: it can
     method: Mapping[str, str] = field(default_factory=dict)  # name and options; empty: it is not trained here
+    start: str = ""  # the dense row whose trained network the method prunes
     recipes: Mapping[str, Recipe] = field(default_factory=dict)  # budget -> recipe
     tolerance: float = 0.0  # percentage points of top-1, fixed before anything was run
     note: str = ""
@@ -176,7 +177,7 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
         where = f"{paper}/{name}"
         _expect(
             table, where, {"title", "dataset", "source", "rule", "rows"},
-            {"arch", "layout", "method", "tolerance", "recipe", "budgets", "unknown"},
+            {"arch", "layout", "method", "start", "tolerance", "recipe", "budgets", "unknown"},
         )  # fmt: skip
         for key, fields in table["rows"].items():
             row = _read_row(f"{where}/{key}", table, fields)
@@ -185,7 +186,7 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
 
 
 def _read_row(where: str, table: dict, fields: dict) -> Row:
-    given = ("arch", "layout", "rule", "source", "method", "unknown")  # a row's own, else its table's
+    given = ("arch", "layout", "rule", "source", "method", "start", "unknown")  # a row's own, else its table's
     _expect(fields, where, {"title", "reported"}, {*given, "rates", "note", "recipe", *BUDGETS})
     fields = {name: table[name] for name in given if name in table} | fields
     _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *SCORES})
@@ -193,7 +194,7 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
     if not unknown and (not arch or "rates" not in fields):
         raise InputError(f"{where}: {'rates' if arch else 'arch'} is missing; expected it, or why it is unknown")
     recipes = {}
-    for budget in BUDGETS if method and not unknown else ():
+    for budget in BUDGETS if method else ():
         parts = (table.get("recipe"), fields.get("recipe"), table.get("budgets", {}).get(budget), fields.get(budget))
         try:
             recipes[budget] = Recipe.from_dict({name: value for part in parts for name, value in (part or {}).items()})
@@ -204,7 +205,8 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
             id=where, title=fields["title"], dataset=table["dataset"], arch=arch, rates=fields.get("rates"),
             layout=layout_of(arch, fields.get("layout")) if arch else "", rule=fields["rule"],
             reported=fields["reported"], source=fields["source"], unknown=unknown, method=method if recipes else {},
-            recipes=recipes, tolerance=float(table.get("tolerance", 0)), note=fields.get("note", ""),
+            start=fields.get("start", ""), recipes=recipes, tolerance=float(table.get("tolerance", 0)),
+            note=fields.get("note", ""),
         )  # fmt: skip
         if not unknown:
             _ = row.widths

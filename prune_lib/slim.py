@@ -87,21 +87,30 @@ def slim(model: nn.Module, arch: Arch, keep: Keep) -> nn.Module:
         InputError: the two do not agree, so that the masked network has no smaller form (its norms are not masked).
     """
     full, kept = plain(model).eval(), kept_by_unit(arch, keep)
-    weights = full.state_dict()
-    classes = len(weights[f"{arch.head}.weight"])
+    classes = len(full.state_dict()[f"{arch.head}.weight"])
     compact = build(arch.name, {conv: int(k.sum()) for conv, k in kept.items()}, classes)
-    for name, tensor in weights.items():
+    transplant(full, compact.to(next(full.parameters()).device), arch, kept)
+    _check(full, compact.eval(), arch)
+    return compact
+
+
+@torch.no_grad()
+def transplant(full: nn.Module, compact: nn.Module, arch: Arch, keep: Keep) -> nn.Module:
+    """Give ``compact`` the weights of ``full`` for the filters that stay, and for the channels of them that are read.
+
+    ``keep`` has as many filters of each conv as ``compact`` has; shortcuts that pad are aligned.
+    """
+    whole = complete(arch, keep)
+    weights = compact.state_dict()
+    for name, tensor in full.state_dict().items():
         module, _, part = name.rpartition(".")
-        if tensor.dim() and (module in kept or module in arch.inputs):
-            weights[name] = _cut(
-                full.get_submodule(module), part, tensor.cpu(), kept.get(module), _read(arch, module, kept)
-            )
+        if tensor.dim() and (module in whole or module in arch.inputs):
+            tensor = _cut(full.get_submodule(module), part, tensor.cpu(), whole.get(module), _read(arch, module, whole))
+        weights[name] = tensor
     compact.load_state_dict(weights)
-    compact = compact.to(next(full.parameters()).device).eval()
     for name, block in compact.named_modules():
         if isinstance(block, PaddingBlock):
-            _align(arch, full.get_submodule(name), block, name, kept)
-    _check(full, compact, arch)
+            _align(arch, full.get_submodule(name), block, name, whole)
     return compact
 
 

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +14,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from . import checkpoint, ranks
+from . import ranks
 from .errors import InputError
+from .history import PROTOCOLS, Diverged, History, Saver, resume
 from .method import Method
 from .recipe import Recipe
-
-PROTOCOLS = {
-    "last": "the last epoch",
-    "selected": "the epoch best on images held out from training",
-    "test_best": "the epoch best on the test images, as the papers do",
-}
-StateDict = dict[str, Tensor]
-
-
-class Diverged(RuntimeError):
-    """The loss is no longer a number. The state before that epoch is still on disk."""
-
-
-@dataclass
-class History:
-    """What a training run leaves: one dict of figures per epoch, and a compact network for each protocol."""
-
-    curve: list[dict] = field(default_factory=list)
-    weights: dict[str, StateDict] = field(default_factory=dict)  # protocol -> plain compact state dict, on the CPU
-
-    def best(self, protocol: str) -> dict | None:
-        """The figures of a protocol's epoch; ties go to the earlier. ``None``: nothing was held out to select by."""
-        if protocol == "last":
-            return self.curve[-1]
-        figure = "heldout_top1" if protocol == "selected" else "test_top1"
-        known = [epoch for epoch in self.curve if epoch.get(figure) is not None]
-        return max(known, key=lambda epoch: epoch[figure], default=None)
-
-    def top1(self, protocol: str) -> tuple[float, int]:
-        """(test top-1 in percent, epoch) of a protocol whose epoch there is."""
-        best = self.best(protocol)
-        assert best is not None
-        return best["test_top1"], best["epoch"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -121,14 +89,16 @@ def train(
             model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
         )  # fmt: skip
-        saver = _Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, save_every)
-        history, part = _resume(state, identity, model, optimizer)
+        saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, save_every)
+        history, part = resume(state, identity, model, optimizer)
         ranks.total(torch.zeros(1, device=device))  # every process has read before the first one writes
         steps = -(-len(data.train) // recipe.batch_size)
         bar = tqdm(
             total=recipe.epochs * steps, initial=len(history.curve) * steps + part.get("step", 0), unit="step",
             disable=not progress or ranks.rank() > 0, mininterval=1.0, leave=True,
         )  # fmt: skip
+        if method.prunes_trained and not history.before:
+            history.before = evaluate(model, data, data.test, precision)
         with bar:
             for epoch in range(len(history.curve), recipe.epochs):
                 bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
@@ -155,7 +125,7 @@ class _Epoch:
     seed: int
     precision: str
     bar: tqdm
-    saver: "_Saver"
+    saver: "Saver"
 
     def run(self, method: Method, model: nn.Module, history: History, part: dict) -> dict:
         """The figures of the epoch; ``part`` is what is already done of it, in an earlier process."""
@@ -207,6 +177,8 @@ class _Epoch:
             part = float(np.random.default_rng([self.seed, self.epoch, step]).beta(*2 * (self.recipe.mixup,)))
             images = images.lerp(images.roll(1, 0), 1 - part)
             pairs = [(part, labels), (1 - part, labels.roll(1, 0))]
+        if self.recipe.cutout:
+            images = self._cut_out(images, step)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.shared(images)
         losses = [
@@ -214,6 +186,15 @@ class _Epoch:
             for weight, target in pairs
         ]
         return torch.stack(losses).sum() if len(losses) > 1 else losses[0], logits
+
+    def _cut_out(self, images: Tensor, step: int) -> Tensor:
+        """Blank a square around a random pixel of each image, cropped at the border (DeVries & Taylor 2017)."""
+        side, half = images.shape[-1], self.recipe.cutout // 2
+        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch, step, ranks.rank())) % 2**31)
+        centre = torch.randint(side, (2, len(images), 1), generator=generator).to(images.device)
+        line = torch.arange(side, device=images.device)
+        inside = (line >= centre - half) & (line < centre - half + self.recipe.cutout)
+        return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
 
 @torch.inference_mode()
@@ -242,52 +223,3 @@ def _keep_best(history: History, method: Method, model: nn.Module) -> None:
     best = [protocol for protocol, epoch in epochs.items() if epoch is history.curve[-1]]
     exported = {name: tensor.cpu().contiguous() for name, tensor in method.export(model).state_dict().items()}
     history.weights.update(dict.fromkeys(best, exported))
-
-
-class _Saver:
-    """Writes the state of a run: after every epoch, and within one when ``every`` seconds have gone by."""
-
-    def __init__(self, path: Path | None, identity: str, model: nn.Module, optimizer, every: float):
-        self.path, self.identity, self.model, self.optimizer, self.every = path, identity, model, optimizer, every
-        self.last = time.monotonic()
-
-    def due(self) -> bool:
-        return self.path is not None and time.monotonic() - self.last >= self.every
-
-    def save(self, history: History, part: dict | None = None) -> None:
-        """``part`` is how far the next epoch has come, ``{}`` between two."""
-        if self.path is None:
-            return
-        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{name}": t for name, t in slots.items() if isinstance(t, Tensor)}
-        for protocol, weights in history.weights.items():
-            tensors |= {f"weights/{protocol}/{name}": tensor for name, tensor in weights.items()}
-        facts = {"identity": self.identity, "curve": history.curve, "part": part or {}}
-        checkpoint.write(self.path, tensors, facts)
-        self.last = time.monotonic()
-
-
-def _resume(state: Path | None, identity: str, model: nn.Module, optimizer) -> tuple[History, dict]:
-    """Bring model and optimizer to what ``state`` holds: its history, and what was done of the next epoch."""
-    saved = checkpoint.read(state) if state is not None else None
-    if saved is None:
-        return History(), {}
-    tensors, facts = saved
-    if facts["identity"] != identity:
-        raise InputError(f"{state} belongs to another run ({facts['identity']}); expected {identity}; move it away")
-    groups: dict[str, dict] = {"model": {}, "optimizer": {}, "weights": {}}
-    for name, tensor in tensors.items():
-        kind, rest = name.split("/", 1)
-        groups[kind][rest] = tensor
-    model.load_state_dict(groups["model"])
-    slots: dict[int, dict] = {}
-    for name, tensor in groups["optimizer"].items():
-        index, slot = name.split("/")
-        slots.setdefault(int(index), {})[slot] = tensor
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    weights: dict[str, StateDict] = {}
-    for name, tensor in groups["weights"].items():
-        protocol, key = name.split("/", 1)
-        weights.setdefault(protocol, {})[key] = tensor
-    return History(facts["curve"], weights), facts.get("part", {})

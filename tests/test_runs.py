@@ -12,9 +12,9 @@ import pytest
 from prune_lib import records
 from prune_lib.checkpoint import digest
 from prune_lib.errors import InputError
+from prune_lib.history import Diverged
 from prune_lib.recipe import Recipe
 from prune_lib.rows import BUDGETS, all_rows, get_row
-from prune_lib.train import Diverged
 
 SMOKE = Recipe(data="digits", epochs=2, batch_size=40, lr=0.05, heldout=20, train_images=80)
 PAPER = get_row("dcff/cifar10/resnet56")
@@ -121,7 +121,7 @@ def test_a_record_is_never_overwritten_and_a_diverged_run_is_no_result(project, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"row": "dcff/cifar10/vgg19"}, r"unknown row 'dcff/cifar10/vgg19'; expected one of: dcff/cifar10/vgg16"),
+        ({"row": "dcff/cifar10/vgg19"}, r"unknown row 'dcff/cifar10/vgg19'; expected one of: cdp/"),
         ({"budget": "long"}, "unknown budget 'long'; expected one of: smoke short paper"),
         ({"seed": -1}, "seed is -1; expected a whole number from 0"),
         ({"seed": 2**31}, "seed is 2147483648; expected"),
@@ -229,8 +229,13 @@ def test_figures_are_kept_to_seven_digits_and_what_is_no_number_as_null():
 
 
 def test_the_rows_of_the_tables_have_keys_of_their_own():
-    keys = {row.key(budget) for row in all_rows().values() for budget in BUDGETS}
-    assert len(keys) == len(all_rows()) * len(BUDGETS)
+    trained = [row for row in all_rows().values() if row.method]
+    assert len({row.key(budget) for row in trained for budget in BUDGETS}) == len(trained) * len(BUDGETS)
+
+
+def test_a_row_without_a_method_is_not_trained(project):
+    with pytest.raises(InputError, match="cdp/imagenet/resnet18 is not trained here: its masks depend on data"):
+        _run(row="cdp/imagenet/resnet18")
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(finished, project, monkeypatch):

@@ -11,11 +11,12 @@ from torch import nn
 
 from prune_lib import checkpoint
 from prune_lib.errors import InputError
+from prune_lib.history import Diverged, History
 from prune_lib.method import Method
 from prune_lib.papers.dcff import DCFF
 from prune_lib.recipe import Recipe
 from prune_lib.rows import get_row
-from prune_lib.train import Diverged, History, evaluate, pick_device
+from prune_lib.train import evaluate, pick_device
 
 
 def test_the_step_schedule_is_the_papers():

@@ -8,6 +8,8 @@ from ..nets import Arch
 METHODS = {  # name in the tables -> module:Class in this package (or the library's own)
     "dense": "..method:Method",
     "dcff": ".dcff:DCFF",
+    "cdp": ".cdp:CDP",
+    "cfdp": ".cfdp:CFDP",
 }
 
 
@@ -21,9 +23,7 @@ def make_method(name: str, arch: Arch, **options):
         raise InputError(f"unknown method {name!r}; expected one of: {' '.join(METHODS)}")
     module, cls = METHODS[name].split(":")
     kind = getattr(import_module(module, __name__), cls)
-    if name == "dense":
-        return kind()
     try:
-        return kind({conv: n for conv, n in arch.filters.items() if conv not in arch.plain}, **options)
+        return kind.for_arch(arch, **options)
     except TypeError as error:
         raise InputError(f"method {name}: {error}") from None

@@ -11,12 +11,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from .. import baselines, checkpoint
+from ..baselines import Scores
 from ..errors import InputError
 from ..features import run, watching
+from ..method import Method, Start
 from ..nets import Arch
-from ..slim import Keep
+from ..reparam import plain
+from ..slim import Keep, mask, slim, slim_widths
 
-Scores = dict[str, Tensor]  # conv name -> (C_out,) float64, larger = more important
+CRITERIA = ("cdp", "l1", "random", "uniform", "scratch")
 
 
 def importance(features: Tensor, balance: float = 0.0) -> Tensor:
@@ -137,3 +141,88 @@ def sparsity_for(arch: Arch, scores: Scores, flops: float) -> float:
         middle = (low + high) // 2
         low, high = (low, middle) if cost(middle) <= flops else (middle + 1, high)
     return low / total
+
+
+class CDP(Method):
+    """Mask a trained network's filters by their scores, then train it on.
+
+    Args:
+        sparsity, flops: one of them: the share of all filters that goes, or of the FLOPs (CDP's counter) that stays.
+        balance: the papers' coe.
+        criterion: ``cdp``; or a baseline at the same number of filters in each layer (``l1``, ``random``; ``scratch``
+            has CDP's masks on fresh weights) or at the same FLOPs (``uniform``: one share for all layers, CDP's order).
+        images: how many training images are looked at; 0 is all of them, as for CIFAR-10.
+        norms: ``masked``, so that a smaller network exists; or ``authors``: a masked filter still emits a constant.
+    """
+
+    prunes_trained = True
+
+    def __init__(
+        self, arch: Arch, sparsity: float | None = None, flops: float | None = None, balance: float = 0.0,
+        criterion: str = "cdp", images: int = 0, norms: str = "masked",
+    ):  # fmt: skip
+        if (sparsity is None) == (flops is None):
+            raise InputError(f"CDP: sparsity is {sparsity} and flops is {flops}; expected one of them")
+        if criterion not in CRITERIA:
+            raise InputError(f"CDP: unknown criterion {criterion!r}; expected one of: {' '.join(CRITERIA)}")
+        if norms not in ("masked", "authors"):
+            raise InputError(f"CDP: norms is {norms!r}; expected masked or authors")
+        self.arch, self.sparsity, self.flops, self.balance = arch, sparsity, flops, float(balance)
+        self.criterion, self.images, self.norms = criterion, images, norms
+
+    @classmethod
+    def for_arch(cls, arch: Arch, **options) -> "CDP":
+        return cls(arch, **options)
+
+    def begin(self, start: Start) -> dict:
+        """Score the dense network's filters (or read the scores of an interrupted run) and choose the masks."""
+        from ..cost import masked_flops
+
+        self.dense = start.dense.state_dict()
+        scores = self.scores(start)
+        sparsity = self.sparsity if self.sparsity is not None else sparsity_for(self.arch, scores, self.flops or 1.0)
+        keep = keep_above(scores, sparsity)
+        widths = {conv: int(kept.sum()) for conv, kept in keep.items()}
+        flops = masked_flops(self.arch.name, widths)
+        if self.criterion == "uniform":
+            keep = baselines.best(scores, baselines.uniform(self.arch, flops))
+        elif self.criterion in ("l1", "random"):
+            others = (
+                baselines.l1(start.dense, self.arch)
+                if self.criterion == "l1"
+                else baselines.at_random(self.arch, start.seed)
+            )
+            keep = baselines.best(others, widths)
+        self.keep = keep
+        widths = {conv: int(kept.sum()) for conv, kept in keep.items()}
+        return {
+            "sparsity": sparsity,
+            "kept": widths,
+            "flops": masked_flops(self.arch.name, widths),
+            "emptied": emptied(scores, sparsity),
+            "widths": slim_widths(self.arch, keep),
+        }
+
+    def scores(self, start: Start) -> Scores:
+        """Every filter's score, kept in the run's folder once they are there."""
+        images = self.images or len(start.data.train)
+        weights = checkpoint.digest(self.dense)
+        facts = {"dense": weights, "images": images, "balance": self.balance, "seed": start.seed}
+        path = start.folder / "scores.safetensors" if start.folder else None
+        if path and (saved := checkpoint.read(path)) and saved[1] == facts:
+            return saved[0]
+        batches = start.training_batches(256)
+        features = gather(start.dense, self.arch.filters, batches, images, start.precision)
+        scores = {conv: importance(table, self.balance) for conv, table in features.items()}
+        if path:
+            checkpoint.write(path, scores, facts)
+        return scores
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        if self.criterion != "scratch":
+            model.load_state_dict(self.dense)
+        return mask(model, self.arch, self.keep, norms=self.norms == "masked")
+
+    def export(self, model: nn.Module) -> nn.Module:
+        """The slim network; of masks without their norms, which has no smaller form, the full-width one."""
+        return slim(model, self.arch, self.keep) if self.norms == "masked" else plain(model)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..method import Method
+from ..nets import Arch
 from ..reparam import bank, fuse, fusions
 
 VARIANTS = ("authors", "paper")
@@ -91,6 +92,10 @@ class DCFF(Method):
     def __init__(self, filters: Mapping[str, int], variant: str = "authors"):
         check_variant(variant)
         self.filters, self.variant = dict(filters), variant
+
+    @classmethod
+    def for_arch(cls, arch: Arch, **options) -> "DCFF":
+        return cls({conv: n for conv, n in arch.filters.items() if conv not in arch.plain}, **options)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Give every listed conv a freshly drawn bank, by the network's own initialisation."""

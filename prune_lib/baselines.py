@@ -1,0 +1,72 @@
+"""What every criterion must beat: filters at random, by their L1 norm, and the same share of every layer."""
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError
+from .nets import Arch
+from .slim import Keep
+from .spec import Widths
+
+Scores = dict[str, Tensor]  # conv name -> (C_out,) float, larger = more important
+
+
+def l1(model: nn.Module, arch: Arch) -> Scores:
+    """The sum of each filter's absolute weights (Li et al. 2017, arXiv 1608.08710)."""
+    return {conv: model.get_submodule(conv).weight.detach().abs().flatten(1).sum(1) for conv in arch.filters}  # type: ignore[operator]
+
+
+def at_random(arch: Arch, seed: int) -> Scores:
+    """A score drawn from ``seed`` for each filter."""
+    generator = torch.Generator().manual_seed(seed)
+    return {conv: torch.rand(n, generator=generator) for conv, n in arch.filters.items()}
+
+
+def best(scores: Scores, widths: Widths) -> Keep:
+    """The ``widths[conv]`` filters of each conv with the highest scores.
+
+    Raises:
+        InputError: more filters than there are, or none.
+    """
+    keep: Keep = {}
+    for conv, values in scores.items():
+        kept = widths.get(conv, len(values))
+        if not 1 <= kept <= len(values):
+            raise InputError(
+                f"{conv}: {kept} filters of {len(values)}; expected at least one and no more than there are"
+            )
+        mask = torch.zeros(len(values), dtype=torch.bool)
+        mask[values.cpu().topk(kept).indices] = True
+        keep[conv] = mask
+    return keep
+
+
+def by_unit(scores: Scores, arch: Arch) -> Scores:
+    """Scores that are the same for all convs of a unit: the sum of theirs, so that their channels stay aligned."""
+    result: Scores = {}
+    for convs in arch.units.values():
+        total = torch.stack([scores[conv].cpu().double() for conv in convs]).sum(0)
+        result |= dict.fromkeys(convs, total)
+    return {conv: result[conv] for conv in arch.filters}
+
+
+def uniform(arch: Arch, flops: int) -> Widths:
+    """The same share of every conv's filters, the largest at which CDP's counter gives at most ``flops``.
+
+    Raises:
+        InputError: not even one filter of each conv is that cheap.
+    """
+    from .cost import masked_flops
+
+    def widths(thousandths: int) -> Widths:
+        return {conv: max(1, n * thousandths // 1000) for conv, n in arch.filters.items()}
+
+    low, high = 0, 1000
+    if masked_flops(arch.name, widths(0)) > flops:
+        raise InputError(
+            f"{arch.name} costs {masked_flops(arch.name, widths(0)):,} at one filter a conv; expected at most {flops:,}"
+        )
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if masked_flops(arch.name, widths(middle)) <= flops else (low, middle - 1)
+    return widths(low)
