@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def enlarge(root: Path, folder: Path, images: int) -> Path:
-    """Write ``images`` of ``root`` at 500x375, with the JPEG quality that gives ImageNet's usual 110 kB or less."""
+    """Write ``images`` of ``root`` at 500x375, upscaled, as JPEG files of quality 96 in ``folder``; returns it."""
     for path in sorted(root.glob("*/*/*"))[:images]:
         copy = folder / "train" / path.parent.name / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def compare(root: Path, images: int, repetitions: int) -> None:
     for name, dataset in (("v2 on PIL images", pil), ("v2 on tensors", tensor)):
         for workers in (0, 1):
             part = Subset(dataset, index)
-            loaders[f"{name}, {workers} workers"] = DataLoader(part, BATCH, shuffle=True, num_workers=workers)
+            loaders[f"{name}, num_workers={workers}"] = DataLoader(part, BATCH, shuffle=True, num_workers=workers)
 
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
     for repetition in range(repetitions + 1):
@@ -84,12 +84,12 @@ def compare(root: Path, images: int, repetitions: int) -> None:
             after = processor_time(), time.perf_counter()
             if repetition:  # the first one fills the caches
                 spent[name].append(tuple((b - a) / len(index) for a, b in zip(before, after, strict=True)))
-    print(f"{'':28} {'images/s of CPU time':>22} {'images/s':>10} {'prune_lib is':>20}")
+    print(f"{'':33} {'images/s of CPU time':>22} {'images/s':>10} {'prune_lib is':>20}")
     medians = {name: [statistics.median(times) for times in zip(*found, strict=True)] for name, found in spent.items()}
     for name, (cpu, wall) in medians.items():
         times = [there / here for there, here in zip((cpu, wall), medians["prune_lib"], strict=True)]
         ratio = f"{times[0]:.2f}x, {times[1]:.2f}x" if name != "prune_lib" else ""
-        print(f"{name:28} {1 / cpu:22.0f} {1 / wall:10.0f} {ratio:>20}")
+        print(f"{name:33} {1 / cpu:22.0f} {1 / wall:10.0f} {ratio:>20}")
 
 
 class Ours:

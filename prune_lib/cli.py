@@ -101,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("data", data, "Check that a data set is there and whole.")
-    sub.add_argument("name", help="cifar10 or digits")
+    sub.add_argument("name", help="cifar10, digits, imagenet, or imagenet-sample")
+    sub.add_argument("--decode", action="store_true", help="of a folder of images, decode every file")
     sub.add_argument("--data-dir", help="where to look (default: $PRUNE_DATA, else ./data)")
     sub.add_argument("--download", action="store_true", help="fetch it first, through torchvision")
     sub.add_argument("--json", action="store_true", help="print JSON")
@@ -227,13 +228,30 @@ def data(args) -> None:
 
     if args.download:
         images.download(args.name, args.data_dir)
-    classes = 10  # one image of each class is enough to read the whole set
-    found = images.load(args.name, args.data_dir, heldout=classes)
+    if args.decode:
+        if args.name not in images.FOLDERS:
+            raise InputError(f"{args.name} is no folder of images; --decode is for: {' '.join(images.FOLDERS)}")
+        from .tasks.imagenet import check
+
+        splits = ("val",) if args.name == "imagenet-sample" else ("train", "val")
+        problems = check(images.find_data(args.data_dir) / args.name, decode=True, splits=splits)
+        if problems:
+            print("\n".join(problems))
+            raise InputError(f"{args.name}: {len(problems)} problems, listed above")
+    found = images.load(args.name, args.data_dir, heldout=0)
     facts = {
         "name": found.name, "train": len(found.train) + len(found.heldout), "test": len(found.test),
         "classes": list(found.classes), "sha256": found.fingerprint,
     }  # fmt: skip
-    print(json.dumps(facts) if args.json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
+    if args.json:
+        print(json.dumps(facts))
+        return
+    few = list(found.classes[:10]) + (["…"] if len(found.classes) > 10 else [])
+    print(
+        "\n".join(
+            f"{key}: {value}" for key, value in {**facts, "classes": f"{len(found.classes)}: {' '.join(few)}"}.items()
+        )
+    )
 
 
 def book(args) -> None:

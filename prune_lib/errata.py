@@ -101,9 +101,13 @@ def _why(line: Line, figure: str) -> str:
     part = figure.removesuffix("_cut")
     if part in line.row.reported:
         mine = Printed.read(line.row.reported[part])
-        base = Printed.read(mine.like(line.counted[f"base_{part}"]))
-        if read.like(100 * (1 - mine.number / base.number)) == printed:
-            return f"it is 1 - {mine.number:g} / {base.number:g}, of figures that were rounded before"
+        for rule in dict.fromkeys([line.row.rule, "macs"]):
+            base = Printed.read(mine.like(recount(line.row, rule)[f"base_{part}"]))
+            cut, how = 100 * (1 - mine.number / base.number), "" if rule == line.row.rule else f" (under {rule})"
+            if read.like(cut) == printed:
+                return f"it is 1 - {mine.number:g} / {base.number:g}{how}, of figures that were rounded before"
+            if read.like(cut - 0.5 * 10.0**-read.decimals) == printed:
+                return f"it is 1 - {mine.number:g} / {base.number:g}{how}, truncated"
     if read.like(exact - 0.5 * 10.0**-read.decimals) == printed:
         return "truncated where it should be rounded"
     return line.row.note

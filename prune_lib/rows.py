@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -11,11 +12,14 @@ import yaml
 
 from .errors import InputError
 from .nets import check_widths, layout_of, read_spec
+from .papers import METHODS
 from .recipe import Recipe
 from .spec import Widths
 
 BUDGETS = ("smoke", "short", "paper")  # from seconds on embedded digits to the whole published recipe
 COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
+PRINTED = re.compile(r"\d+(\.\d+)?[KMBG%]?")  # a figure as papers print it
+RULE_NAMES = ("macs", "thop-0.0.31", "thop-0.0.30", "thop-0.1.1", "mmrazor", "mmrazor-syncbn", "cdp", "chex")
 SCORES = ("top1", "top5", "base_top1", "AP", "AP50", "AP75", "APS", "APM", "APL", "mIoU")
 
 
@@ -173,12 +177,19 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
         InputError: what is wrong, and in which table and row.
     """
     rows = {}
-    for name, table in read_document(paper, text)["tables"].items():
+    tables = read_document(paper, text)["tables"]
+    _mappings(f"{paper}.yaml", {"tables": tables})
+    for name, table in tables.items():
         where = f"{paper}/{name}"
         _expect(
             table, where, {"title", "dataset", "source", "rule", "rows"},
             {"arch", "layout", "method", "start", "tolerance", "recipe", "budgets", "unknown"},
         )  # fmt: skip
+        _mappings(where, {key: table[key] for key in ("rows", "recipe", "budgets", "method") if table.get(key)})
+        if extra := set(table.get("budgets") or {}) - set(BUDGETS):
+            raise InputError(f"{where}, budgets: unknown budget {extra.pop()!r}; expected {' '.join(BUDGETS)}")
+        if not isinstance(table.get("tolerance", 0), int | float) or not 0 <= table.get("tolerance", 0) <= 100:
+            raise InputError(f"{where}: tolerance is {table['tolerance']!r}; expected percentage points, 0 … 100")
         for key, fields in table["rows"].items():
             row = _read_row(f"{where}/{key}", table, fields)
             rows[row.id] = row
@@ -190,6 +201,14 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
     _expect(fields, where, {"title", "reported"}, {*given, "rates", "note", "recipe", *BUDGETS})
     fields = {name: table[name] for name in given if name in table} | fields
     _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *SCORES})
+    for figure, printed in fields["reported"].items():
+        if not isinstance(printed, str) or not PRINTED.fullmatch(printed):
+            raise InputError(f"{where}, {figure}: {printed!r}; expected text such as 72.77M, 76.83% or '35.8'")
+    if fields["rule"] not in RULE_NAMES:
+        raise InputError(f"{where}: unknown counting rule {fields['rule']!r}; expected one of: {' '.join(RULE_NAMES)}")
+    _mappings(where, {key: fields[key] for key in ("method", "recipe", *BUDGETS) if fields.get(key)})
+    if (name := (fields.get("method") or {}).get("name")) not in (None, *METHODS):
+        raise InputError(f"{where}: unknown method {name!r}; expected one of: {' '.join(METHODS)}")
     arch, method, unknown = fields.get("arch") or "", fields.get("method") or {}, fields.get("unknown") or ""
     if not unknown and (not arch or "rates" not in fields):
         raise InputError(f"{where}: {'rates' if arch else 'arch'} is missing; expected it, or why it is unknown")
@@ -213,6 +232,12 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     return row
+
+
+def _mappings(where: str, named: dict) -> None:
+    for key, value in named.items():
+        if not isinstance(value, dict):
+            raise InputError(f"{where}, {key}: found {type(value).__name__}; expected a mapping")
 
 
 def _expect(mapping, where: str, needed: set[str], optional: set[str] | None = None) -> None:

@@ -121,6 +121,13 @@ def test_nothing_pruned_costs_what_the_base_costs():
         assert found.flops_cut == 0
 
 
+def test_rows_know_the_rules_by_name():
+    """``rows`` lists them again, so that a table is read without torch."""
+    from prune_lib.rows import RULE_NAMES
+
+    assert tuple(RULES) == RULE_NAMES
+
+
 def test_an_unknown_rule_is_named():
     with pytest.raises(InputError, match=r"unknown counting rule 'flops'; expected one of: macs"):
         cost("vgg16", None, "flops")

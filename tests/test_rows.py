@@ -33,6 +33,9 @@ EXACT = {  # row -> params and FLOPs, counted once with the papers' own code
     "dcff/structures/p7_manual": (15_163_623, 2_248_778_112),
     "dcff/structures/p7_eagleeye": (14_409_532, 2_072_685_762),
     "mmrazor/classification/resnet50": (15_163_623, 2_257_523_259),
+    "mmrazor/detection/faster_rcnn": (31_465_831, 168_223_602_100),
+    "mmrazor/segmentation/pointrend": (18_427_894, 74_412_381_152),
+    "mmrazor/pose/topdown_heatmap": (26_953_955, 4_293_531_888),
     "cfdp/cifar10/vgg16": (2_766_541, 131_173_888),
     "cfdp/cifar10/resnet56": (660_157, 90_349_760),
     "cfdp/cifar10/googlenet": (2_857_760, 649_193_408),
@@ -54,6 +57,7 @@ DIFFER = {  # rows whose printed counts do not follow from what they print besid
     "cfdp/cifar10/googlenet": ["flops_cut", "params_cut"],
     "cdp/imagenet/resnet18": ["base_flops"],
     "filterexpo/imagenet/resnet101_3.4g": ["flops_cut"],
+    "mmrazor/detection/faster_rcnn": ["flops", "params"],
 }
 
 
