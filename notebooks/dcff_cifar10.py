@@ -221,15 +221,11 @@ if networks:
 show.cams(data.test.images[first], [data.classes[c] for c in labels], maps, notes) if networks else None
 
 # %% [markdown]
-# ## Errata
+# ## What to know of these rows
 #
-# - **VGG-16's parameters.** The published rates give 1,071,248, which prints as 1.07M (92.73 % fewer), not 1.06M
-#   (92.80 %). The printed percentage follows from the printed 1.06M. The conv weights alone are 1,066,968, which
-#   *truncates* to 1.06M; that is the likeliest source, though unproven.
-# - **The abstract mixes two rows.** It credits one ResNet-50 with 63.8 % fewer FLOPs, 58.6 % fewer parameters *and*
-#   75.60 % top-1. In the table the first two belong to the row with 74.21 % (step schedule); the row with 75.60 %
-#   (cosine) has 62.96 % and 56.77 %.
-# - **A comment in the commands** gives the second cosine row a FLOPs cut of 66.7 %; the table says 66.41 %.
+# What does not follow from the published rates, VGG-16's parameters among it, is listed in [the errata](errata), computed
+# from the rows. What else reading the code shows:
+#
 # - **The temperature** is not gradual, and with the published code the ranking never changes after the first epoch: see
 #   [above](temperature).
 # - **Accuracy is the best epoch on the test set.** The published code saves its compact network whenever *test* accuracy

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # DCFF on ImageNet
 #
-# The same method as [on CIFAR-10](dcff_cifar10.py), on ResNet-50 and a thousand classes {cite}`lin2021training`: six
+# The same method as [on CIFAR-10](dcff_cifar10), on ResNet-50 and a thousand classes {cite}`lin2021training`: six
 # ResNet-50s by two schedules, and a MobileNetV2 whose widths were never published.
 
 # %% tags=["parameters", "hide-input"]
@@ -123,6 +123,6 @@ Grid(lines, "What 90 epochs cost. The speed of one H200 is an assumption, not a 
 # %% [markdown]
 # ## Errata
 #
-# What does not follow from the tables' own rates is listed, with every other paper's, in [the errata](errata.py). Beyond
+# What does not follow from the tables' own rates is listed, with every other paper's, in [the errata](errata). Beyond
 # that: the best epoch *on the validation set* is what is reported as accuracy, and validation is the only test that
 # ImageNet has. Here 10,000 training images are held out to select an epoch.

@@ -44,9 +44,9 @@ for line in table.lines:
 show.scatter(points, "reported GFLOPs", "reported top-1 (%)")
 
 # %% [markdown]
-# Three of the five pairs with ABCPruner compare a network with a cheaper or dearer one. Read as a curve, the hand-made
-# structures are not below the searched ones; EagleEye's are above both. With one run each, no seeds, and the best epoch on
-# the validation set, differences of a few tenths say nothing.
+# The pairs do not cost the same: all of them differ, most by more than a tenth. Read as curves, the searched structures lie
+# on or above the ones made by hand, EagleEye's highest. But each point is one run, without seeds, at the best epoch on
+# the validation set; a few tenths say nothing.
 
 # %% [markdown]
 # ## Which widths did ABCPruner find?

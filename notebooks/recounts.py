@@ -33,7 +33,7 @@ Grid(
     f"{len(verdicts)} rows of {len(tables)} tables.",
 )
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "full-width"]
 from prune_lib.rows import table_title
 
 for table in tables:

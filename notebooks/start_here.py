@@ -43,7 +43,7 @@ show.widths(full, widths, f"{arch}, {rates}")
 from prune_lib.cost import cost
 
 for rule in ("thop-0.0.31", "macs"):
-    count = cost(arch, rates, rule)
+    count = cost(arch, widths, rule)
     print(
         f"{rule:12} {count.flops:13,} FLOPs, {count.flops_cut:.2f} % less; "
         f"{count.params:11,} params, {count.params_cut:.2f} % less"

@@ -141,10 +141,10 @@ def cost(args) -> None:
         print(json.dumps(found if args.rule == "all" else found[0]))
         return
     print(f"{args.arch}, {f'units {args.units}' if args.units else f'rates {args.rates}' if args.rates else 'full'}")
-    print(f"{'rule':12} {'FLOPs':>15} {'of':>15} {'cut':>7}   {'params':>12} {'of':>12} {'cut':>7}")
+    print(f"{'rule':14} {'FLOPs':>15} {'of':>15} {'cut':>7}   {'params':>12} {'of':>12} {'cut':>7}")
     for item in costs:
         print(
-            f"{item.rule:12} {item.flops:15,} {item.base_flops:15,} {item.flops_cut:6.2f}%   "
+            f"{item.rule:14} {item.flops:15,} {item.base_flops:15,} {item.flops_cut:6.2f}%   "
             f"{item.params:12,} {item.base_params:12,} {item.params_cut:6.2f}%"
         )
     for item in costs:

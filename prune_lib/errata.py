@@ -68,14 +68,17 @@ def errata(rows: dict[str, Row] | None = None, claims: Sequence[dict] | None = N
 
 def _counts(line: Line) -> Iterator[Erratum]:
     """Printed counts that the row's own spec does not give."""
+    told = set()
     for figure in line.disagreements:
         printed = line.row.reported[figure]
         if figure in line.counted:
-            exact = line.counted[figure]
+            exact, why = line.counted[figure], _why(line, figure)
             text = f"{exact:.2f}%" if figure.endswith("_cut") else f"{exact:,}"
+            why = "see above" if why in told and why == line.row.note else why
+            told.add(why)
             yield Erratum(
                 "A count that its spec does not give", line.row.id, f"{NAMES[figure]} {printed}",
-                f"{line.recounted(figure)} ({text})" if line.recounted(figure) != text else text, _why(line, figure),
+                f"{line.recounted(figure)} ({text})" if line.recounted(figure) != text else text, why,
             )  # fmt: skip
         elif implied := line.implied(figure):
             yield Erratum(

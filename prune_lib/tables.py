@@ -125,6 +125,10 @@ class Table:
         """Headings, then one line each: accuracy as reported, and top-1 as measured by each protocol."""
         scores = [score for score in SCORES if any(score in line.row.reported for line in self.lines)] or ["top1"]
         heads = [f"{SCORE_NAMES.get(score, score)} reported" for score in scores]
+        if not any(line.row.method for line in self.lines):  # of rows that are not trained here there is no more to say
+            return [["Row", *heads]] + [
+                [line.row.title, *(line.row.reported.get(score, "–") for score in scores)] for line in self.lines
+            ]
         cells = [["Row", *heads, "Best on test", "Selected", "Last", "Budget", "Seeds", "Verdict"]]
         for line in self.lines:
             accuracy = line.accuracy
@@ -145,8 +149,10 @@ class Table:
             Grid(self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
             Grid(
                 self.accuracies(),
-                "Accuracies in percent. Measured: test top-1 at the epoch best on test (the papers' protocol), at the "
-                "epoch selected on held-out training images, and at the last. Only paper records are judged.",
+                "As reported; these rows are not trained here."
+                if not any(line.row.method for line in self.lines)
+                else "Accuracies in percent. Measured: test top-1 at the epoch best on test (the papers' protocol), at "
+                "the epoch selected on held-out training images, and at the last. Only paper records are judged.",
             ),
         )
 
