@@ -17,6 +17,14 @@
 # {cite}`lin2020abcpruner` and two by EagleEye {cite}`li2020eagleeye`, all trained by DCFF. The question is a good one: is
 # it the widths that matter, or which filters fill them? The table answers it only if the pairs cost the same.
 
+# %% tags=["parameters", "hide-input"]
+rule = "macs"  # the counting rule beside the table's own, at the end of this chapter
+
+# %% tags=["remove-input"]
+from prune_lib.notebook import check_parameters
+
+check_parameters(globals(), rule=str)
+
 # %% [markdown]
 # ## The table
 
@@ -84,14 +92,14 @@ Grid(
 # %% tags=["hide-input"]
 from prune_lib.tables import recount
 
-lines = [["Row", "Reported", "thop-0.0.31", "macs"]]
+lines = [["Row", "Reported", "thop-0.0.31", rule]]
 for line in table.lines:
     if not line.row.unknown:
         lines.append(
             [
                 line.row.title,
                 line.row.reported["flops"],
-                *(f"{recount(line.row, r)['flops']:,}" for r in ("thop-0.0.31", "macs")),
+                *(f"{recount(line.row, r)['flops']:,}" for r in ("thop-0.0.31", rule)),
             ]
         )
 Grid(lines, "Rows whose widths are known, all by the same counter.")

@@ -17,15 +17,22 @@
 # under the rule that the source uses. *Not public* means that the source does not say what the network is; then its full
 # network is recounted, and a printed cut is held against the range that the printed figure leaves.
 
+# %% tags=["parameters", "hide-input"]
+paper = ""  # cdp, cfdp, dcff, filterexpo or mmrazor; empty: all
+
+# %% tags=["remove-input"]
+from prune_lib.notebook import check_parameters
+
+check_parameters(globals(), paper=("", "cdp", "cfdp", "dcff", "filterexpo", "mmrazor"))
+
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
 from prune_lib.rows import all_rows
 from prune_lib.tables import Grid, load_table
 
-tables = [
-    load_table(name) for name in dict.fromkeys(row.table for row in all_rows().values()) if not name.endswith("-dense")
-]
+names = dict.fromkeys(row.table for row in all_rows().values() if row.reported and row.id.startswith(paper))
+tables = [load_table(name) for name in names]
 verdicts = [line.count_verdict for table in tables for line in table.lines]
 Grid(
     [["Verdict on the counts", "Rows"]]

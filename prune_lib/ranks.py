@@ -4,10 +4,9 @@ Each process takes its part of every batch; gradients, BatchNorm statistics and 
 the one of a single process with the same batch, up to rounding.
 """
 
+import atexit
 import inspect
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -29,19 +28,17 @@ def share() -> tuple[int, int]:
     return rank(), size()
 
 
-@contextmanager
-def joined(device: torch.device) -> Iterator[None]:
-    """Belong to the group of processes within this block: NCCL between CUDA devices, gloo between CPUs."""
-    if size() == 1:
-        yield
+def join(device: torch.device) -> None:
+    """Belong to the group of processes, until this one ends: NCCL between CUDA devices, gloo between CPUs.
+
+    A second call does nothing: a group that is left and joined anew may meet what the first one left behind.
+    """
+    if size() == 1 or dist.is_initialized():
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    atexit.register(dist.destroy_process_group)
 
 
 def total(tensor: Tensor) -> Tensor:

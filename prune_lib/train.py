@@ -83,33 +83,33 @@ def train(
         )
     data = data.to(device)
     model = method.prepare(model).to(device).to(memory_format=torch.channels_last)
-    with ranks.joined(device):
-        shared = ranks.wrap(model, device)
-        optimizer = torch.optim.SGD(
-            model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-        )  # fmt: skip
-        saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, save_every)
-        history, part = resume(state, identity, model, optimizer)
-        ranks.total(torch.zeros(1, device=device))  # every process has read before the first one writes
-        steps = -(-len(data.train) // recipe.batch_size)
-        bar = tqdm(
-            total=recipe.epochs * steps, initial=len(history.curve) * steps + part.get("step", 0), unit="step",
-            disable=not progress or ranks.rank() > 0, mininterval=1.0, leave=True,
-        )  # fmt: skip
-        if method.prunes_trained and not history.before:
-            history.before = evaluate(model, data, data.test, precision)
-        with bar:
-            for epoch in range(len(history.curve), recipe.epochs):
-                bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-                figures = _Epoch(shared, data, recipe, optimizer, epoch, seed, precision, bar, saver).run(
-                    method, model, history, part
-                )
-                history.curve.append({"epoch": epoch, **figures})
-                part = {}
-                bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures['test_top1']:.2f}%")
-                _keep_best(history, method, model)
-                saver.save(history)
+    ranks.join(device)
+    shared = ranks.wrap(model, device)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )  # fmt: skip
+    saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, save_every)
+    history, part = resume(state, identity, model, optimizer)
+    ranks.total(torch.zeros(1, device=device))  # every process has read before the first one writes
+    steps = -(-len(data.train) // recipe.batch_size)
+    bar = tqdm(
+        total=recipe.epochs * steps, initial=len(history.curve) * steps + part.get("step", 0), unit="step",
+        disable=not progress or ranks.rank() > 0, mininterval=1.0, leave=True,
+    )  # fmt: skip
+    if method.prunes_trained and not history.before:
+        history.before = evaluate(model, data, data.test, precision)
+    with bar:
+        for epoch in range(len(history.curve), recipe.epochs):
+            bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
+            figures = _Epoch(shared, data, recipe, optimizer, epoch, seed, precision, bar, saver).run(
+                method, model, history, part
+            )
+            history.curve.append({"epoch": epoch, **figures})
+            part = {}
+            bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures['test_top1']:.2f}%")
+            _keep_best(history, method, model)
+            saver.save(history)
     return history
 
 

@@ -1,10 +1,14 @@
 """The contract of every method: it trains, and exports a plain network with the outputs of the one it trained."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from prune_lib.errors import InputError
-from prune_lib.nets import ARCHS, build, read_spec
+from prune_lib.method import Start
+from prune_lib.nets import ARCHS, build, load_network, read_spec
 from prune_lib.papers import METHODS, make_method
 from prune_lib.recipe import Recipe
 from prune_lib.tasks.images import load
@@ -13,23 +17,35 @@ from prune_lib.train import train
 SPEC = "[0.8]*9+[0.5]*3"
 
 
+OPTIONS = {"cdp": {"sparsity": 0.5, "images": 80}, "cfdp": {"variant": "corrected", "images": 80}}
+FULL = ("cdp",)  # methods that mask a full-width network and choose its widths themselves
+
+
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_trains_and_exports_what_it_trained(name, shaken):
+def test_a_method_trains_and_exports_what_it_trained(name, shaken, tmp_path):
     recipe = Recipe(data="digits", epochs=3, batch_size=40, lr=0.05, heldout=20, train_images=80)
-    data = load("digits", heldout=20, train_images=80)
+    data, arch = load("digits", heldout=20, train_images=80), ARCHS["resnet20"]
     widths = read_spec("resnet20", SPEC)[1]
-    method = make_method(name, ARCHS["resnet20"])
+    method = make_method(name, arch, **OPTIONS.get(name, {}))
     torch.manual_seed(0)
-    model = build("resnet20", widths)
+    if method.prunes_trained:
+        found = method.begin(Start(shaken(build("resnet20")), data, 0, "fp32", tmp_path))
+        widths = found.get("widths", widths)
+    model = build("resnet20", None if name in FULL else widths)
     history = train(model, data, recipe, method, device="cpu", progress=False)
     assert history.curve[-1]["loss"] < history.curve[0]["loss"]
+    assert bool(history.before) == method.prunes_trained
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         expected = shaken(model)(images)
         exported = method.export(model).eval()
         torch.testing.assert_close(exported(images), expected, rtol=1e-5, atol=1e-5)
     assert {n: m.out_channels for n, m in exported.named_modules() if isinstance(m, torch.nn.Conv2d)} == widths
-    build("resnet20", widths).load_state_dict(exported.state_dict())
+    path = tmp_path / "x.safetensors"
+    weights = {n: tensor.contiguous() for n, tensor in exported.state_dict().items()}
+    save_file(weights, path, metadata={"arch": "resnet20", "widths": json.dumps(widths)})
+    with torch.no_grad():
+        torch.testing.assert_close(load_network(path)(images), exported(images))
 
 
 def test_a_method_or_option_that_is_not_there_is_named():
