@@ -34,5 +34,5 @@ print(f"{len(found)} entries")
 # (same-network)=
 # ## All of them
 
-# %% tags=["hide-input", "full-width"]
+# %% tags=["hide-input"]
 found

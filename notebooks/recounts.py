@@ -40,7 +40,7 @@ Grid(
     f"{len(verdicts)} rows of {len(tables)} tables.",
 )
 
-# %% tags=["hide-input", "full-width"]
+# %% tags=["hide-input"]
 from prune_lib.rows import table_title
 
 for table in tables:

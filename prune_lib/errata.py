@@ -39,6 +39,7 @@ class Errata:
                 [["Where", "Printed", "Found", "Why"]]
                 + [[e.where, e.printed, e.found, e.why] for e in self.entries if e.kind == kind],
                 kind,
+                prose=True,
             )
             for kind in dict.fromkeys(entry.kind for entry in self.entries)
         ]

@@ -94,13 +94,14 @@ class Grid:
 
     cells: Sequence[Sequence[str]]
     caption: str = ""
+    prose: bool = False  # cells hold sentences, which wrap
 
     def __str__(self) -> str:
         return f"{_text(self.cells)}\n\n{self.caption}".rstrip()
 
     def _repr_html_(self) -> str:
         """Every text is escaped, and a wide table scrolls within its own box."""
-        return _html(self.cells, self.caption)
+        return _html(self.cells, self.caption, " prune-prose" if self.prose else "")
 
 
 @dataclass(frozen=True)
@@ -204,13 +205,13 @@ def _text(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _html(cells: Sequence[Sequence[str]], caption: str) -> str:
+def _html(cells: Sequence[Sequence[str]], caption: str, style: str = "") -> str:
     head = "".join(f"<th>{html.escape(text)}</th>" for text in cells[0])
     body = "".join(
         "<tr>" + "".join(f"<td{_tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells[1:]
     )
     return (
-        f'<div class="prune-table" style="overflow-x:auto"><table><caption>{html.escape(caption)}</caption>'
+        f'<div class="prune-table{style}" style="overflow-x:auto"><table><caption>{html.escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
