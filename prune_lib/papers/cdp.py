@@ -200,7 +200,7 @@ class CDP(Method):
             "kept": widths,
             "flops": masked_flops(self.arch.name, widths),
             "emptied": emptied(scores, sparsity),
-            "widths": slim_widths(self.arch, keep),
+            "widths": slim_widths(self.arch, keep) if self.norms == "masked" else dict(self.arch.filters),
         }
 
     def scores(self, start: Start) -> Scores:
