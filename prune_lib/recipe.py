@@ -13,6 +13,12 @@ NORMALISE = {  # mean and standard deviation of each channel in [0, 1]
 }
 
 
+def normalised(data, recipe: "Recipe"):
+    """``data`` with the normalising constants that ``recipe`` names."""
+    constants = NORMALISE[recipe.normalise]
+    return data if constants is None else dataclasses.replace(data, mean=constants[0], std=constants[1])
+
+
 @dataclass(frozen=True)
 class Recipe:
     """SGD with a step or cosine schedule. The defaults are DCFF's for CIFAR-10 (its README, commands)."""

@@ -73,14 +73,13 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
     from .method import Start
     from .nets import arch_of, build
     from .papers import make_method
-    from .recipe import NORMALISE
+    from .recipe import normalised
     from .tasks.images import load
     from .train import PROTOCOLS, pick_precision, train
 
     recipe, folder, started = row.recipes[budget], run_folder(row, budget, seed), now()
     data = load(recipe.data, data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
-    if constants := NORMALISE[recipe.normalise]:
-        data = dataclasses.replace(data, mean=constants[0], std=constants[1])
+    data = normalised(data, recipe)
     options = {key: value for key, value in row.method.items() if key != "name"}
     method = make_method(row.method["name"], arch_of(row.arch), **options)
     state, precision = folder / "state.safetensors", pick_precision(device)

@@ -79,6 +79,31 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str,
     return _close(plt, figure)
 
 
+def tradeoff(pairs: Sequence[tuple], full: int):
+    """Top-1 over the share of the FLOPs that stays, before and after training on: one line for each criterion.
+
+    Args:
+        pairs: ``(row, its record)``; the criterion is the row's method option, or the method where there is none.
+        full: FLOPs of the full network.
+    """
+    lines: dict[str, list[tuple[float, float, float]]] = {}
+    for row, record in pairs:
+        kind, metrics = row.method.get("criterion") or row.method["name"], record["metrics"]
+        point = metrics["flops"] / full, metrics["top1_before"], metrics["top1_last"]
+        lines.setdefault(f"{kind} ({record['budget']})", []).append(point)
+    colours = [COMPACT, ACCENT, FULL, "#2b8a3e", "#7048e8", "#c2255c"]
+    with _style() as plt:
+        figure, panels = plt.subplots(1, 2, figsize=(8.4, 3), sharey=True)
+        for (kind, points), colour in zip(lines.items(), colours, strict=False):
+            shares, before, after = zip(*sorted(points), strict=True)
+            panels[0].plot(shares, before, "o-", color=colour, label=kind, markersize=4)
+            panels[1].plot(shares, after, "o-", color=colour, label=kind, markersize=4)
+        panels[0].set(title="as pruned", xlabel="share of the FLOPs", ylabel="test top-1 (%)", ylim=(0, 100))
+        panels[1].set(title="after training on", xlabel="share of the FLOPs")
+        panels[0].legend(fontsize=8)
+    return _close(plt, figure)
+
+
 def temperature(schedule: Callable[[int, int], float], epochs: int = 300, first: int = 12):
     """DCFF's temperature over a whole run, and over its first epochs, where everything happens."""
     with _style() as plt:

@@ -7,8 +7,10 @@ import torch
 
 from prune_lib.cost import masked_flops
 from prune_lib.errors import InputError
+from prune_lib.method import Start
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers import cdp
+from prune_lib.tasks.images import load
 
 
 def _definition(f, balance=0.0):
@@ -116,3 +118,64 @@ def test_masks_of_a_block_are_counted_as_the_published_counter_does():
     assert base - inner == 100 * 9 * 28 * 28 * (64 + 128)
     outer = masked_flops("resnet18", {**full, "layer1.1.conv2": 14})
     assert base - outer == 50 * 9 * 56 * 56 * 64  # nothing for its readers, layer2.0.conv1 and the downsample
+
+
+def _begun(tmp_path=None, **options):
+    torch.manual_seed(1)
+    data, dense = load("digits", heldout=20, train_images=80), build("resnet20").eval()
+    method = cdp.CDP(ARCHS["resnet20"], **{"sparsity": 0.4, **options})
+    return method, method.begin(Start(dense, data, 0, "fp32", tmp_path)), dense
+
+
+def test_baselines_have_cdps_widths_or_its_flops():
+    ours = _begun()[1]
+    for criterion in ("l1", "random", "scratch"):
+        method, found, _ = _begun(criterion=criterion)
+        assert found["kept"] == ours["kept"], criterion
+        assert found["flops"] == ours["flops"]
+    _, found, _ = _begun(criterion="uniform")
+    shares = {round(kept / ARCHS["resnet20"].filters[conv], 1) for conv, kept in found["kept"].items()}
+    assert len(shares) <= 2  # one share, but for what truncation makes of it
+    assert 0.85 * ours["flops"] <= found["flops"] <= ours["flops"]
+
+
+def test_masked_filters_keep_their_weights_and_scratch_draws_new_ones():
+    method, _, dense = _begun()
+    model = method.prepare(build("resnet20"))
+    for conv, kept in method.keep.items():
+        weight = model.get_submodule(conv).weight
+        assert weight[~kept].abs().sum() == 0
+        assert torch.equal(weight[kept], dense.get_submodule(conv).weight[kept])
+    method, _, dense = _begun(criterion="scratch")
+    assert not torch.equal(method.prepare(build("resnet20")).conv1.weight[method.keep["conv1"]], dense.conv1.weight)
+
+
+def test_the_authors_masks_have_no_smaller_form(tmp_path):
+    method, found, _ = _begun(norms="authors")
+    assert found["widths"] == ARCHS["resnet20"].filters
+    model = method.prepare(build("resnet20")).eval()
+    exported, images = method.export(model).eval(), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(images), model(images))
+
+
+def test_scores_are_kept_and_not_computed_again(tmp_path, monkeypatch):
+    first = _begun(tmp_path)[1]
+    monkeypatch.setattr(cdp, "gather", lambda *_: pytest.fail("scored again"))
+    assert _begun(tmp_path)[1] == first
+    monkeypatch.undo()
+    assert _begun(tmp_path, balance=8.0)[1]["kept"] != first["kept"]  # another question: scored anew
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sparsity": None}, "sparsity is None and flops is None; expected one of them"),
+        ({"flops": 0.5}, "sparsity is 0.4 and flops is 0.5; expected one of them"),
+        ({"criterion": "l2"}, "unknown criterion 'l2'; expected one of: cdp l1"),
+        ({"norms": "none"}, "norms is 'none'; expected masked or authors"),
+    ],
+)
+def test_options_that_cannot_be_are_named(options, words):
+    with pytest.raises(InputError, match=words):
+        _begun(**options)

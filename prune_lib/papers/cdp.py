@@ -205,7 +205,7 @@ class CDP(Method):
 
     def scores(self, start: Start) -> Scores:
         """Every filter's score, kept in the run's folder once they are there."""
-        images = self.images or len(start.data.train)
+        images = min(self.images or len(start.data.train), len(start.data.train))
         weights = checkpoint.digest(self.dense)
         facts = {"dense": weights, "images": images, "balance": self.balance, "seed": start.seed}
         path = start.folder / "scores.safetensors" if start.folder else None
