@@ -69,8 +69,11 @@ import torch
 
 from prune_lib import show
 
-index = torch.cat([(data.test.labels == c).nonzero().flatten()[:per_class] for c in range(len(data.classes))])
-images, labels = data.normalise(data.test.images[index]), data.test.labels[index]
+index = torch.cat([(data.test.labels == c).nonzero().flatten()[:per_class] for c in range(min(10, len(data.classes)))])
+chosen_images = data.test.take(index)
+images, labels = next(iter(data.whole(chosen_images, len(index))))
+mean, std = (torch.tensor(c).view(3, 1, 1) for c in (data.mean, data.std))
+pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 maps, said = {}, {}
 for name, model in networks.items():
     maps[name] = show.grad_cam(model, arch.cam_layer, images, labels.tolist())
@@ -111,7 +114,7 @@ def panel(chosen):
             f"{data.classes[c]}\nr {r:.2f}, IoU {o:.2f}" for c, (r, o) in zip(said[name][chosen], some, strict=True)
         ]
     return show.cams(
-        data.test.images[index[chosen]], [data.classes[c] for c in labels[chosen]],
+        pixels[chosen], [data.classes[c] for c in labels[chosen]],
         {name: m[chosen] for name, m in maps.items()}, notes,
     )  # fmt: skip
 
@@ -128,6 +131,9 @@ order = sorted(range(len(labels)), key=lambda i: -alike["pruned"][i][0])
 panel(order[:5] + order[-5:])
 
 # %% [markdown]
+# With ImageNet's sample images and torchvision's ResNet-50 weights at hand, the same chapter runs on
+# `-p pruned cfdp/imagenet-study/corrected -p control cfdp/imagenet-study/random -p budget short -p per_class 1 -p weights FILE`, over the first ten classes.
+#
 # What to take from it: if the network that was pruned at random is about as like the full one as the network that was
 # pruned by a criterion, then the likeness says nothing for the criterion. It says that both were trained from the same
 # weights.

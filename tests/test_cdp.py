@@ -130,7 +130,7 @@ def _begun(tmp_path=None, **options):
 def test_baselines_have_cdps_widths_or_its_flops():
     ours = _begun()[1]
     for criterion in ("l1", "random", "scratch"):
-        method, found, _ = _begun(criterion=criterion)
+        _method, found, _ = _begun(criterion=criterion)
         assert found["kept"] == ours["kept"], criterion
         assert found["flops"] == ours["flops"]
     _, found, _ = _begun(criterion="uniform")

@@ -234,8 +234,8 @@ def test_the_rows_of_the_tables_have_keys_of_their_own():
 
 
 def test_a_row_without_a_method_is_not_trained(project):
-    with pytest.raises(InputError, match="cdp/imagenet/resnet18 is not trained here: its masks depend on data"):
-        _run(row="cdp/imagenet/resnet18")
+    with pytest.raises(InputError, match="filterexpo/imagenet/resnet18_1g is not trained here: "):
+        _run(row="filterexpo/imagenet/resnet18_1g")
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(finished, project, monkeypatch):
@@ -266,3 +266,29 @@ def test_records_written_at_once_are_all_kept_whole(project):
     for thread in together:
         thread.join()
     assert sorted(found["n"] for found in records.records(ROW)) == list(range(12))
+
+
+def test_a_trained_network_is_pruned_and_the_record_says_which(project, tmp_path):
+    from safetensors.torch import save_file
+
+    from prune_lib.checkpoint import digest
+    from prune_lib.cost import cost, masked_flops
+    from prune_lib.nets import build
+    from prune_lib.records import network
+
+    torch.manual_seed(0)
+    dense, path = build("resnet20"), tmp_path / "dense.safetensors"
+    save_file(dense.state_dict(), path)
+    row = get_row("cdp/resnet20-study/s30_cdp")
+    short = replace(row.recipes["smoke"], epochs=1, train_images=80, heldout=20)
+    row = replace(row, recipes={**row.recipes, "smoke": short})
+    record = records.run(row, "smoke", device="cpu", progress=False, weights=path)
+    found, metrics = record["found"], record["metrics"]
+    assert found["start"] == {"weights": "dense.safetensors", "sha256": digest(dense.state_dict())}
+    assert metrics["flops"] == masked_flops("resnet20", found["kept"])
+    assert metrics["macs_slim"] == cost("resnet20", found["widths"], "macs").flops
+    assert 0 <= metrics["top1_before"] <= 100
+    compact = network(row, "smoke")
+    assert {c: compact.get_submodule(c).out_channels for c in found["widths"]} == found["widths"]
+    with pytest.raises(InputError, match="prunes a trained resnet20; name its weights with --weights"):
+        records.run(replace(row, start=""), "smoke", seed=1, device="cpu", progress=False)

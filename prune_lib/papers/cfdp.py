@@ -20,6 +20,7 @@ from ..slim import transplant
 
 SIGMA, TRUNCATE = 10.0, 4.0  # of the Gaussian; on a block of two pixels it is nearly a mean
 ALPHA = 0.03
+CHUNK = 16  # maps of so many images are scored at once
 VARIANTS = ("authors", "corrected")
 CRITERIA = ("cfdp", "l1", "random", "scratch")
 
@@ -135,7 +136,8 @@ class CFDP(Method):
         sums: Scores = {}
 
         def see(module: str, maps: Tensor) -> None:
-            found = score(maps.float(), self.alpha).sum(0).double()
+            parts = maps.float().split(CHUNK)  # a pass of large maps need not be held several times over
+            found = torch.stack([score(part, self.alpha).sum(0).double() for part in parts]).sum(0)
             sums[module] = sums[module] + found if module in sums else found
 
         def some():
