@@ -83,7 +83,7 @@ from prune_lib.rows import table_rows
 STUDY = f"cdp/{net}-study"
 rows = table_rows(STUDY)
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke", "weights": weights or None}
-chosen = rows if budget != "smoke" else [row for row in rows if row.method["sparsity"] in (0.3, 0.2)][:3]
+chosen = rows if budget != "smoke" else [row for row in rows if row.method["sparsity"] in (0.3, 0.4)][:3]
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
@@ -136,7 +136,7 @@ shown = next(
     (
         best[row.id]
         for row in rows
-        if row.id in best and row.method["criterion"] == "cdp" and row.method["sparsity"] >= 0.2
+        if row.id in best and row.method["criterion"] == "cdp" and row.method["sparsity"] >= 0.3
     ),
     None,
 )

@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+import torch
 
 from prune_lib import records
 from prune_lib.checkpoint import digest
@@ -271,7 +272,6 @@ def test_records_written_at_once_are_all_kept_whole(project):
 def test_a_trained_network_is_pruned_and_the_record_says_which(project, tmp_path):
     from safetensors.torch import save_file
 
-    from prune_lib.checkpoint import digest
     from prune_lib.cost import cost, masked_flops
     from prune_lib.nets import build
     from prune_lib.records import network
@@ -280,8 +280,8 @@ def test_a_trained_network_is_pruned_and_the_record_says_which(project, tmp_path
     dense, path = build("resnet20"), tmp_path / "dense.safetensors"
     save_file(dense.state_dict(), path)
     row = get_row("cdp/resnet20-study/s30_cdp")
-    short = replace(row.recipes["smoke"], epochs=1, train_images=80, heldout=20)
-    row = replace(row, recipes={**row.recipes, "smoke": short})
+    short = dataclasses.replace(row.recipes["smoke"], epochs=1, train_images=80, heldout=20)
+    row = dataclasses.replace(row, recipes={**row.recipes, "smoke": short})
     record = records.run(row, "smoke", device="cpu", progress=False, weights=path)
     found, metrics = record["found"], record["metrics"]
     assert found["start"] == {"weights": "dense.safetensors", "sha256": digest(dense.state_dict())}
@@ -291,4 +291,4 @@ def test_a_trained_network_is_pruned_and_the_record_says_which(project, tmp_path
     compact = network(row, "smoke")
     assert {c: compact.get_submodule(c).out_channels for c in found["widths"]} == found["widths"]
     with pytest.raises(InputError, match="prunes a trained resnet20; name its weights with --weights"):
-        records.run(replace(row, start=""), "smoke", seed=1, device="cpu", progress=False)
+        records.run(dataclasses.replace(row, start=""), "smoke", seed=1, device="cpu", progress=False)
