@@ -70,3 +70,30 @@ def uniform(arch: Arch, flops: int) -> Widths:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if masked_flops(arch.name, widths(middle)) <= flops else (low, middle - 1)
     return widths(low)
+
+
+def evenly(filters: Widths, pruned: int) -> Widths:
+    """``pruned`` channels in all, the same share of each layer as nearly as whole numbers allow.
+
+    Raises:
+        InputError: more than all but one of each layer.
+    """
+    check_pruned(pruned, filters)
+    share = pruned / sum(filters.values())
+    lost = {conv: min(int(n * share), n - 1) for conv, n in filters.items()}
+    by_remainder = sorted(filters, key=lambda conv: lost[conv] - filters[conv] * share)
+    while (missing := pruned - sum(lost.values())) > 0:
+        for conv in [c for c in by_remainder if lost[c] < filters[c] - 1][:missing]:
+            lost[conv] += 1
+    return {conv: n - lost[conv] for conv, n in filters.items()}
+
+
+def check_pruned(pruned: int, filters: Widths) -> None:
+    """Refuse a number of channels that cannot go."""
+    most = sum(filters.values()) - len(filters)
+    if not 0 <= pruned <= most:
+        smallest = min(filters, key=lambda conv: filters[conv])
+        raise InputError(
+            f"{pruned} of {sum(filters.values())} channels cannot go without emptying a layer, as {smallest} of "
+            f"{filters[smallest]}; expected 0 … {most}"
+        )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from . import checkpoint
 from .errors import InputError
+from .method import Method
 
 PROTOCOLS = {
     "last": "the last epoch",
@@ -30,11 +31,15 @@ class History:
     before: dict[str, float] = field(default_factory=dict)  # test accuracy before the first epoch, of a pruned network
 
     def best(self, protocol: str) -> dict | None:
-        """The figures of a protocol's epoch; ties go to the earlier. ``None``: nothing was held out to select by."""
+        """The figures of a protocol's epoch; ties go to the earlier.
+
+        Epochs whose network was not yet within its budget do not count. ``None``: there is none that does, or nothing
+        was held out to select by.
+        """
         if protocol == "last":
             return self.curve[-1]
         figure = "heldout_top1" if protocol == "selected" else "test_top1"
-        known = [epoch for epoch in self.curve if epoch.get(figure) is not None]
+        known = [e for e in self.curve if e.get(figure) is not None and e.get("within_budget", True)]
         return max(known, key=lambda epoch: epoch[figure], default=None)
 
     def top1(self, protocol: str) -> tuple[float, int]:
@@ -47,8 +52,9 @@ class History:
 class Saver:
     """Writes the state of a run: after every epoch, and within one when ``every`` seconds have gone by."""
 
-    def __init__(self, path: Path | None, identity: str, model: nn.Module, optimizer, every: float):
-        self.path, self.identity, self.model, self.optimizer, self.every = path, identity, model, optimizer, every
+    def __init__(self, path: Path | None, identity: str, model: nn.Module, optimizer, method: Method, every: float):
+        self.path, self.identity, self.every = path, identity, every
+        self.model, self.optimizer, self.method = model, optimizer, method
         self.last = time.monotonic()
 
     def due(self) -> bool:
@@ -61,6 +67,7 @@ class Saver:
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": t for name, t in slots.items() if isinstance(t, Tensor)}
+        tensors |= {f"method/{name}": tensor for name, tensor in self.method.state().items()}
         for protocol, weights in history.weights.items():
             tensors |= {f"weights/{protocol}/{name}": tensor for name, tensor in weights.items()}
         facts = {"identity": self.identity, "curve": history.curve, "before": history.before, "part": part or {}}
@@ -68,19 +75,21 @@ class Saver:
         self.last = time.monotonic()
 
 
-def resume(state: Path | None, identity: str, model: nn.Module, optimizer) -> tuple[History, dict]:
-    """Bring model and optimizer to what ``state`` holds: its history, and what was done of the next epoch."""
+def resume(state: Path | None, identity: str, model: nn.Module, optimizer, method: Method) -> tuple[History, dict]:
+    """Bring model, optimizer and method to what ``state`` holds: its history, and what was done of the next epoch."""
     saved = checkpoint.read(state) if state is not None else None
     if saved is None:
         return History(), {}
     tensors, facts = saved
     if facts["identity"] != identity:
         raise InputError(f"{state} belongs to another run ({facts['identity']}); expected {identity}; move it away")
-    groups: dict[str, dict] = {"model": {}, "optimizer": {}, "weights": {}}
+    groups: dict[str, dict] = {"model": {}, "optimizer": {}, "method": {}, "weights": {}}
     for name, tensor in tensors.items():
         kind, rest = name.split("/", 1)
         groups[kind][rest] = tensor
     model.load_state_dict(groups["model"])
+    for name, tensor in method.state().items():
+        tensor.copy_(groups["method"][name])
     slots: dict[int, dict] = {}
     for name, tensor in groups["optimizer"].items():
         index, slot = name.split("/")

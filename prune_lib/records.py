@@ -95,6 +95,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
         identity=f"{row.id} {budget} seed {seed} {row.key(budget)} {precision}", progress=progress,
         save_every=save_every,
     )  # fmt: skip
+    found |= method.found()
     networks = {}
     for protocol, weights in history.weights.items():
         if ranks.rank() == 0:

@@ -85,12 +85,9 @@ def train(
     model = method.prepare(model).to(device).to(memory_format=torch.channels_last)
     ranks.join(device)
     shared = ranks.wrap(model, device)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )  # fmt: skip
-    saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, save_every)
-    history, part = resume(state, identity, model, optimizer)
+    optimizer = _optimizer(model, recipe)
+    saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, method, save_every)
+    history, part = resume(state, identity, model, optimizer, method)
     ranks.total(torch.zeros(1, device=device))  # every process has read before the first one writes
     steps = -(-len(data.train) // recipe.batch_size)
     bar = tqdm(
@@ -111,6 +108,18 @@ def train(
             _keep_best(history, method, model)
             saver.save(history)
     return history
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD; parameters whose name contains ``recipe.undecayed`` are not decayed."""
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (others if recipe.undecayed and recipe.undecayed in name else decayed).append(parameter)
+    groups: list[dict] = [{"params": decayed}, *([{"params": others, "weight_decay": 0.0}] if others else [])]
+    return torch.optim.SGD(
+        groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay
+    )
 
 
 @dataclass
@@ -135,7 +144,9 @@ class _Epoch:
             figures = method.on_epoch(model, self.epoch, self.recipe.epochs)
             ranks.agree(model)
         sums = torch.tensor(part.get("sums", [0.0, 0.0]), device=self.data.device)  # loss and correct, on the device
-        self._train(sums, figures, history, part.get("step", 0), lambda: before + time.perf_counter() - started)
+        self._train(
+            sums, method, model, figures, history, part.get("step", 0), lambda: before + time.perf_counter() - started
+        )
         loss, correct = (ranks.total(sums.double()) / len(self.data.train)).tolist()
         if not math.isfinite(loss):
             raise Diverged(f"epoch {self.epoch + 1}: the training loss is {loss}; expected a number")
@@ -147,7 +158,7 @@ class _Epoch:
         figures["images_per_second"] = len(self.data.train) / trained
         return {**figures, "seconds": before + time.perf_counter() - started}
 
-    def _train(self, sums: Tensor, figures: dict, history: History, done: int, seconds) -> None:
+    def _train(self, sums: Tensor, method: Method, model, figures: dict, history: History, done: int, seconds) -> None:
         self.shared.train()
         data, recipe, size = self.data, self.recipe, self.recipe.batch_size
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
@@ -163,6 +174,7 @@ class _Epoch:
             self.optimizer.zero_grad(set_to_none=True)
             (loss * (len(labels) * ranks.size() / whole)).backward()
             self.optimizer.step()
+            method.on_step(model)
             with torch.no_grad():
                 sums += torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
             self.bar.update()
