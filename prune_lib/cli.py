@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from . import __version__
 from .errors import InputError
-from .nets import ARCHS
+from .nets import ARCHS, arch_of
 
 EXAMPLES = {
     "cost": "prune cost vgg16 --rates '[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'",
@@ -61,10 +61,11 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function)
         return sub
 
-    sub = command("cost", cost, "Recount params and FLOPs of a network pruned by a rate string.")
-    sub.add_argument("arch", help=" ".join(ARCHS))
+    sub = command("cost", cost, "Recount params and FLOPs of a network pruned by a rate string, or of given weights.")
+    sub.add_argument("arch", nargs="?", help=f"{' '.join(ARCHS)}; not needed with --weights that name it")
     sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
     sub.add_argument("--units", metavar="FILE", help="an edited file from 'prune units' instead of rates")
+    sub.add_argument("--weights", metavar="FILE", help="a compact network's weights instead: the widths are theirs")
     sub.add_argument("--layout", help="whose list it is: dcff, hrank, … (default: the network's own first)")
     sub.add_argument("--rule", default="thop-0.0.31", help="counting rule, or 'all' (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
@@ -122,10 +123,19 @@ def _common(sub: argparse.ArgumentParser) -> None:
 def cost(args) -> None:
     from .nets import layout_of, read_spec
 
-    layout = layout_of(args.arch, args.layout)
-    if args.units and args.rates:
-        raise InputError("--rates and --units together; expected one of them")
-    rates, widths = read_spec(args.arch, args.rates, layout)  # refuse a bad spec before anything heavy is loaded
+    if sum(bool(given) for given in (args.rates, args.units, args.weights)) > 1:
+        raise InputError("more than one of --rates, --units and --weights; expected one of them")
+    model = None
+    if args.weights:
+        from .weights import read_compact
+
+        args.arch, widths, model = read_compact(args.weights, args.arch)
+        rates, layout = None, layout_of(args.arch, args.layout)
+    elif args.arch is None:
+        raise InputError("which network? expected its name, or --weights FILE")
+    else:
+        layout = layout_of(args.arch, args.layout)
+        rates, widths = read_spec(args.arch, args.rates, layout)  # refuse a bad spec before anything heavy is loaded
     if args.units:
         from .units import read_units
 
@@ -135,12 +145,16 @@ def cost(args) -> None:
     from .cost import cost as recount
 
     names = list(RULES) if args.rule == "all" else [args.rule]
-    costs = [recount(args.arch, widths if args.rates or args.units else None, name, layout) for name in names]
+    about = arch_of(args.arch)
+    pruned = None if widths == about.filters and model is None else widths
+    classes = None if model is None else len(model.state_dict()[f"{about.head}.weight"])
+    costs = [recount(args.arch, pruned, name, layout, classes, model) for name in names]
     if args.json:
         found = [{**item.to_json(), "spec": args.rates, "rates": rates} for item in costs]
         print(json.dumps(found if args.rule == "all" else found[0]))
         return
-    print(f"{args.arch}, {f'units {args.units}' if args.units else f'rates {args.rates}' if args.rates else 'full'}")
+    given = [f"{name} {value}" for name in ("rates", "units", "weights") if (value := getattr(args, name))]
+    print(f"{args.arch}, {given[0] if given else 'full'}")
     print(f"{'rule':14} {'FLOPs':>15} {'of':>15} {'cut':>7}   {'params':>12} {'of':>12} {'cut':>7}")
     for item in costs:
         print(

@@ -88,8 +88,12 @@ def cost(
     rule: str = DEFAULT_RULE,
     layout: str | None = None,
     classes: int | None = None,
+    model: nn.Module | None = None,
 ) -> Cost:
     """Recount ``arch`` with ``widths`` (``None``: nothing pruned) under ``rule``, as the paper of ``layout`` does.
+
+    Args:
+        model: the compact network itself, for a rule that looks at its weights (``chex``).
 
     Raises:
         InputError: an unknown arch, layout or rule, or widths that the network cannot have.
@@ -105,7 +109,8 @@ def cost(
         full = _shapes(arch, None, classes)
         mine = count(_shapes(arch, widths, classes))[0], count(full, rule, about.image, kept=widths)[1]
     else:
-        mine = count(_shapes(arch, widths, classes), rule, about.image, skips[0], window)
+        skip = skips[widths == about.filters]  # a network that lost nothing is counted like its base
+        mine = count(model or _shapes(arch, widths, classes), rule, about.image, skip, window)
     cuts = (100 * (1 - ours / theirs) for ours, theirs in zip(mine, base, strict=True))
     return Cost(arch, rule, *mine, *base, *cuts)
 
