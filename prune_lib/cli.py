@@ -146,7 +146,7 @@ def cost(args) -> None:
 
     names = list(RULES) if args.rule == "all" else [args.rule]
     about = arch_of(args.arch)
-    pruned = None if widths == about.filters and model is None else widths
+    pruned = widths if args.rates or args.units or widths != about.filters else None
     classes = None if model is None else len(model.state_dict()[f"{about.head}.weight"])
     costs = [recount(args.arch, pruned, name, layout, classes, model) for name in names]
     if args.json:

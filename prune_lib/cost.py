@@ -104,13 +104,12 @@ def cost(
     window = how.window_pools
     base = count(_shapes(arch, None, classes), rule, about.image, skips[1], window)
     if widths is None:
-        mine = base
+        mine = base if model is None else count(model, rule, about.image, skips[1], window)
     elif chosen.masked:
         full = _shapes(arch, None, classes)
         mine = count(_shapes(arch, widths, classes))[0], count(full, rule, about.image, kept=widths)[1]
     else:
-        skip = skips[widths == about.filters]  # a network that lost nothing is counted like its base
-        mine = count(model or _shapes(arch, widths, classes), rule, about.image, skip, window)
+        mine = count(model or _shapes(arch, widths, classes), rule, about.image, skips[0], window)
     cuts = (100 * (1 - ours / theirs) for ours, theirs in zip(mine, base, strict=True))
     return Cost(arch, rule, *mine, *base, *cuts)
 

@@ -54,7 +54,7 @@ def evaluate_weights(
         fitted = fit(model, tensors, weights)
     images = load(name, data_dir, heldout=0).to(where)
     images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))  # type: ignore[arg-type]
-    counted = cost(row.arch, widths, row.rule, row.layout, model=model)
+    counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout, model=model)
     found = evaluate(model.to(where), images, images.test)
     return {
         "row": row.id, "weights": str(weights), "fitted": fitted, "data": images.name, "images": len(images.test),
