@@ -47,6 +47,10 @@ class Method:
         """Called before training epoch ``epoch`` (from 0) of ``epochs``; returns figures for that epoch's curve."""
         return {}
 
+    def on_step(self, model: nn.Module, step: int, steps: int) -> dict[str, float]:
+        """Called before training step ``step`` (from 0) of the run's ``steps``; its figures replace the epoch's."""
+        return {}
+
     def export(self, model: nn.Module) -> nn.Module:
         """A plain compact network with the same outputs, independent of ``model``."""
         from .reparam import plain
