@@ -31,7 +31,7 @@ def main() -> None:
     method.prepare(model)
     for norm in method.norms.values():  # scales as after some training: not all alike
         torch.nn.init.uniform_(model.get_submodule(norm).weight, 0.1, 1.0)
-    method.on_step(model)
+    method.after_step(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     images, labels = torch.randn(args.images, 3, 224, 224), torch.randint(1000, (args.images,))
 
@@ -39,7 +39,7 @@ def main() -> None:
         optimizer.zero_grad()
         F.cross_entropy(model(images), labels).backward()
         optimizer.step()
-        method.on_step(model)
+        method.after_step(model)
 
     def explore() -> None:
         method.on_epoch(model, 2, 250)

@@ -207,10 +207,11 @@ def run(args) -> int:
     else:
         metrics = record["metrics"]
         named = {"test_best": "the epoch best on test", "selected": "the selected one", "last": "the last"}
-        scores = {text: metrics[f"top1_{protocol}"] for protocol, text in named.items()}
-        top1 = ", ".join(f"{score:.2f} % at {text}" for text, score in scores.items() if score is not None)
+        scores = {text: metrics[f"{row.score}_{protocol}"] for protocol, text in named.items()}
+        found = ", ".join(f"{score:.2f} % at {text}" for text, score in scores.items() if score is not None)
+        score = row.score.replace("top1", "top-1")
         print(
-            f"{record['row']}, {record['budget']}, seed {record['seed']}: top-1 {top1}; "
+            f"{record['row']}, {record['budget']}, seed {record['seed']}: {score} {found}; "
             f"{metrics['flops']:,} FLOPs ({metrics['rule']}), {metrics['params']:,} params"
         )
     return 0 if record["status"] == "finished" else 1

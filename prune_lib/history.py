@@ -29,6 +29,7 @@ class History:
     curve: list[dict] = field(default_factory=list)
     weights: dict[str, StateDict] = field(default_factory=dict)  # protocol -> plain compact state dict, on the CPU
     before: dict[str, float] = field(default_factory=dict)  # test accuracy before the first epoch, of a pruned network
+    score: str = "top1"  # the figure that epochs are chosen by
 
     def best(self, protocol: str) -> dict | None:
         """The figures of a protocol's epoch; ties go to the earlier.
@@ -38,7 +39,7 @@ class History:
         """
         if protocol == "last":
             return self.curve[-1]
-        figure = "heldout_top1" if protocol == "selected" else "test_top1"
+        figure = f"heldout_{self.score}" if protocol == "selected" else f"test_{self.score}"
         known = [e for e in self.curve if e.get(figure) is not None and e.get("within_budget", True)]
         return max(known, key=lambda epoch: epoch[figure], default=None)
 

@@ -50,7 +50,11 @@ class Method:
         """
         return {}
 
-    def on_step(self, model: nn.Module) -> None:
+    def on_step(self, model: nn.Module, step: int, steps: int) -> dict[str, float]:
+        """Called before training step ``step`` (from 0) of the run's ``steps``; its figures replace the epoch's."""
+        return {}
+
+    def after_step(self, model: nn.Module) -> None:
         """Called after every step of the optimizer."""
 
     def state(self) -> dict[str, torch.Tensor]:

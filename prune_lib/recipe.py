@@ -21,7 +21,7 @@ def normalised(data, recipe: "Recipe"):
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with a step or cosine schedule. The defaults are DCFF's for CIFAR-10 (its README, commands)."""
+    """An optimizer and its schedule. The defaults are DCFF's for CIFAR-10 (its README, commands)."""
 
     data: str = "cifar10"  # image set
     epochs: int = 300
@@ -31,10 +31,16 @@ class Recipe:
     nesterov: bool = False
     weight_decay: float = 5e-4  # on every parameter, BatchNorm's and biases included
     undecayed: str = ""  # but not on those whose name contains this
-    schedule: str = "step"  # step: x gamma at each milestone; cosine: to zero; both move once an epoch
+    schedule: str = "step"  # step: x gamma at each milestone; cosine: to zero; both once an epoch; poly: see lr_at
     milestones: tuple[float, ...] = (0.5, 0.75)  # as fractions of the epochs: 150 and 225 of 300
     gamma: float = 0.1
     warmup: int = 0  # epochs of linear warm-up, step by step, before the schedule
+    optimizer: str = "sgd"  # or adam, to which momentum and nesterov mean nothing
+    warmup_steps: int = 0  # steps of linear warm-up, of a schedule that counts by steps
+    warmup_from: float = 0.001  # the share of the learning rate that these begin with
+    lr_min: float = 0.0  # what poly falls to
+    clip: float = 0.0  # the largest norm that the gradient of all parameters may have; 0: any
+    test_every: int = 1  # epochs between evaluations; the last epoch is always evaluated
     label_smoothing: float = 0.0
     mixup: float = 0.0  # alpha of the Beta distribution that two images' shares are drawn from; 0: not mixed
     cutout: int = 0  # side of a square that is blanked in each training image; 0: none
@@ -49,13 +55,15 @@ class Recipe:
             ("epochs", 1, 100_000), ("batch_size", 1, 1_000_000), ("lr", 0, 1e6), ("momentum", 0, 1),
             ("weight_decay", 0, 1), ("gamma", 0, 1), ("warmup", 0, 1000), ("label_smoothing", 0, 1),
             ("mixup", 0, 100),
-            ("cutout", 0, 10_000),
+            ("cutout", 0, 10_000), ("warmup_steps", 0, 1_000_000), ("warmup_from", 0, 1), ("lr_min", 0, 1e6),
+            ("clip", 0, 1e6), ("test_every", 1, 100_000),
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InputError(f"recipe: {name} is {value}; expected {low} … {high}")
-        if self.schedule not in ("step", "cosine"):
-            raise InputError(f"recipe: schedule is {self.schedule!r}; expected step or cosine")
+        for name, known in (("schedule", ("step", "cosine", "poly")), ("optimizer", ("sgd", "adam"))):
+            if getattr(self, name) not in known:
+                raise InputError(f"recipe: {name} is {getattr(self, name)!r}; expected {' or '.join(known)}")
         if self.normalise not in NORMALISE:
             raise InputError(f"recipe: normalise is {self.normalise!r}; expected one of: {' '.join(NORMALISE)}")
         if not all(0 < fraction < 1 for fraction in self.milestones):
@@ -88,11 +96,21 @@ class Recipe:
         return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
 
     def lr_at(self, epoch: int, step: int, steps: int) -> float:
-        """The learning rate of step ``step`` of ``steps`` in epoch ``epoch``, all from 0."""
-        if self.schedule == "step":
+        """The learning rate of step ``step`` of ``steps`` in epoch ``epoch``, all from 0.
+
+        ``poly`` falls step by step, as ``(1 - t)^0.9``, from ``lr`` to ``lr_min``, where it is at the last milestone.
+        """
+        done = step + epoch * steps
+        if self.schedule == "poly":
+            end = max(self.milestones, default=1.0) * self.epochs * steps
+            part = min(1.0, max(0, done - self.warmup_steps) / max(1.0, end - self.warmup_steps))
+            lr = self.lr_min + (self.lr - self.lr_min) * (1 - part) ** 0.9
+        elif self.schedule == "step":
             lr = self.lr * self.gamma ** sum(epoch >= round(f * self.epochs) for f in self.milestones)
         else:
             lr = 0.5 * self.lr * (1 + math.cos(math.pi * (epoch - self.warmup) / max(1, self.epochs - self.warmup)))
         if epoch < self.warmup:
-            lr *= (1 + step + epoch * steps) / (self.warmup * steps)
+            lr *= (1 + done) / (self.warmup * steps)
+        if done < self.warmup_steps:
+            lr *= self.warmup_from + (1 - self.warmup_from) * done / self.warmup_steps
         return lr

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from .errors import InputError
@@ -111,13 +112,13 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
         metrics["macs_slim"] = cost(row.arch, widths, "macs", row.layout, len(data.classes)).flops
     for protocol in PROTOCOLS:
         best = history.best(protocol) or {}
-        metrics |= {f"top1_{protocol}": best.get("test_top1"), f"epoch_{protocol}": best.get("epoch")}
-        if "test_top5" in history.curve[-1]:
-            metrics[f"top5_{protocol}"] = best.get("test_top5")
+        metrics |= {f"{data.score}_{protocol}": best.get(f"test_{data.score}"), f"epoch_{protocol}": best.get("epoch")}
+        others = [figure for figure in history.curve[-1] if figure.startswith("test_") and figure[5:] != data.score]
+        metrics |= {f"{figure[5:]}_{protocol}": best.get(figure) for figure in others}
     record = _describe(row, budget, seed, device) | {
         "status": "finished",
         "metrics": metrics,
-        "curves": {name: [epoch.get(name) for epoch in history.curve] for name in history.curve[0]},
+        "curves": {name: [epoch.get(name) for epoch in history.curve] for name in dict.fromkeys(chain(*history.curve))},
         "networks": networks,
         **({"found": found} if found else {}),
     }

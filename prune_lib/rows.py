@@ -15,6 +15,7 @@ from .nets import check_widths, layout_of, read_spec
 from .papers import METHODS
 from .recipe import Recipe
 from .spec import Widths
+from .tasks import score_of
 
 BUDGETS = ("smoke", "short", "paper")  # from seconds on embedded digits to the whole published recipe
 COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
@@ -38,13 +39,18 @@ class Row:
     method: Mapping[str, str] = field(default_factory=dict)  # name and options; empty: it is not trained here
     start: str = ""  # the dense row whose trained network the method prunes
     recipes: Mapping[str, Recipe] = field(default_factory=dict)  # budget -> recipe
-    tolerance: float = 0.0  # percentage points of top-1, fixed before anything was run
+    tolerance: float = 0.0  # percentage points of its score, fixed before anything was run
     note: str = ""
     given: Widths | None = None  # a user's own widths instead of a rate list
 
     @property
     def table(self) -> str:
         return self.id.rsplit("/", 1)[0]
+
+    @property
+    def score(self) -> str:
+        """What its accuracy is: ``top1``, or ``AP`` or ``mIoU`` where that is its data's; in percent."""
+        return score_of(self.recipes["paper"].data if self.recipes else "")
 
     @property
     def pruned(self) -> bool:

@@ -79,8 +79,8 @@ class Line:
             "count_differs": self.disagreements,
             "budget": measured.budget,
             "seeds": list(measured.seeds),
-            "top1": measured.mean,
-            "top1_sd": measured.sd,
+            self.row.score: measured.mean,
+            f"{self.row.score}_sd": measured.sd,
             "tolerance": self.row.tolerance,
             "verdict": measured.verdict,
             "unknown": self.row.unknown,
@@ -124,7 +124,8 @@ class Table:
 
     def accuracies(self) -> list[list[str]]:
         """Headings, then one line each: accuracy as reported, and top-1 as measured by each protocol."""
-        scores = [score for score in SCORES if any(score in line.row.reported for line in self.lines)] or ["top1"]
+        own = self.lines[0].row.score
+        scores = [score for score in SCORES if any(score in line.row.reported for line in self.lines)] or [own]
         heads = [f"{SCORE_NAMES.get(score, score)} reported" for score in scores]
         if not any(line.row.method for line in self.lines):  # of rows that are not trained here there is no more to say
             return [["Row", *heads]] + [
@@ -145,6 +146,7 @@ class Table:
     @property
     def parts(self) -> tuple[Grid, Grid]:
         """The two halves of the table: counts, and accuracies."""
+        name = SCORE_NAMES.get(self.lines[0].row.score, self.lines[0].row.score).replace("Top", "top")
         rules = ", ".join(dict.fromkeys(line.row.rule for line in self.lines))
         return (
             Grid(self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
@@ -152,7 +154,7 @@ class Table:
                 self.accuracies(),
                 "As reported; these rows are not trained here."
                 if not any(line.row.method for line in self.lines)
-                else "Accuracies in percent. Measured: test top-1 at the epoch best on test (the papers' protocol), at "
+                else f"In percent. Measured: test {name} at the epoch best on test (the papers' protocol), at "
                 "the epoch selected on held-out training images, and at the last. Only paper records are judged.",
             ),
         )
@@ -175,7 +177,8 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     """
     lines = []
     for row in table_rows(name, among):
-        accuracy = judge(row.reported.get("top1"), row.tolerance, list(records(row) if row.method else ()))
+        runs = list(records(row) if row.method else ())
+        accuracy = judge(row.reported.get(row.score), row.tolerance, runs, row.score)
         lines.append(Line(row, recount(row), accuracy))
     return Table(name, lines)
 

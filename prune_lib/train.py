@@ -88,6 +88,7 @@ def train(
     optimizer = _optimizer(model, recipe)
     saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, method, save_every)
     history, part = resume(state, identity, model, optimizer, method)
+    history.score = data.score
     ranks.total(torch.zeros(1, device=device))  # every process has read before the first one writes
     steps = -(-len(data.train) // recipe.batch_size)
     bar = tqdm(
@@ -104,19 +105,21 @@ def train(
             )
             history.curve.append({"epoch": epoch, **figures})
             part = {}
-            bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures['test_top1']:.2f}%")
+            bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures.get(f'test_{data.score}', math.nan):.2f}%")
             _keep_best(history, method, model)
             saver.save(history)
     return history
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD; parameters whose name contains ``recipe.undecayed`` are not decayed."""
+    """SGD or Adam; parameters whose name contains ``recipe.undecayed`` are not decayed."""
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (others if recipe.undecayed and recipe.undecayed in name else decayed).append(parameter)
     groups: list[dict] = [{"params": decayed}, *([{"params": others, "weight_decay": 0.0}] if others else [])]
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(
         groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=recipe.weight_decay
     )
@@ -145,45 +148,62 @@ class _Epoch:
             ranks.agree(model)
         sums = torch.tensor(part.get("sums", [0.0, 0.0]), device=self.data.device)  # loss and correct, on the device
         self._train(
-            sums, method, model, figures, history, part.get("step", 0), lambda: before + time.perf_counter() - started
+            method, model, sums, figures, history, part.get("step", 0), lambda: before + time.perf_counter() - started
         )
         loss, correct = (ranks.total(sums.double()) / len(self.data.train)).tolist()
         if not math.isfinite(loss):
             raise Diverged(f"epoch {self.epoch + 1}: the training loss is {loss}; expected a number")
         trained = before + time.perf_counter() - started
-        figures = {**figures, "lr": self.lr, "loss": loss, "train_top1": 100 * correct}
-        for name, split in (("heldout", self.data.heldout), ("test", self.data.test)):
+        figures = {**figures, "lr": self.lr, "loss": loss}
+        if self.data.score == "top1":
+            figures["train_top1"] = 100 * correct
+        due = self.epoch + 1 == self.recipe.epochs or (self.epoch + 1) % self.recipe.test_every == 0
+        for name, split in (("heldout", self.data.heldout), ("test", self.data.test)) if due else ():
             found = evaluate(model, self.data, split, self.precision)
             figures |= {f"{name}_{score}": value for score, value in found.items()}
         figures["images_per_second"] = len(self.data.train) / trained
         return {**figures, "seconds": before + time.perf_counter() - started}
 
-    def _train(self, sums: Tensor, method: Method, model, figures: dict, history: History, done: int, seconds) -> None:
+    def _train(self, method: Method, model, sums: Tensor, figures: dict, history: History, done: int, seconds) -> None:
         self.shared.train()
         data, recipe, size = self.data, self.recipe, self.recipe.batch_size
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         steps = -(-len(data.train) // size)
         self.lr = recipe.lr_at(self.epoch, max(done - 1, 0), steps)
         batches = data.batches(size, generator, share=ranks.share(), skip=done)
-        for step, (images, labels) in enumerate(batches, done):
+        for step, (images, targets) in enumerate(batches, done):
             self.lr = recipe.lr_at(self.epoch, step, steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr
-            loss, logits = self._loss(images, labels, step)
+            if found := method.on_step(model, self.epoch * steps + step, recipe.epochs * steps):
+                figures |= found
+                ranks.agree(model)
+            loss, correct = self._loss(images, targets, step)
             whole = min(size, len(data.train) - step * size)  # images of this batch over all processes
             self.optimizer.zero_grad(set_to_none=True)
-            (loss * (len(labels) * ranks.size() / whole)).backward()
+            (loss * (len(images) * ranks.size() / whole)).backward()
+            if recipe.clip:
+                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             self.optimizer.step()
-            method.on_step(model)
+            method.after_step(model)
             with torch.no_grad():
-                sums += torch.stack([loss.detach() * len(labels), (logits.argmax(1) == labels).sum()])
+                sums += torch.stack([loss.detach() * len(images), correct])
             self.bar.update()
             if step + 1 < steps and self.saver.due():
                 part = {"step": step + 1, "figures": figures, "sums": sums.tolist(), "seconds": seconds()}
                 self.saver.save(history, part)
 
-    def _loss(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy of a batch, of pairs of images mixed together where the recipe says so."""
+    def _loss(self, images: Tensor, labels, step: int) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch, and how many of its images are classified right.
+
+        A set of another task than classification brings a loss of its own. What that draws at random depends on seed,
+        epoch and step alone. Cross-entropy is of pairs of images mixed together where the recipe says so.
+        """
+        if self.data.score != "top1":
+            torch.manual_seed(hash((self.seed, self.epoch, step, ranks.rank())) % 2**63)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                loss = self.data.loss(self.shared, images, labels)
+            return loss, torch.zeros_like(loss)
         pairs = [(1.0, labels)]
         if self.recipe.mixup:  # Zhang et al. 2018, arXiv 1710.09412; partners are the next image of the same process
             part = float(np.random.default_rng([self.seed, self.epoch, step]).beta(*2 * (self.recipe.mixup,)))
@@ -197,7 +217,8 @@ class _Epoch:
             weight * F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.label_smoothing)
             for weight, target in pairs
         ]
-        return torch.stack(losses).sum() if len(losses) > 1 else losses[0], logits
+        loss = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+        return loss, (logits.detach().argmax(1) == labels).sum()
 
     def _cut_out(self, images: Tensor, step: int) -> Tensor:
         """Blank a square around a random pixel of each image, cropped at the border (DeVries & Taylor 2017)."""
@@ -213,11 +234,14 @@ class _Epoch:
 def evaluate(model: nn.Module, data, split, precision: str = "fp32") -> dict[str, float]:
     """``{"top1": percent}`` over every image of ``split``, each weighing the same, and ``top5`` from 100 classes on.
 
-    Empty for an empty split. Processes share the images.
+    Empty for an empty split. Processes share the images. A set of another task has metrics of its own.
     """
     if not len(split):
         return {}
     model.eval()
+    if data.score != "top1":
+        with parametrize.cached():
+            return data.evaluate(model, split, precision)
     ks = {"top1": 1, "top5": 5} if len(data.classes) >= 100 else {"top1": 1}
     size = 1000 if data.device.type == "cuda" else 64  # small enough for a CPU's caches
     correct = torch.zeros(len(ks), device=data.device, dtype=torch.int64)

@@ -70,7 +70,7 @@ def prints_like(value: float, reported: str) -> str:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Measured top-1 over seeds, in percent, and what may be said of it."""
+    """Measured top-1, AP or mIoU over seeds, in percent, and what may be said of it."""
 
     verdict: str
     budget: str | None  # of the records behind the figures
@@ -79,10 +79,11 @@ class Accuracy:
     sd: dict[str, float] | None = None  # protocol -> standard deviation, from two seeds on
 
 
-def judge(reported: str | None, tolerance: float, runs: Sequence[dict]) -> Accuracy:
+def judge(reported: str | None, tolerance: float, runs: Sequence[dict], score: str = "top1") -> Accuracy:
     """Judge the finished ``runs`` of one row at its highest budget; ``reported`` is such as ``93.47%``.
 
-    Chance is two standard errors: of the mean over seeds and of a test on so many images, together.
+    Chance is two standard errors: of the mean over seeds and of a test on so many images, together. AP and mIoU are no
+    share of images right: for them it is that of the mean over seeds alone.
     """
     from .rows import BUDGETS
 
@@ -91,7 +92,7 @@ def judge(reported: str | None, tolerance: float, runs: Sequence[dict]) -> Accur
         return Accuracy(NOT_ATTEMPTED, None)
     budget = max((run["budget"] for run in finished), key=BUDGETS.index)
     finished = sorted((run for run in finished if run["budget"] == budget), key=lambda run: run["seed"])
-    figures = {p: [run["metrics"][f"top1_{p}"] for run in finished] for p in ("last", "selected", "test_best")}
+    figures = {p: [run["metrics"][f"{score}_{p}"] for run in finished] for p in ("last", "selected", "test_best")}
     figures = {protocol: values for protocol, values in figures.items() if None not in values}
     means = {protocol: mean(values) for protocol, values in figures.items()}
     sds = {protocol: stdev(values) for protocol, values in figures.items()} if len(finished) > 1 else None
@@ -100,7 +101,7 @@ def judge(reported: str | None, tolerance: float, runs: Sequence[dict]) -> Accur
         below = Printed.read(reported).number - means["test_best"]
         share, images = means["test_best"] / 100, finished[0]["provenance"]["data"]["test"]
         chance = 2 * math.hypot(
-            100 * math.sqrt(share * (1 - share) / images),
+            100 * math.sqrt(share * (1 - share) / images) if score == "top1" else 0.0,
             sds["test_best"] / math.sqrt(len(finished)) if sds else 0.0,
         )
         verdict = REPRODUCED if below <= tolerance else WITHIN_NOISE if below <= chance else NOT_REPRODUCED

@@ -219,3 +219,23 @@ def test_a_bank_smaller_than_its_conv_or_no_conv_at_all_is_refused():
         DCFF({"0": 3}).prepare(nn.Sequential(nn.Conv2d(3, 4, 3)))
     with pytest.raises(InputError, match="0 is Linear; expected a Conv2d"):
         DCFF({"0": 3}).prepare(nn.Sequential(nn.Linear(3, 4)))
+
+
+def test_the_clock_can_go_by_steps():
+    """The banks are scored at steps 0 and 2 of four and not in between, at the temperature of those steps."""
+    model = nn.Sequential()
+    model.conv = nn.Conv2d(3, 4, 3)
+    method = DCFF({"conv": 8}, every=2)
+    method.prepare(model)
+    assert method.on_epoch(model, 0, 2) == {}
+    heats = [method.on_step(model, step, 4).get("temperature") for step in range(4)]
+    assert heats == [temperature(0, 4), None, temperature(2, 4), None]
+    with pytest.raises(InputError, match="every is -1"):
+        DCFF({"conv": 8}, every=-1)
+
+
+def test_the_convs_of_shortcuts_can_be_fused_too():
+    arch = ARCHS["resnet50"]
+    assert set(DCFF.for_arch(arch, shortcuts=True).filters) - set(DCFF.for_arch(arch).filters) == {
+        f"layer{stage}.0.downsample.0" for stage in (1, 2, 3, 4)
+    }

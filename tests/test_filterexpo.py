@@ -167,7 +167,7 @@ def test_a_channel_comes_back_as_it_was_when_it_was_pruned():
     with torch.no_grad():  # what was kept is trained on; what was masked must not follow
         for parameter in model.parameters():
             parameter.add_(1.0)
-    method.on_step(model)
+    method.after_step(model)
     method._restore(model)
     torch.testing.assert_close(first.detach()[gone], whole[0][gone])
     torch.testing.assert_close(reader.detach()[:, gone], whole[1][:, gone])
@@ -177,13 +177,13 @@ def test_a_channel_comes_back_as_it_was_when_it_was_pruned():
 
 def test_masks_are_on_again_after_every_step(digits):
     method, seen = FilterExpo(ARCHS["resnet20"], 0.5), []
-    on_step = method.on_step
+    after_step = method.after_step
 
     def watch(model):
-        on_step(model)
+        after_step(model)
         seen.append(all(not t.detach()[~e.expand_as(t)].any() for _, t, e in method._touched(model)))
 
-    method.on_step = watch
+    method.after_step = watch
     model = build("resnet20")
     history = train(model, digits, RECIPE, method, device="cpu", progress=False)
     assert len(seen) > 12
@@ -240,7 +240,7 @@ def test_a_killed_run_ends_in_the_same_masks_and_weights(moment, digits, tmp_pat
         if moment == "exploring":  # between the restored weights and the new masks of the second exploration
             filterexpo.growth = die_at(9 + 3, filterexpo.growth)
         elif moment == "stepping":
-            method.on_step = die_at(8, method.on_step)
+            method.after_step = die_at(8, method.after_step)
         else:
             checkpoint.os.replace = die_at(9, os.replace)
 

@@ -87,15 +87,20 @@ class DCFF(Method):
     Args:
         filters: conv name -> n, the size of its bank. Convs not named stay plain. Any network will do.
         variant: ``authors`` or ``paper``, see the module's text.
+        every: re-score after so many steps instead of once an epoch; the temperature then goes by steps too.
     """
 
-    def __init__(self, filters: Mapping[str, int], variant: str = "authors"):
+    def __init__(self, filters: Mapping[str, int], variant: str = "authors", every: int = 0):
         check_variant(variant)
-        self.filters, self.variant = dict(filters), variant
+        if type(every) is not int or every < 0:
+            raise InputError(f"DCFF: every is {every!r}; expected a whole number of steps, 0 for once an epoch")
+        self.filters, self.variant, self.every = dict(filters), variant, every
 
     @classmethod
-    def for_arch(cls, arch: Arch, **options) -> "DCFF":
-        return cls({conv: n for conv, n in arch.filters.items() if conv not in arch.plain}, **options)
+    def for_arch(cls, arch: Arch, shortcuts: bool = False, **options) -> "DCFF":
+        """``shortcuts``: fuse the convs of shortcuts as well, as mmrazor does and the authors do not."""
+        plain = [conv for conv in arch.plain if not (shortcuts and "downsample" in conv)]
+        return cls({conv: n for conv, n in arch.filters.items() if conv not in plain}, **options)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Give every listed conv a freshly drawn bank, by the network's own initialisation."""
@@ -115,8 +120,14 @@ class DCFF(Method):
             fuse(conv, weight, bias)
         return model
 
-    @torch.no_grad()
     def on_epoch(self, model: nn.Module, epoch: int, epochs: int) -> dict[str, float]:
+        return {} if self.every else self.update(model, epoch, epochs)
+
+    def on_step(self, model: nn.Module, step: int, steps: int) -> dict[str, float]:
+        return self.update(model, step, steps) if self.every and step % self.every == 0 else {}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, epoch: int, epochs: int) -> dict[str, float]:
         """Score every bank and set its P: the ``m`` best filters by stored score, their rows of the current P.
 
         Returns how many layers had finite scores, and in how many the chosen filters changed. Nothing leaves the

@@ -231,7 +231,7 @@ class FilterExpo(Method):
         self._mask(model)
 
     @torch.no_grad()
-    def on_step(self, model: nn.Module) -> None:
+    def after_step(self, model: nn.Module) -> None:
         """Masked entries are zero again after every step of the optimizer."""
         if not self._entries:
             found = list(self._touched(model))
@@ -241,7 +241,7 @@ class FilterExpo(Method):
 
     def _mask(self, model: nn.Module) -> None:
         self._entries = []
-        self.on_step(model)
+        self.after_step(model)
         self._entries = []  # made anew where the network goes, and after a resume
 
     @torch.no_grad()

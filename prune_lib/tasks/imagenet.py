@@ -33,8 +33,7 @@ SPLITS = ("train", "val")
 SUFFIXES = (".jpeg", ".jpg", ".png")
 CPU = torch.device("cpu")
 Names = Sequence[str] | None  # of class folders in label order; None: those that there are, sorted
-AHEAD = 3  # batches that are being decoded or wait to be used
-CHUNK = 8  # images that a thread takes at a time
+AHEAD, CHUNK = 3, 8  # batches that are being decoded or wait to be used; images that a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class FolderSet:
     workers: int = 0  # decoding threads; 0: one for each core that this process may use
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    score = "top1"  # what an epoch is judged by
 
     def to(self, device: torch.device) -> "FolderSet":
         return replace(self, device=torch.device(device))

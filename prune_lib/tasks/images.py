@@ -52,6 +52,7 @@ class ImageSet:
     fingerprint: str  # SHA-256 of the arrays as they were read
     flip: bool = True  # mirror half of the training images
     pad: int = 4  # random crops from images zero-padded by this many pixels
+    score = "top1"  # what an epoch is judged by; with this one the loss is cross-entropy
 
     def to(self, device: torch.device) -> "ImageSet":
         train, heldout, test = (
