@@ -37,9 +37,10 @@ def evaluate_weights(
         raise InputError(f"{row.id} has no recipe that names its data; name the image set with --data")
 
     from .cost import cost
+    from .device import pick_device
     from .nets import build
     from .tasks.images import load
-    from .train import evaluate, pick_device
+    from .train import evaluate
     from .weights import fit, read_compact, read_weights
 
     where = pick_device(device)

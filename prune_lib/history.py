@@ -51,12 +51,19 @@ class History:
 
 
 class Saver:
-    """Writes the state of a run: after every epoch, and within one when ``every`` seconds have gone by."""
+    """Writes the state of a run: after an epoch, so long as that takes no more than a ``share`` of the time, and within
+    one when ``every`` seconds have gone by."""
+
+    share = 0.1
 
     def __init__(self, path: Path | None, identity: str, model: nn.Module, optimizer, method: Method, every: float):
         self.path, self.identity, self.every = path, identity, every
         self.model, self.optimizer, self.method = model, optimizer, method
-        self.last = time.monotonic()
+        self.last, self.cost = time.monotonic(), 0.0
+
+    def worth_it(self) -> bool:
+        """Whether enough was done since the last save to pay for the next."""
+        return (time.monotonic() - self.last) * self.share >= self.cost
 
     def due(self) -> bool:
         return self.path is not None and time.monotonic() - self.last >= self.every
@@ -65,6 +72,7 @@ class Saver:
         """``part`` is how far the next epoch has come, ``{}`` between two."""
         if self.path is None:
             return
+        started = time.monotonic()
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": t for name, t in slots.items() if isinstance(t, Tensor)}
@@ -74,6 +82,7 @@ class Saver:
         facts = {"identity": self.identity, "curve": history.curve, "before": history.before, "part": part or {}}
         checkpoint.write(self.path, tensors, facts)
         self.last = time.monotonic()
+        self.cost = self.last - started
 
 
 def resume(state: Path | None, identity: str, model: nn.Module, optimizer, method: Method) -> tuple[History, dict]:
