@@ -17,6 +17,8 @@ EXAMPLES = {
     "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
     "eval": "prune eval dcff/imagenet/r50_1.49b --weights model_best_compact.pt",
     "table": "prune table dcff/cifar10",
+    "export": "prune export runs/…/last.safetensors --to onnx --out resnet56.onnx",
+    "latency": "prune latency resnet56 --rates '[0.5]*30' --batch 1 256",
     "data": "prune data cifar10 --data-dir ~/data",
     "book": "prune book --budget smoke",
 }
@@ -98,6 +100,22 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("table", table, "Show a table: reported, recounted, measured, verdict.")
     sub.add_argument("table", help="paper/table")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("export", export, "Export a compact network to another format, read back and compared.")
+    sub.add_argument("file", help="safetensors that a run left, or 'prune export' wrote")
+    sub.add_argument("--to", required=True, metavar="FORMAT", help="onnx, pt2 (torch.export) or safetensors")
+    sub.add_argument("--out", required=True, metavar="OUT", help="the file to write")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("latency", latency, "Measure a full and a compact network in turn, beside their FLOPs.")
+    sub.add_argument("arch", help=" ".join(ARCHS))
+    sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
+    sub.add_argument("--layout", help="whose list it is (default: the network's own first)")
+    sub.add_argument("--batch", type=int, nargs="+", default=[], metavar="N", help="images at once (1 and 256, or 16)")
+    sub.add_argument("--threads", type=int, default=1, metavar="N", help="of torch on the CPU (default: %(default)s)")
+    sub.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for each batch size (%(default)s)")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("data", data, "Check that a data set is there and whole.")
@@ -221,6 +239,23 @@ def table(args) -> None:
 
     found = load_table(args.table)
     print(json.dumps(found.to_json()) if args.json else found)
+
+
+def export(args) -> None:
+    from .export import export_file
+
+    found = export_file(args.file, args.out, args.to)
+    text = "{file}: {bytes:,} bytes, checked with {checked_with}: outputs differ by {difference:.1e}, batch {batch}"
+    print(json.dumps(found) if args.json else text.format(**found))
+
+
+def latency(args) -> None:
+    from .latency import as_text
+    from .latency import latency as measure
+
+    options = {name: getattr(args, name) for name in ("layout", "threads", "device", "seconds")}
+    found = measure(args.arch, args.rates, batches=args.batch, **options)
+    print(json.dumps(found) if args.json else as_text(found))
 
 
 def data(args) -> None:

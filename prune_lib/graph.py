@@ -66,12 +66,12 @@ def call(model: nn.Module, inputs) -> Any:
     return model(*inputs) if isinstance(inputs, list | tuple) else model(inputs)
 
 
-def tensors(value) -> list[Tensor]:
-    """The floating-point tensors in a tensor, sequence or dict of them, in order."""
+def tensors(value, floating: bool = True) -> list[Tensor]:
+    """The (floating-point) tensors in a tensor, sequence or dict of them, in order."""
     if isinstance(value, Tensor):
-        return [value] if value.is_floating_point() else []
+        return [value] if value.is_floating_point() or not floating else []
     items: Iterable = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [tensor for item in items for tensor in tensors(item)]
+    return [tensor for item in items for tensor in tensors(item, floating)]
 
 
 def find_groups(model: nn.Module, inputs) -> list[Group]:
