@@ -1,9 +1,9 @@
 """The same criteria, and DCFF, on a network of one's own: any torch model that Torch-Pruning's graph can follow.
 
 Every group of channels that go together keeps the same share of them, the largest at which the network costs at most
-``flops`` of what it did (rule ``macs``). Within a group the channels with the highest scores stay, where a channel's
-score is the sum of those of the filters that make it. A network whose smaller form would compute something else than
-the masked one is refused; see ``prune_lib.graph``.
+``flops`` of what it did (rule ``macs``), and one step more where that is still affordable. Within a group the channels
+with the highest scores stay, where a channel's score is the sum of those of the filters that make it. A network whose
+smaller form would compute something else than the masked one is refused; see ``prune_lib.graph``.
 """
 
 import copy
@@ -184,31 +184,40 @@ def _check(work: nn.Module, groups: Sequence[Group], keep: Keep, inputs) -> floa
 
 
 def _to_share(work: nn.Module, groups: Sequence[Group], found: Scores, inputs, flops: float) -> tuple[Keep, int]:
-    """What each group keeps at the largest common share, to a thousandth, that costs at most ``flops``; full MACs."""
+    """What each group keeps at the largest common share, to a thousandth, that costs at most ``flops``; full MACs.
+
+    In a thin network the next share would add a channel to many groups at once; as many of them as can afford it, in
+    the network's order, then get theirs.
+    """
     each = macs(work, inputs)
     full = sum(each.values())
-    layers = dict(work.named_modules())
+    depthwise = {n for n, m in work.named_modules() if isinstance(m, CONVS) and m.groups == m.out_channels > 1}
 
-    def keep(thousandths: int) -> Keep:
-        some = {root: max(1, len(s) * thousandths // 1000) for root, s in found.items()}
-        chosen = baselines.best(found, some)
+    def keep(thousandths: dict[str, int]) -> Keep:
+        chosen = baselines.best(found, {root: max(1, len(s) * thousandths[root] // 1000) for root, s in found.items()})
         return {group.root: chosen[group.root].repeat(group.blocks) for group in groups}
 
-    def cost(thousandths: int) -> int:
+    def cost(thousandths: dict[str, int]) -> float:
         left = dict(each)
-        depthwise = {n for n, m in layers.items() if isinstance(m, nn.Conv2d) and m.groups == m.out_channels > 1}
         for (layer, side), (stay, _) in sides(groups, keep(thousandths)).items():
             if layer in left and not (layer in depthwise and side == "in"):
                 left[layer] = left[layer] * int(stay.sum()) // len(stay)
-        return sum(left.values())
+        return sum(left.values()) / full
+
+    def alike(thousandths: int) -> dict[str, int]:
+        return dict.fromkeys(found, thousandths)
 
     low, high = 0, 1000
-    if cost(low) > flops * full:
+    if (least := cost(alike(low))) > flops:
         raise InputError(
-            f"{type(work).__name__} cannot be pruned to {flops:.1%} of its MACs; expected at least "
-            f"{cost(low) / full:.1%}, one channel in each group"
+            f"{type(work).__name__} cannot be pruned to {flops:.1%} of its MACs; expected at least {least:.1%}, "
+            "one channel in each group"
         )
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if cost(middle) <= flops * full else (low, middle - 1)
-    return keep(low), full
+        low, high = (middle, high) if cost(alike(middle)) <= flops else (low, middle - 1)
+    shares = alike(low)
+    for group in reversed(groups) if low < 1000 and cost(shares) < 0.99 * flops else ():
+        more = shares | {group.root: low + 1}
+        shares = more if cost(more) <= flops else shares
+    return keep(shares), full

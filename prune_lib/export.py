@@ -55,7 +55,8 @@ def export(
         raise InputError(f"unknown format {to!r}; expected one of: {' '.join(FORMATS)}")
     if out.suffix != f".{to}":
         raise InputError(f"{out}: expected a name that ends in .{to}")
-    model, inputs, about = copy.deepcopy(model).cpu().eval(), _of_two(example_inputs), dict(about or {})
+    model = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # training had channels last
+    inputs, about = _of_two(example_inputs), dict(about or {})
     write = {"safetensors": _safetensors, "onnx": _onnx, "pt2": _pt2}[to]
     try:
         data, reader, batch, by = write(model, inputs, about)
