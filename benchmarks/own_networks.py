@@ -18,6 +18,11 @@ import prune_lib
 from prune_lib.errors import InputError
 from prune_lib.graph import shaken
 
+IGNORED = {  # refused as they are; with these layers whole, the rest can be pruned
+    "timm convnext_atto": ["stem.0", *(f"stages.{stage}.downsample.1" for stage in (1, 2, 3))],
+    "prune_lib resnet20": ["conv1"],
+}
+
 
 class UNet(nn.Module):
     """A small U-Net: three levels of two convs, joined by concatenation, up by transposed convs."""
@@ -64,14 +69,14 @@ def models() -> dict:
     return found | {"prune_lib resnet20": lambda: prune_lib.build("resnet20")}
 
 
-def attempt(name: str, build, criterion: str, side: int = 64, flops: float = 0.5) -> dict:
+def attempt(name: str, build, criterion: str, side: int, flops: float, ignore: list[str]) -> dict:
     """One row of the table: what was left of the model, or why it was refused."""
     torch.manual_seed(0)
     model, images = shaken(build()), torch.randn(8, 3, side, side)
     start = time.process_time()
-    row: dict = {"model": name, "criterion": criterion}
+    row: dict = {"model": f"{name}, ignoring {' '.join(ignore)}" if ignore else name, "criterion": criterion}
     try:
-        pruned = prune_lib.prune(model, images[:2], criterion, data=[images], flops=flops)
+        pruned = prune_lib.prune(model, images[:2], criterion, data=[images], flops=flops, ignore=ignore)
         figures = {key: getattr(pruned, key) for key in ("full_macs", "macs", "full_params", "params", "difference")}
         row |= {"works": True, **figures}
     except InputError as error:
@@ -93,20 +98,23 @@ def main() -> None:
         print("| model | criterion | MACs | left | params | left | masked and smaller differ | s |")
         print("|---|---|---|---|---|---|---|---|")
     for name in args.models:
-        for criterion in args.criteria:
-            row = attempt(name, known[name], criterion, args.side, args.flops)
-            if args.json:
-                print(json.dumps(row), flush=True)
-            elif row["works"]:
-                print(
-                    f"| {name} | {criterion} | {row['full_macs'] / 1e6:.1f}M | {row['macs'] / row['full_macs']:.1%} | "
-                    f"{row['full_params'] / 1e6:.2f}M | {row['params'] / row['full_params']:.1%} | "
-                    f"{row['difference']:.1e} | {row['seconds']} |",
-                    flush=True,
-                )
-            else:
-                print(f"| {name} | {criterion} | refused: {row['reason']} | | | | | {row['seconds']} |", flush=True)
-                break  # whatever the criterion
+        for ignore in ([], IGNORED[name]) if name in IGNORED else ([],):
+            for criterion in args.criteria:
+                row = attempt(name, known[name], criterion, args.side, args.flops, ignore)
+                print(json.dumps(row) if args.json else line(row), flush=True)
+                if not row["works"]:
+                    break  # whatever the criterion
+
+
+def line(row: dict) -> str:
+    """A row as a line of a Markdown table."""
+    if not row["works"]:
+        return f"| {row['model']} | {row['criterion']} | refused: {row['reason']} | | | | | {row['seconds']} |"
+    return (
+        f"| {row['model']} | {row['criterion']} | {row['full_macs'] / 1e6:.1f}M | "
+        f"{row['macs'] / row['full_macs']:.1%} | {row['full_params'] / 1e6:.2f}M | "
+        f"{row['params'] / row['full_params']:.1%} | {row['difference']:.1e} | {row['seconds']} |"
+    )
 
 
 if __name__ == "__main__":

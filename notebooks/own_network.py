@@ -21,7 +21,7 @@
 # %% tags=["parameters", "hide-input"]
 models = "torchvision/resnet18 torchvision/mobilenet_v3_small torchvision/convnext_tiny timm/regnetx_002"
 flops = 0.5  # share of each model's multiply-accumulates that stays
-epochs = 12  # of training the small network; a quarter of it afterwards
+epochs = 10  # of training the small network; a quarter of it afterwards
 seed = 0
 
 # %% tags=["remove-input"]
