@@ -1,5 +1,7 @@
 """What every criterion must beat: filters at random, by their L1 norm, and the same share of every layer."""
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +15,30 @@ Scores = dict[str, Tensor]  # conv name -> (C_out,) float, larger = more importa
 
 def l1(model: nn.Module, arch: Arch) -> Scores:
     """The sum of each filter's absolute weights (Li et al. 2017, arXiv 1608.08710)."""
-    return {conv: model.get_submodule(conv).weight.detach().abs().flatten(1).sum(1) for conv in arch.filters}  # type: ignore[operator]
+    return norms(model, arch.filters)
+
+
+def norms(model: nn.Module, convs: Iterable[str]) -> Scores:
+    """The L1 norm of each filter of these convs of any network; of a transposed conv, of what makes each output."""
+    found: Scores = {}
+    for conv in convs:
+        layer = model.get_submodule(conv)
+        weight: Tensor = layer.weight.detach().abs()  # type: ignore[operator, assignment]
+        if isinstance(layer, nn.ConvTranspose2d) and layer.groups == 1:
+            weight = weight.transpose(0, 1)
+        found[conv] = weight.flatten(1).sum(1)
+    return found
 
 
 def at_random(arch: Arch, seed: int) -> Scores:
     """A score drawn from ``seed`` for each filter."""
+    return drawn(arch.filters, seed)
+
+
+def drawn(filters: Mapping[str, int], seed: int) -> Scores:
+    """A score drawn from ``seed`` for each of so many filters of each conv."""
     generator = torch.Generator().manual_seed(seed)
-    return {conv: torch.rand(n, generator=generator) for conv, n in arch.filters.items()}
+    return {conv: torch.rand(n, generator=generator) for conv, n in filters.items()}
 
 
 def best(scores: Scores, widths: Widths) -> Keep:

@@ -18,6 +18,8 @@ EXAMPLES = {
     "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --jobs 4",
     "eval": "prune eval dcff/imagenet/r50_1.49b --weights model_best_compact.pt",
     "table": "prune table dcff/cifar10",
+    "export": "prune export runs/…/last.safetensors --to onnx --out resnet56.onnx",
+    "latency": "prune latency resnet56 --rates '[0.5]*30' --batch 1 256",
     "data": "prune data cifar10 --data-dir ~/data",
     "book": "prune book --budget smoke",
 }
@@ -115,6 +117,22 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("table", do.table, "Show a table: reported, recounted, measured, verdict.")
     sub.add_argument("table", help="paper/table")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("export", do.export, "Export a compact network to another format, read back and compared.")
+    sub.add_argument("file", help="safetensors that a run left, or 'prune export' wrote")
+    sub.add_argument("--to", required=True, metavar="FORMAT", help="onnx, pt2 (torch.export) or safetensors")
+    sub.add_argument("--out", required=True, metavar="OUT", help="the file to write")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("latency", do.latency, "Measure a full and a compact network in turn, beside their FLOPs.")
+    sub.add_argument("arch", help=" ".join(ARCHS))
+    sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
+    sub.add_argument("--layout", help="whose list it is (default: the network's own first)")
+    sub.add_argument("--batch", type=int, nargs="+", default=[], metavar="N", help="images at once (1 and 256, or 16)")
+    sub.add_argument("--threads", type=int, default=1, metavar="N", help="of torch on the CPU (default: %(default)s)")
+    sub.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for each batch size (%(default)s)")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("data", do.data, "Check that a data set is there and whole.")

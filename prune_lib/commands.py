@@ -165,6 +165,23 @@ def table(args) -> None:
     print(json.dumps(found.to_json()) if args.json else found)
 
 
+def export(args) -> None:
+    from .export import export_file
+
+    found = export_file(args.file, args.out, args.to)
+    text = "{file}: {bytes:,} bytes, checked with {checked_with}: outputs differ by {difference:.1e}, batch {batch}"
+    print(json.dumps(found) if args.json else text.format(**found))
+
+
+def latency(args) -> None:
+    from .latency import as_text
+    from .latency import latency as measure
+
+    options = {name: getattr(args, name) for name in ("layout", "threads", "device", "seconds")}
+    found = measure(args.arch, args.rates, batches=args.batch, **options)
+    print(json.dumps(found) if args.json else as_text(found))
+
+
 def data(args) -> None:
     from .tasks import images
 
