@@ -17,6 +17,7 @@ _WHERE = {
     "get_row": "rows",
     "all_rows": "rows",
     "run": "records",
+    "load": "models",
     "load_table": "tables",
     "prune": "anynet",
 }

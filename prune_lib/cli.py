@@ -16,6 +16,7 @@ EXAMPLES = {
     "rows": "prune rows --json",
     "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
     "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --jobs 4",
+    "keep": "prune keep filterexpo/resnet20-study/explore --budget short",
     "eval": "prune eval dcff/imagenet/r50_1.49b --weights model_best_compact.pt",
     "table": "prune table dcff/cifar10",
     "export": "prune export runs/…/last.safetensors --to onnx --out resnet56.onnx",
@@ -104,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--list", action="store_true", help="only say what would be run")
     sub.add_argument("--json", action="store_true", help="print what became of each run as JSON")
     _common(sub)
+
+    sub = command("keep", do.keep, "Put a finished run's network beside its record, with a card, to be committed.")
+    sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
+    sub.add_argument("--budget", default="smoke", help="smoke, short or paper (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="whole number from 0 (default: %(default)s)")
+    sub.add_argument("--protocol", default="last", help="last, selected or test_best (default: %(default)s)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("eval", do.evaluate, "Evaluate given weights as a row's compact network, on the row's test images.")
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")

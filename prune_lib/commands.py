@@ -144,6 +144,13 @@ def _progress_lines():
     return tell
 
 
+def keep(args) -> None:
+    from .models import publish
+
+    path = publish(args.row, args.budget, args.seed, args.protocol)
+    print(json.dumps({"file": str(path), "card": str(path.with_suffix(".md"))}) if args.json else path)
+
+
 def evaluate(args) -> None:
     from .evaluate import evaluate_weights
 

@@ -1,5 +1,6 @@
 """A row: one line of a paper's table, as data. Rows live in ``papers/*.yaml`` and are called ``paper/table/row``."""
 
+import difflib
 import hashlib
 import json
 import re
@@ -144,11 +145,14 @@ def get_row(name: str) -> Row:
     """The row called ``name``.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: there is none; the message names those most like it.
     """
     rows = all_rows()
     if name not in rows:
-        raise InputError(f"unknown row {name!r}; expected one of: {' '.join(rows)}")
+        near = difflib.get_close_matches(name, rows, n=3, cutoff=0.5)
+        raise InputError(
+            f"unknown row {name!r}; expected such as {' '.join(near or [next(iter(rows))])} ('prune rows')"
+        )
     return rows[name]
 
 

@@ -122,7 +122,7 @@ def test_a_record_is_never_overwritten_and_a_diverged_run_is_no_result(project, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"row": "dcff/cifar10/vgg19"}, r"unknown row 'dcff/cifar10/vgg19'; expected one of: cdp/"),
+        ({"row": "dcff/cifar10/vgg19"}, r"unknown row 'dcff/cifar10/vgg19'; expected such as dcff/cifar10/vgg16 "),
         ({"budget": "long"}, "unknown budget 'long'; expected one of: smoke short paper"),
         ({"seed": -1}, "seed is -1; expected a whole number from 0"),
         ({"seed": 2**31}, "seed is 2147483648; expected"),
