@@ -68,14 +68,14 @@ class PointRend(nn.Module):
         """Class scores ``(N, num_classes, H, W)`` by subdivision (section 3.1).
 
         Twice the scores are enlarged twofold, and those of the ``points`` that are least sure are taken anew from the
-        finest map. A step but the last is left out where it would take all of them.
+        finest map. A step but the last is left out where it would take all of them. With no points they are enlarged.
         """
         fine, coarse = (m.float() for m in self.maps(x))
         scores = coarse
         for step in range(1, self.STEPS + 1):
             scores = F.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False)
             n, classes, height, width = scores.shape
-            if points >= height * width and step < self.STEPS:
+            if not points or (points >= height * width and step < self.STEPS):
                 continue
             index = doubt(scores.flatten(2)).topk(min(points, height * width), dim=1).indices
             where = torch.stack([(index % width + 0.5) / width, (index // width + 0.5) / height], 2)
