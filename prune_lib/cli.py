@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("data", data, "Check that a data set is there and whole.")
-    sub.add_argument("name", help="cifar10, digits, imagenet, or imagenet-sample")
+    sub.add_argument("name", help="cifar10, digits, imagenet, imagenet-sample, coco, cityscapes, shapes …")
     sub.add_argument("--decode", action="store_true", help="of a folder of images, decode every file")
     sub.add_argument("--data-dir", help="where to look (default: $PRUNE_DATA, else ./data)")
     sub.add_argument("--download", action="store_true", help="fetch it first, through torchvision")
@@ -212,7 +212,7 @@ def evaluate(args) -> None:
     if args.json:
         print(json.dumps(found))
         return
-    scores = ", ".join(f"{name} {found[name]:.2f} %" for name in ("top1", "top5") if name in found)
+    scores = ", ".join(f"{name} {found[name]:.2f} %" for name in ("top1", "top5", "AP", "mIoU") if name in found)
     print(f"{found['row']}: {scores} on {found['images']:,} test images of {found['data']}")
     print(f"{found['params']:,} params, {found['flops']:,} FLOPs ({found['rule']}); weights fitted {found['fitted']}")
 
