@@ -200,3 +200,39 @@ def test_the_papers_recipes_are_mmrazors():
     assert (people.epochs, people.optimizer, people.lr, drops) == (300, "adam", 5e-4, [170, 220, 280])
     steps = streets.epochs * -(-(2975 - streets.heldout) // streets.batch_size)
     assert (160_000 <= steps < 160_200, get_row("mmrazor/segmentation/pointrend").method["every"]) == (True, 200)
+
+
+@pytest.mark.parametrize("name", LESS)
+def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights(name, drawn, tmp_path, monkeypatch):
+    from prune_lib import records, tables
+
+    monkeypatch.setattr(records, "home", lambda: tmp_path)
+    row = get_row(f"mmrazor/{name}-small/dcff")
+    smoke = dataclasses.replace(row.recipes["smoke"], epochs=2, train_images=9, heldout=4, batch_size=4, test_every=2)
+    method = dict(row.method) | ({"every": 2} if "every" in row.method else {})
+    row = dataclasses.replace(row, method=method, recipes={**row.recipes, "smoke": smoke})
+    whole = records.run(row, seed=0, device="cpu", progress=False)
+    assert whole["status"] == "finished"
+    assert {f"{row.score}_last", f"{row.score}_selected", f"{row.score}_test_best"} < set(whole["metrics"])
+    assert whole["provenance"]["data"] | {"sha256": ""} == {
+        "name": smoke.data, "sha256": "", "train": 9, "heldout": 4, "test": len(load(smoke.data, heldout=0).test)
+    }  # fmt: skip
+    assert whole["curves"][f"test_{row.score}"][0] is None
+    (line,) = tables.load_table(row.table, {row.id: row}).lines
+    assert (line.accuracy.budget, line.accuracy.verdict) == ("smoke", "not attempted")
+    (tmp_path / "results" / row.id).rename(tmp_path / "first")
+    kind = type(load(smoke.data, heldout=0))
+    loss, calls = kind.loss, []
+
+    def stops(self, *arguments):
+        calls.append(1)
+        if len(calls) == 5:  # the second step of the second epoch, of three each
+            raise KeyboardInterrupt
+        return loss(self, *arguments)
+
+    monkeypatch.setattr(kind, "loss", stops)
+    with pytest.raises(KeyboardInterrupt):
+        records.run(row, seed=0, device="cpu", progress=False, save_every=0.0)
+    again = records.run(row, seed=0, device="cpu", progress=False)
+    assert len(calls) == 5 + 2  # the fourth step was kept
+    assert again["networks"] == whole["networks"]
