@@ -1,5 +1,6 @@
 """Detection: boxes and classes in COCO's images, and their AP."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -90,4 +91,5 @@ def load(root: Path, name: str, generated: bool) -> DetectionSet:
     trained = tuple(p for p in train.pictures if any(not o.crowd and min(o.box[2:]) >= 1 for o in p.objects))
     small: dict = {"short": 96, "long": 160} if generated else {"test_batch": 4}
     names = tuple(train.categories.values())
-    return DetectionSet(name, root, names, trained, (), test.pictures, f"{train.digest}-{test.digest}", **small)
+    fingerprint = hashlib.sha256((train.digest + test.digest).encode()).hexdigest()
+    return DetectionSet(name, root, names, trained, (), test.pictures, fingerprint, **small)
