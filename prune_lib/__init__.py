@@ -18,6 +18,7 @@ _WHERE = {
     "all_rows": "rows",
     "run": "records",
     "load_table": "tables",
+    "prune": "anynet",
 }
 __all__ = ["__version__", *_WHERE]
 

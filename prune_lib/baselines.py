@@ -1,5 +1,7 @@
 """What every criterion must beat: filters at random, by their L1 norm, and the same share of every layer."""
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +15,30 @@ Scores = dict[str, Tensor]  # conv name -> (C_out,) float, larger = more importa
 
 def l1(model: nn.Module, arch: Arch) -> Scores:
     """The sum of each filter's absolute weights (Li et al. 2017, arXiv 1608.08710)."""
-    return {conv: model.get_submodule(conv).weight.detach().abs().flatten(1).sum(1) for conv in arch.filters}  # type: ignore[operator]
+    return norms(model, arch.filters)
+
+
+def norms(model: nn.Module, convs: Iterable[str]) -> Scores:
+    """The L1 norm of each filter of these convs of any network; of a transposed conv, of what makes each output."""
+    found: Scores = {}
+    for conv in convs:
+        layer = model.get_submodule(conv)
+        weight: Tensor = layer.weight.detach().abs()  # type: ignore[operator, assignment]
+        if isinstance(layer, nn.ConvTranspose2d) and layer.groups == 1:
+            weight = weight.transpose(0, 1)
+        found[conv] = weight.flatten(1).sum(1)
+    return found
 
 
 def at_random(arch: Arch, seed: int) -> Scores:
     """A score drawn from ``seed`` for each filter."""
+    return drawn(arch.filters, seed)
+
+
+def drawn(filters: Mapping[str, int], seed: int) -> Scores:
+    """A score drawn from ``seed`` for each of so many filters of each conv."""
     generator = torch.Generator().manual_seed(seed)
-    return {conv: torch.rand(n, generator=generator) for conv, n in arch.filters.items()}
+    return {conv: torch.rand(n, generator=generator) for conv, n in filters.items()}
 
 
 def best(scores: Scores, widths: Widths) -> Keep:
@@ -70,3 +89,30 @@ def uniform(arch: Arch, flops: int) -> Widths:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if masked_flops(arch.name, widths(middle)) <= flops else (low, middle - 1)
     return widths(low)
+
+
+def evenly(filters: Widths, pruned: int) -> Widths:
+    """``pruned`` channels in all, the same share of each layer as nearly as whole numbers allow.
+
+    Raises:
+        InputError: more than all but one of each layer.
+    """
+    check_pruned(pruned, filters)
+    share = pruned / sum(filters.values())
+    lost = {conv: min(int(n * share), n - 1) for conv, n in filters.items()}
+    by_remainder = sorted(filters, key=lambda conv: lost[conv] - filters[conv] * share)
+    while (missing := pruned - sum(lost.values())) > 0:
+        for conv in [c for c in by_remainder if lost[c] < filters[c] - 1][:missing]:
+            lost[conv] += 1
+    return {conv: n - lost[conv] for conv, n in filters.items()}
+
+
+def check_pruned(pruned: int, filters: Widths) -> None:
+    """Refuse a number of channels that cannot go."""
+    most = sum(filters.values()) - len(filters)
+    if not 0 <= pruned <= most:
+        smallest = min(filters, key=lambda conv: filters[conv])
+        raise InputError(
+            f"{pruned} of {sum(filters.values())} channels cannot go without emptying a layer, as {smallest} of "
+            f"{filters[smallest]}; expected 0 … {most}"
+        )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -51,7 +52,14 @@ def write_text(path: Path, text: str) -> None:
     _replace(path, text.encode())
 
 
-def _replace(path: Path, data: bytes, keep_previous: bool = False) -> None:
+def write_bytes(path: Path, data: bytes, check: Callable[[Path], object]) -> None:
+    """Replace ``path`` by ``data``, atomically, once ``check`` has looked at the new file and raised nothing."""
+    _replace(path, data, check=check)
+
+
+def _replace(
+    path: Path, data: bytes, keep_previous: bool = False, check: Callable[[Path], object] | None = None
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
     try:
@@ -59,6 +67,8 @@ def _replace(path: Path, data: bytes, keep_previous: bool = False) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if check is not None:
+            check(new)
         if keep_previous and path.exists():
             os.replace(path, _previous(path))
         os.replace(new, path)

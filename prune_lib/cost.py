@@ -88,8 +88,12 @@ def cost(
     rule: str = DEFAULT_RULE,
     layout: str | None = None,
     classes: int | None = None,
+    model: nn.Module | None = None,
 ) -> Cost:
     """Recount ``arch`` with ``widths`` (``None``: nothing pruned) under ``rule``, as the paper of ``layout`` does.
+
+    Args:
+        model: the compact network itself, for a rule that looks at its weights (``chex``).
 
     Raises:
         InputError: an unknown arch, layout or rule, or widths that the network cannot have.
@@ -100,12 +104,12 @@ def cost(
     window = how.window_pools
     base = count(_shapes(arch, None, classes), rule, about.image, skips[1], window)
     if widths is None:
-        mine = base
+        mine = base if model is None else count(model, rule, about.image, skips[1], window)
     elif chosen.masked:
         full = _shapes(arch, None, classes)
         mine = count(_shapes(arch, widths, classes))[0], count(full, rule, about.image, kept=widths)[1]
     else:
-        mine = count(_shapes(arch, widths, classes), rule, about.image, skips[0], window)
+        mine = count(model or _shapes(arch, widths, classes), rule, about.image, skips[0], window)
     cuts = (100 * (1 - ours / theirs) for ours, theirs in zip(mine, base, strict=True))
     return Cost(arch, rule, *mine, *base, *cuts)
 

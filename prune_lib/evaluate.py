@@ -20,6 +20,8 @@ def evaluate_weights(
 ) -> dict:
     """Test accuracy, params and FLOPs of the network of ``row`` with the weights of a file.
 
+    Where the row does not say how wide its compact network is, the file's shapes do.
+
     Args:
         data: another image set than the one the row's recipe names.
         mean, std: of each channel in [0, 1], where the weights were trained with others than the set's own.
@@ -28,27 +30,32 @@ def evaluate_weights(
         ``top1`` (and ``top5``) in percent, the ``images`` behind it, and how the weights ``fitted``.
 
     Raises:
-        InputError: an unknown row, one whose network is not public, or weights that do not fit it.
+        InputError: an unknown row, or weights that do not fit its network.
     """
     row = get_row(row) if isinstance(row, str) else row
-    widths = row.widths
     if data is None and not row.recipes:
         raise InputError(f"{row.id} has no recipe that names its data; name the image set with --data")
 
     from .cost import cost
+    from .device import pick_device
     from .nets import build
     from .tasks.images import load
-    from .train import evaluate, pick_device
-    from .weights import fit, read_weights
+    from .train import evaluate
+    from .weights import fit, read_compact, read_weights
 
-    where, tensors = pick_device(device), read_weights(weights)
+    where = pick_device(device)
     recipe = row.recipes.get("paper")
     name = data or (recipe.data if recipe else "")
-    model = build(row.arch, widths)
-    fitted = fit(model, tensors, weights)
+    if row.unknown or not row.pruned:
+        _, widths, model = read_compact(weights, row.arch)
+        fitted = "by shape"
+    else:
+        widths, tensors = row.widths, read_weights(weights)
+        model = build(row.arch, widths)
+        fitted = fit(model, tensors, weights)
     images = load(name, data_dir, heldout=0).to(where)
     images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))  # type: ignore[arg-type]
-    counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout)
+    counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout, model=model)
     found = evaluate(model.to(where), images, images.test)
     return {
         "row": row.id, "weights": str(weights), "fitted": fitted, "data": images.name, "images": len(images.test),

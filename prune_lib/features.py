@@ -7,12 +7,17 @@ import torch
 from torch import Tensor, nn
 
 
-@contextmanager
-def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor], None]) -> Iterator[None]:
+def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor], None]):
     """Within this block every forward pass calls ``see(layer, output)`` for each of ``layers``."""
+    return calling(model, layers, lambda name, given, output: see(name, output))
+
+
+@contextmanager
+def calling(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
+    """Within this block every forward pass calls ``see(layer, first input, output)`` for each of ``layers``."""
 
     def hook(name: str):
-        return lambda module, inputs, output: see(name, output)
+        return lambda module, inputs, output: see(name, inputs[0], output)
 
     handles = [model.get_submodule(name).register_forward_hook(hook(name)) for name in layers]
     try:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from . import checkpoint
 from .errors import InputError
+from .method import Method
 
 PROTOCOLS = {
     "last": "the last epoch",
@@ -31,11 +32,15 @@ class History:
     score: str = "top1"  # the figure that epochs are chosen by
 
     def best(self, protocol: str) -> dict | None:
-        """The figures of a protocol's epoch; ties go to the earlier. ``None``: nothing was held out to select by."""
+        """The figures of a protocol's epoch; ties go to the earlier.
+
+        Epochs whose network was not yet within its budget do not count. ``None``: there is none that does, or nothing
+        was held out to select by.
+        """
         if protocol == "last":
             return self.curve[-1]
         figure = f"heldout_{self.score}" if protocol == "selected" else f"test_{self.score}"
-        known = [epoch for epoch in self.curve if epoch.get(figure) is not None]
+        known = [e for e in self.curve if e.get(figure) is not None and e.get("within_budget", True)]
         return max(known, key=lambda epoch: epoch[figure], default=None)
 
     def top1(self, protocol: str) -> tuple[float, int]:
@@ -46,11 +51,19 @@ class History:
 
 
 class Saver:
-    """Writes the state of a run: after every epoch, and within one when ``every`` seconds have gone by."""
+    """Writes the state of a run: after an epoch, so long as that takes no more than a ``share`` of the time, and within
+    one when ``every`` seconds have gone by."""
 
-    def __init__(self, path: Path | None, identity: str, model: nn.Module, optimizer, every: float):
-        self.path, self.identity, self.model, self.optimizer, self.every = path, identity, model, optimizer, every
-        self.last = time.monotonic()
+    share = 0.1
+
+    def __init__(self, path: Path | None, identity: str, model: nn.Module, optimizer, method: Method, every: float):
+        self.path, self.identity, self.every = path, identity, every
+        self.model, self.optimizer, self.method = model, optimizer, method
+        self.last, self.cost = time.monotonic(), 0.0
+
+    def worth_it(self) -> bool:
+        """Whether enough was done since the last save to pay for the next."""
+        return (time.monotonic() - self.last) * self.share >= self.cost
 
     def due(self) -> bool:
         return self.path is not None and time.monotonic() - self.last >= self.every
@@ -59,29 +72,34 @@ class Saver:
         """``part`` is how far the next epoch has come, ``{}`` between two."""
         if self.path is None:
             return
+        started = time.monotonic()
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{name}": t for name, t in slots.items() if isinstance(t, Tensor)}
+        tensors |= {f"method/{name}": tensor for name, tensor in self.method.state().items()}
         for protocol, weights in history.weights.items():
             tensors |= {f"weights/{protocol}/{name}": tensor for name, tensor in weights.items()}
         facts = {"identity": self.identity, "curve": history.curve, "before": history.before, "part": part or {}}
         checkpoint.write(self.path, tensors, facts)
         self.last = time.monotonic()
+        self.cost = self.last - started
 
 
-def resume(state: Path | None, identity: str, model: nn.Module, optimizer) -> tuple[History, dict]:
-    """Bring model and optimizer to what ``state`` holds: its history, and what was done of the next epoch."""
+def resume(state: Path | None, identity: str, model: nn.Module, optimizer, method: Method) -> tuple[History, dict]:
+    """Bring model, optimizer and method to what ``state`` holds: its history, and what was done of the next epoch."""
     saved = checkpoint.read(state) if state is not None else None
     if saved is None:
         return History(), {}
     tensors, facts = saved
     if facts["identity"] != identity:
         raise InputError(f"{state} belongs to another run ({facts['identity']}); expected {identity}; move it away")
-    groups: dict[str, dict] = {"model": {}, "optimizer": {}, "weights": {}}
+    groups: dict[str, dict] = {"model": {}, "optimizer": {}, "method": {}, "weights": {}}
     for name, tensor in tensors.items():
         kind, rest = name.split("/", 1)
         groups[kind][rest] = tensor
     model.load_state_dict(groups["model"])
+    for name, tensor in method.state().items():
+        tensor.copy_(groups["method"][name])
     slots: dict[int, dict] = {}
     for name, tensor in groups["optimizer"].items():
         index, slot = name.split("/")

@@ -43,12 +43,26 @@ class Method:
         """Change the freshly built network before its optimizer exists."""
         return model
 
-    def on_epoch(self, model: nn.Module, epoch: int, epochs: int) -> dict[str, float]:
-        """Called before training epoch ``epoch`` (from 0) of ``epochs``; returns figures for that epoch's curve."""
+    def on_epoch(self, model: nn.Module, epoch: int, epochs: int) -> dict:
+        """Called before training epoch ``epoch`` (from 0) of ``epochs``; returns figures for that epoch's curve.
+
+        With ``within_budget`` false among them, the epoch's network is larger than was asked for and is no result.
+        """
         return {}
 
     def on_step(self, model: nn.Module, step: int, steps: int) -> dict[str, float]:
         """Called before training step ``step`` (from 0) of the run's ``steps``; its figures replace the epoch's."""
+        return {}
+
+    def after_step(self, model: nn.Module) -> None:
+        """Called after every step of the optimizer."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The method's own tensors that a checkpoint has to hold, beside the network's; a resume writes into them."""
+        return {}
+
+    def found(self) -> dict:
+        """What the training itself found, for the record; ``widths`` and ``flops`` where it chose them."""
         return {}
 
     def export(self, model: nn.Module) -> nn.Module:

@@ -56,6 +56,15 @@ def agree(model: nn.Module) -> None:
             dist.broadcast(buffer, 0)
 
 
+def same(tensor: Tensor, device: torch.device) -> Tensor:
+    """The first process's ``tensor``, on the CPU; ``device`` is where the processes meet."""
+    if size() == 1:
+        return tensor
+    meeting = tensor.to(device)
+    dist.broadcast(meeting, 0)
+    return meeting.cpu()
+
+
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     """``model`` with shared BatchNorm statistics, behind a wrapper that averages gradients over the processes.
 

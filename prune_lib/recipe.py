@@ -30,6 +30,7 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4  # on every parameter, BatchNorm's and biases included
+    undecayed: str = ""  # but not on those whose name contains this
     schedule: str = "step"  # step: x gamma at each milestone; cosine: to zero; both once an epoch; poly: see lr_at
     milestones: tuple[float, ...] = (0.5, 0.75)  # as fractions of the epochs: 150 and 225 of 300
     gamma: float = 0.1

@@ -29,12 +29,15 @@ def run(
     progress: bool = True,
     save_every: float = 300.0,
     weights: str | Path | None = None,
+    engine: str = "eager",
+    again: bool = False,
 ) -> dict:
     """Train, evaluate and record ``row`` at ``budget``; returns the record. A finished run is not run again.
 
     The state of a run in progress, and afterwards its compact networks, are under ``runs/``; an interrupted run goes
     on from its last state. A method that prunes a trained network begins with ``weights``, or else with the network
-    that the row's dense row left here, which is trained first at the same budget if it has not been.
+    that the row's dense row left here, which is trained first at the same budget if it has not been. ``engine``: see
+    ``train``. ``again``: also if there is a record, for the sake of the weights.
 
     Raises:
         InputError: an unknown row, budget, device or seed; data that is missing or wrong; the run is under way in
@@ -45,38 +48,41 @@ def run(
         raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
     if type(seed) is not int or not 0 <= seed < 2**31:
         raise InputError(f"seed is {seed!r}; expected a whole number from 0")
-    if done := find(row, budget, seed):
+    if not again and (done := find(row, budget, seed)):
         return done
 
     if not row.method:
         raise InputError(f"{row.id} is not trained here: {row.unknown or 'its method has no code here yet'}")
 
-    from .train import Diverged, pick_device
+    from .device import pick_device
+    from .history import Diverged
 
     where = pick_device(device)
     with _only_one(run_folder(row, budget, seed)):
-        if done := find(row, budget, seed):  # another process finished it while this one waited
+        if not again and (done := find(row, budget, seed)):  # another process finished it while this one waited
             return done
         try:
-            return _run(row, budget, seed, where, data_dir, progress, save_every, weights)
+            return _run(row, budget, seed, where, data_dir, progress, save_every, weights, engine)
         except Diverged as error:
             failed = {"status": "diverged", "error": str(error)}
             return _append(row, budget, seed, _describe(row, budget, seed, where) | failed)
 
 
-def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, save_every: float, weights) -> dict:
+def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, save_every, weights, engine: str):
     import torch
     from safetensors.torch import save_file
 
     from . import ranks
     from .checkpoint import digest
     from .cost import cost
+    from .device import pick_precision
+    from .history import PROTOCOLS
     from .method import Start
     from .nets import arch_of, build
     from .papers import make_method
     from .recipe import normalised
     from .tasks.images import load
-    from .train import PROTOCOLS, pick_precision, train
+    from .train import train
 
     recipe, folder, started = row.recipes[budget], run_folder(row, budget, seed), now()
     data = load(recipe.data, data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
@@ -94,8 +100,9 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
     history = train(
         model, data, recipe, method, seed=seed, device=device, precision=precision, state=state,
         identity=f"{row.id} {budget} seed {seed} {row.key(budget)} {precision}", progress=progress,
-        save_every=save_every,
+        save_every=save_every, engine=engine,
     )  # fmt: skip
+    found |= method.found()
     networks = {}
     for protocol, weights in history.weights.items():
         if ranks.rank() == 0:
@@ -123,6 +130,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
     }
     record["provenance"] |= {
         "precision": precision,
+        "engine": engine,
         "processes": ranks.size(),
         "deterministic": device.type == "cpu",
         "started": started,
@@ -154,7 +162,8 @@ def _dense(row: Row, budget: str, seed: int, weights, classes: int, device, data
     if not row.start:
         raise InputError(f"{row.id} prunes a trained {row.arch}; name its weights with --weights")
     source = get_row(row.start)
-    run(source, budget, seed, device=str(device), data_dir=data_dir, progress=progress)
+    here = run_folder(source, budget, seed) / "selected.safetensors"
+    run(source, budget, seed, device=str(device), data_dir=data_dir, progress=progress, again=not here.is_file())
     dense = network(source, budget, seed, "selected")
     return dense, {"row": source.id, "budget": budget, "sha256": digest(dense.state_dict())}
 

@@ -7,6 +7,7 @@ import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -149,6 +150,72 @@ def rankings(named: Mapping[str, dict]):
                 axis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
         panels[0][0].set_ylabel("layers")
         panels[0][-1].legend(loc="upper right", fontsize=8)
+    return _close(plt, figure)
+
+
+def channel_flow(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title: str = ""):
+    """How many channels each layer has after each exploration, one panel a layer; the shaded part had been pruned.
+
+    Args:
+        explorations: ``(epoch, {conv: (C,) bool})`` in order; what is kept from that epoch on.
+    """
+    layers = list(explorations[0][1])
+    columns = min(6, len(layers))
+    with _style() as plt:
+        figure, grid = plt.subplots(
+            -(-len(layers) // columns), columns, figsize=(1.5 * columns, 1.35 * -(-len(layers) // columns) + 0.3),
+            sharex=True, squeeze=False,
+        )  # fmt: skip
+        epochs = [epoch for epoch, _ in explorations]
+        for axes, conv in zip(grid.flat, layers, strict=False):
+            masks = torch.stack([kept[conv] for _, kept in explorations])
+            returned = masks & (~masks).cummax(0).values  # kept now, and pruned at some time before
+            alive, back = masks.sum(1).tolist(), returned.sum(1).tolist()
+            axes.step([*epochs, epochs[-1] + 1], [*alive, alive[-1]], where="post", color=COMPACT)
+            axes.fill_between(
+                [*epochs, epochs[-1] + 1], [*back, back[-1]], step="post", color=ACCENT, alpha=0.35, linewidth=0
+            )
+            axes.set(ylim=(0, masks.shape[1]), xlim=(0, epochs[-1] + 1))
+            axes.set_title(conv.replace("layer", ""), fontsize=7)
+            axes.tick_params(labelsize=7)
+        for axes in list(grid.flat)[len(layers) :]:
+            axes.set_axis_off()
+        figure.suptitle(title, fontsize=10)
+    return _close(plt, figure)
+
+
+def filter_lives(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title: str = ""):
+    """What became of every filter: a line each, layer below layer and alike lives together.
+
+    Args:
+        explorations: as for ``channel_flow``.
+    """
+    from matplotlib.colors import ListedColormap
+
+    layers, epochs = list(explorations[0][1]), [epoch for epoch, _ in explorations]
+    lives, edges = [], [0]
+    for conv in layers:
+        masks = torch.stack([kept[conv] for _, kept in explorations], 1)  # (C, explorations)
+        life = masks.int() + (masks & (~masks).cummax(1).values).int()
+        lives.append(life[sorted(range(len(life)), key=lambda i: life[i].tolist())])
+        edges.append(edges[-1] + len(masks))
+    with _style() as plt:
+        figure, axes = plt.subplots(figsize=(8.4, 4.2))
+        picture = torch.cat(lives).numpy()
+        axes.pcolormesh(
+            [*epochs, epochs[-1] + max(1, epochs[-1] // max(1, len(epochs)))], range(len(picture) + 1), picture,
+            cmap=ListedColormap(["#f1f3f5", COMPACT, ACCENT]), vmin=0, vmax=2,
+        )  # fmt: skip
+        for edge in edges[1:-1]:
+            axes.axhline(edge, color="white", linewidth=1.2)
+        middles = [(low + high) / 2 for low, high in pairwise(edges)]
+        step = max(1, len(layers) // 14)
+        axes.set_yticks(middles[::step], layers[::step], fontsize=7)
+        axes.set(xlabel="epoch", title=title)
+        axes.invert_yaxis()
+        axes.grid(False)
+        handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in (COMPACT, "#f1f3f5", ACCENT)]
+        axes.legend(handles, ["kept so far", "pruned", "kept again"], ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     return _close(plt, figure)
 
 

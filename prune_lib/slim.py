@@ -79,6 +79,20 @@ def slim_widths(arch: Arch, keep: Keep) -> Widths:
     return {conv: int(kept.sum()) for conv, kept in kept_by_unit(arch, keep).items()}
 
 
+def to_text(keep: Keep) -> str:
+    """Masks as text: one hexadecimal number a layer, its first filter the highest bit."""
+    numbers = ("".join("01"[k] for k in kept.int().tolist()) for kept in keep.values())
+    return " ".join(f"{int(bits, 2):x}" for bits in numbers)
+
+
+def from_text(text: str, filters: Widths) -> Keep:
+    """The masks that ``to_text`` wrote, of layers with so many ``filters``."""
+    return {
+        conv: torch.tensor([bit == "1" for bit in f"{int(number, 16):0{n}b}"])
+        for (conv, n), number in zip(filters.items(), text.split(), strict=True)
+    }
+
+
 @torch.no_grad()
 def slim(model: nn.Module, arch: Arch, keep: Keep) -> nn.Module:
     """The smaller network with the outputs of ``model``, a full-width network of ``arch`` masked by ``keep``.

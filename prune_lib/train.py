@@ -1,7 +1,6 @@
 """One training loop for every method, and evaluation."""
 
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,36 +14,12 @@ from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from . import ranks
+from .cudagraph import GraphedStep
+from .device import pick_device, pick_precision
 from .errors import InputError
 from .history import PROTOCOLS, Diverged, History, Saver, resume
 from .method import Method
 from .recipe import Recipe
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` is this process's CUDA device where there is one (the first, if it is alone), else the CPU.
-
-    Raises:
-        InputError: no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and ranks.size() > 1:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} is not usable here: {str(error).splitlines()[0]}") from None
-    return device
-
-
-def pick_precision(device: torch.device) -> str:
-    """``bf16`` (autocast, float32 master weights) where the device multiplies it natively, else ``fp32``."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return "bf16" if device.type == "cpu" and any(has and has() for has in native) else "fp32"
 
 
 def train(
@@ -60,6 +35,7 @@ def train(
     save_every: float = 300.0,
     identity: str = "",
     progress: bool = True,
+    engine: str = "eager",
 ) -> History:
     """Train ``model`` on ``data`` (of ``prune_lib.tasks``) by ``recipe`` and ``method``, evaluating after every epoch.
 
@@ -68,8 +44,13 @@ def train(
     is refused) ends in the same weights as one that was not interrupted, bit for bit on the CPU. Under ``torchrun``
     the processes share every batch, and the first one writes.
 
+    Args:
+        engine: ``eager``, or ``graph``: a step is one CUDA graph, for small networks on a large card. The same numbers
+            up to rounding.
+
     Raises:
-        InputError: a batch that the processes cannot share, or a state that is another run's.
+        InputError: an engine that is unknown or cannot run this recipe, a batch that the processes cannot share, or a
+            state that is another run's.
         Diverged: the loss of an epoch is not finite.
     """
     device = pick_device(device) if isinstance(device, str) else device
@@ -81,13 +62,14 @@ def train(
             f"{len(data.train)} training images in batches of {recipe.batch_size} leave a batch that {ranks.size()} "
             f"processes cannot share; expected another batch size or fewer processes"
         )
+    _check_engine(engine, data, recipe)
     data = data.to(device)
     model = method.prepare(model).to(device).to(memory_format=torch.channels_last)
     ranks.join(device)
     shared = ranks.wrap(model, device)
-    optimizer = _optimizer(model, recipe)
-    saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, save_every)
-    history, part = resume(state, identity, model, optimizer)
+    optimizer = _optimizer(model, recipe, device if engine == "graph" else None)
+    saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, method, save_every)
+    history, part = resume(state, identity, model, optimizer, method)
     history.score = data.score
     ranks.total(torch.zeros(1, device=device))  # every process has read before the first one writes
     steps = -(-len(data.train) // recipe.batch_size)
@@ -98,46 +80,78 @@ def train(
     if method.prunes_trained and not history.before:
         history.before = evaluate(model, data, data.test, precision)
     with bar:
+        loop = _Loop(shared, data, recipe, optimizer, seed, precision, bar, saver, engine)
         for epoch in range(len(history.curve), recipe.epochs):
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-            figures = _Epoch(shared, data, recipe, optimizer, epoch, seed, precision, bar, saver).run(
-                method, model, history, part
-            )
+            figures = loop.run(epoch, method, model, history, part)
             history.curve.append({"epoch": epoch, **figures})
             part = {}
             if f"test_{data.score}" in figures:
                 bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures[f'test_{data.score}']:.2f}%")
             _keep_best(history, method, model)
-            saver.save(history)
+            if epoch + 1 == recipe.epochs or saver.worth_it():
+                saver.save(history)
     return history
 
 
+def _check_engine(engine: str, data, recipe: Recipe) -> None:
+    if engine not in ("eager", "graph"):
+        raise InputError(f"unknown engine {engine!r}; expected eager or graph")
+    if engine == "graph" and (data.score != "top1" or recipe.mixup or recipe.clip or ranks.size() > 1):
+        raise InputError(
+            "engine graph is for one process that classifies, without mixup or clipping; expected eager here"
+        )
+
+
+def _optimizer(model: nn.Module, recipe: Recipe, captured: torch.device | None) -> torch.optim.Optimizer:
+    """SGD or Adam; parameters whose name contains ``recipe.undecayed`` are not decayed.
+
+    One that is ``captured`` on a device reads its learning rate from memory there.
+    """
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (others if recipe.undecayed and recipe.undecayed in name else decayed).append(parameter)
+    groups: list[dict] = [{"params": decayed}, *([{"params": others, "weight_decay": 0.0}] if others else [])]
+    lr = recipe.lr if captured is None else torch.tensor(recipe.lr, device=captured)
+    fused = True if captured is not None and captured.type == "cuda" else None
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=lr, weight_decay=recipe.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        groups, lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=fused
+    )
+
+
 @dataclass
-class _Epoch:
-    """One pass over the training images and the evaluations after it."""
+class _Loop:
+    """Epochs: one pass over the training images and the evaluations after it."""
 
     shared: nn.Module
     data: Any
     recipe: Recipe
     optimizer: torch.optim.Optimizer
-    epoch: int
     seed: int
     precision: str
     bar: tqdm
-    saver: "Saver"
+    saver: Saver
+    engine: str
 
-    def run(self, method: Method, model: nn.Module, history: History, part: dict) -> dict:
-        """The figures of the epoch; ``part`` is what is already done of it, in an earlier process."""
-        before, started = part.get("seconds", 0.0), time.perf_counter()
+    def __post_init__(self):
+        self.sums = torch.zeros(2, device=self.data.device)  # loss and images classified right, on the device
+        self.graph = GraphedStep(self._step, self.data.device) if self.engine == "graph" else None
+
+    def run(self, epoch: int, method: Method, model: nn.Module, history: History, part: dict) -> dict:
+        """The figures of an epoch; ``part`` is what is already done of it, in an earlier process."""
+        self.epoch, before, started = epoch, part.get("seconds", 0.0), time.perf_counter()
         figures = part.get("figures")
         if figures is None:
             figures = method.on_epoch(model, self.epoch, self.recipe.epochs)
             ranks.agree(model)
-        sums = torch.tensor(part.get("sums", [0.0, 0.0]), device=self.data.device)  # loss and correct, on the device
+        self.sums.copy_(torch.tensor(part.get("sums", [0.0, 0.0])))
         self._train(
-            method, model, sums, figures, history, part.get("step", 0), lambda: before + time.perf_counter() - started
+            method, model, figures, history, part.get("step", 0), lambda: before + time.perf_counter() - started
         )
-        loss, correct = (ranks.total(sums.double()) / len(self.data.train)).tolist()
+        loss, correct = (ranks.total(self.sums.double()) / len(self.data.train)).tolist()
         if not math.isfinite(loss):
             raise Diverged(f"epoch {self.epoch + 1}: the training loss is {loss}; expected a number")
         trained = before + time.perf_counter() - started
@@ -151,7 +165,7 @@ class _Epoch:
         figures["images_per_second"] = len(self.data.train) / trained
         return {**figures, "seconds": before + time.perf_counter() - started}
 
-    def _train(self, method: Method, model, sums: Tensor, figures: dict, history: History, done: int, seconds) -> None:
+    def _train(self, method: Method, model, figures: dict, history: History, done: int, seconds) -> None:
         self.shared.train()
         data, recipe, size = self.data, self.recipe, self.recipe.batch_size
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
@@ -161,50 +175,73 @@ class _Epoch:
         for step, (images, targets) in enumerate(batches, done):
             self.lr = recipe.lr_at(self.epoch, step, steps)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.lr
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(self.lr)
+                else:
+                    group["lr"] = self.lr
             if found := method.on_step(model, self.epoch * steps + step, recipe.epochs * steps):
                 figures |= found
                 ranks.agree(model)
-            loss, correct = self._loss(images, targets, step)
-            whole = min(size, len(data.train) - step * size)  # images of this batch over all processes
-            self.optimizer.zero_grad(set_to_none=True)
-            (loss * (len(images) * ranks.size() / whole)).backward()
-            if recipe.clip:
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-            self.optimizer.step()
-            with torch.no_grad():
-                sums += torch.stack([loss.detach() * len(images), correct])
+            images, pairs = self._mixed(images, targets, step)
+            if self.graph is not None:
+                self.graph(images, targets)
+            else:
+                self._step(images, pairs, step)
+            method.after_step(model)
             self.bar.update()
             if step + 1 < steps and self.saver.due():
-                part = {"step": step + 1, "figures": figures, "sums": sums.tolist(), "seconds": seconds()}
+                part = {"step": step + 1, "figures": figures, "sums": self.sums.tolist(), "seconds": seconds()}
                 self.saver.save(history, part)
 
-    def _loss(self, images: Tensor, labels, step: int) -> tuple[Tensor, Tensor]:
-        """The mean loss of a batch, and how many of its images are classified right.
-
-        A set of another task than classification brings a loss of its own. What that draws at random depends on seed,
-        epoch and step alone. Cross-entropy is of pairs of images mixed together where the recipe says so.
-        """
+    def _mixed(self, images, labels, step: int):
+        """``(images, [(share, labels), …])``: pairs of images mixed together, and cut out of, as the recipe says."""
         if self.data.score != "top1":
-            torch.manual_seed(hash((self.seed, self.epoch, step, ranks.rank())) % 2**63)
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                loss = self.data.loss(self.shared, images, labels)
-            return loss, torch.zeros_like(loss)
+            return images, labels
         pairs = [(1.0, labels)]
         if self.recipe.mixup:  # Zhang et al. 2018, arXiv 1710.09412; partners are the next image of the same process
             part = float(np.random.default_rng([self.seed, self.epoch, step]).beta(*2 * (self.recipe.mixup,)))
             images = images.lerp(images.roll(1, 0), 1 - part)
             pairs = [(part, labels), (1 - part, labels.roll(1, 0))]
-        if self.recipe.cutout:
-            images = self._cut_out(images, step)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        return (self._cut_out(images, step) if self.recipe.cutout else images), pairs
+
+    def _step(self, images: Tensor, targets, step: int = 0) -> None:
+        """One step of the optimizer on this process's part of a batch. Nothing leaves the device."""
+        self.optimizer.zero_grad(set_to_none=True)
+        mean, correct = self._loss(images, targets, step)
+        loss = mean
+        if ranks.size() > 1:  # gradients are averaged over processes: weigh each by its part of the batch
+            batch = min(self.recipe.batch_size, len(self.data.train) - step * self.recipe.batch_size)
+            loss = mean * (len(images) * ranks.size() / batch)
+        loss.backward()
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.shared.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.sums += torch.stack([mean.detach() * len(images), correct])
+
+    def _loss(self, images: Tensor, targets, step: int) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch, and how many of its images are classified right.
+
+        A set of another task than classification brings a loss of its own. What that draws at random depends on seed,
+        epoch and step alone.
+        """
+        context = torch.autocast(
+            images.device.type, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=self.graph is None
+        )
+        if self.data.score != "top1":
+            torch.manual_seed(hash((self.seed, self.epoch, step, ranks.rank())) % 2**63)
+            with context:
+                loss = self.data.loss(self.shared, images, targets)
+            return loss, torch.zeros_like(loss)
+        pairs = [(1.0, targets)] if isinstance(targets, Tensor) else targets
+        with context:
             logits = self.shared(images)
         losses = [
-            weight * F.cross_entropy(logits.float(), target, label_smoothing=self.recipe.label_smoothing)
-            for weight, target in pairs
+            share * F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+            for share, labels in pairs
         ]
         loss = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
-        return loss, (logits.detach().argmax(1) == labels).sum()
+        return loss, (logits.detach().argmax(1) == pairs[0][1]).sum()
 
     def _cut_out(self, images: Tensor, step: int) -> Tensor:
         """Blank a square around a random pixel of each image, cropped at the border (DeVries & Taylor 2017)."""
@@ -237,15 +274,6 @@ def evaluate(model: nn.Module, data, split, precision: str = "fp32") -> dict[str
                 guesses = model(images).topk(max(ks.values())).indices == labels[:, None]
             correct += torch.stack([guesses[:, :k].sum() for k in ks.values()])
     return {name: 100 * n / len(split) for name, n in zip(ks, ranks.total(correct).tolist(), strict=True)}
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(
-        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )  # fmt: skip
 
 
 def _keep_best(history: History, method: Method, model: nn.Module) -> None:

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .errors import InputError
+from .nets import arch_of, build, check_widths, load_network
+from .spec import Widths
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a state dict
 LEFTOVERS = ("total_ops", "total_params")  # buffers that thop leaves behind
@@ -73,6 +75,55 @@ def fit(model: nn.Module, weights: dict[str, Tensor], path: str | Path) -> str:
     problems = [("missing", missing), ("unexpected", extra), ("of another shape", shaped)]
     told = "; ".join(f"{len(names)} {what} ({_few(names)})" for what, names in problems if names)
     raise InputError(f"{path}: does not fit this network: {told}; expected {len(wanted)} tensors, found {len(weights)}")
+
+
+def widths_of(arch: str, weights: dict[str, Tensor], path: str | Path) -> Widths:
+    """The width of every conv of ``arch``, read off the shapes of a compact network's weights.
+
+    By name where the names are this library's, else by position: the file's conv weights in their order.
+
+    Raises:
+        InputError: not as many convs as the arch has.
+    """
+    filters = arch_of(arch).filters
+    if all(f"{conv}.weight" in weights for conv in filters):
+        return check_widths(arch, {conv: len(weights[f"{conv}.weight"]) for conv in filters})
+    found = [len(tensor) for tensor in weights.values() if tensor.dim() == 4]
+    if len(found) != len(filters):
+        raise InputError(f"{path}: {len(found)} conv weights; expected the {len(filters)} of {arch}")
+    return check_widths(arch, dict(zip(filters, found, strict=True)))
+
+
+def read_compact(path: str | Path, arch: str | None = None) -> tuple[str, Widths, nn.Module]:
+    """``(arch, widths, network)`` of a compact network's weights.
+
+    Args:
+        arch: whose widths they have; a file that this library wrote says it itself.
+
+    Raises:
+        InputError: a file that says nothing of itself where no arch is given, or weights that do not fit.
+    """
+    weights = read_weights(path)
+    named = _metadata(path).get("arch")
+    if arch is None and named is None:
+        raise InputError(f"{path} does not say which network it is of; name it before --weights")
+    if named is not None:
+        if arch not in (None, named):
+            raise InputError(f"{path} is of {named}; expected one of {arch}")
+        network = load_network(path)
+        return named, widths_of(named, weights, path), network
+    widths = widths_of(arch or "", weights, path)
+    linear = [tensor for tensor in weights.values() if tensor.dim() == 2]
+    network = build(arch or "", widths, len(linear[-1]) if linear else None)
+    fit(network, weights, path)
+    return arch or "", widths, network
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
+    if Path(path).suffix != ".safetensors":
+        return {}
+    with safe_open(path, framework="pt") as archive:
+        return archive.metadata() or {}
 
 
 def _few(names: list[str]) -> str:

@@ -10,8 +10,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "prune_lib"
 ORDER = (
     "errors", "home", "provenance", "spec", "nets", "recipe", "reparam", "slim", "features", "method", "checkpoint",
-    "ranks", "weights", "rules", "cost", "baselines", "units", "tasks", "papers", "history", "train", "rows",
-    "records", "evaluate", "verdict", "tables", "errata", "show", "draw", "notebook", "book", "cli",
+    "ranks", "device", "cudagraph", "weights", "rules", "cost", "baselines", "units", "graph", "tasks", "papers",
+    "scores", "anynet", "export", "history", "train", "latency", "rows", "records", "queue", "models", "evaluate",
+    "verdict", "tables", "errata", "show", "draw", "notebook", "book", "commands", "cli",
 )  # fmt: skip
 LIGHT = {"torch", "torchvision", "numpy", "yaml", "tqdm", "safetensors", *sys.stdlib_module_names}
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ("__init__.py", "__main__.py")]

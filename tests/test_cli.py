@@ -50,7 +50,7 @@ def test_a_malformed_spec_is_one_line_and_nothing_written(spec, project, capsys,
     [
         ([], "required: COMMAND"),
         (["frob"], "invalid choice: 'frob'"),
-        (["cost"], "required: arch"),
+        (["cost"], "which network"),
         (["cost", "vgg19"], "unknown architecture 'vgg19'"),
         (["cost", "vgg16", "--rule", "x"], "unknown counting rule 'x'"),
         (["cost", "vgg16", "--layout", "x"], "no layout 'x'"),

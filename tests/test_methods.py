@@ -17,8 +17,12 @@ from prune_lib.train import train
 SPEC = "[0.8]*9+[0.5]*3"
 
 
-OPTIONS = {"cdp": {"sparsity": 0.5, "images": 80}, "cfdp": {"variant": "corrected", "images": 80}}
-FULL = ("cdp",)  # methods that mask a full-width network and choose its widths themselves
+OPTIONS = {
+    "cdp": {"sparsity": 0.5, "images": 80},
+    "cfdp": {"variant": "corrected", "images": 80},
+    "filterexpo": {"sparsity": 0.5},
+}
+FULL = ("cdp", "filterexpo")  # methods that mask a full-width network and choose its widths themselves
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -33,6 +37,7 @@ def test_a_method_trains_and_exports_what_it_trained(name, shaken, tmp_path):
         widths = found.get("widths", widths)
     model = build("resnet20", None if name in FULL else widths)
     history = train(model, data, recipe, method, device="cpu", progress=False)
+    widths = method.found().get("widths", widths)
     assert history.curve[-1]["loss"] < history.curve[0]["loss"]
     assert bool(history.before) == method.prunes_trained
     images = torch.randn(2, 3, 32, 32)

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import math
 import signal
@@ -10,13 +11,15 @@ import torch
 from torch import nn
 
 from prune_lib import checkpoint
+from prune_lib.device import pick_device
 from prune_lib.errors import InputError
 from prune_lib.history import Diverged, History
 from prune_lib.method import Method
 from prune_lib.papers.dcff import DCFF
 from prune_lib.recipe import Recipe
 from prune_lib.rows import get_row
-from prune_lib.train import evaluate, pick_device
+from prune_lib.tasks.images import load
+from prune_lib.train import evaluate
 
 
 def test_the_step_schedule_is_the_papers():
@@ -280,3 +283,55 @@ def test_every_row_has_a_recipe_for_each_budget():
     recipes = get_row("dcff/cifar10/vgg16").recipes
     assert recipes["paper"] == Recipe()
     assert (recipes["short"].epochs, recipes["short"].batch_size, recipes["smoke"].data) == (6, 64, "digits")
+
+
+@pytest.mark.parametrize("method", [None, Method()], ids=["dcff", "dense"])
+def test_a_graphed_step_gives_the_same_numbers(data, method):
+    """Without a GPU the graph's buffers and its learning rate in memory are what is tested, not the capture."""
+    recipe = dataclasses.replace(tiny.RECIPE, cutout=4)
+    eager, graphed = (
+        tiny.fit(data, method, recipe=recipe, engine=engine, precision="fp32") for engine in ("eager", "graph")
+    )
+    for one, other in zip(eager.curve, graphed.curve, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert other["test_top1"] == pytest.approx(one["test_top1"], abs=1.1)
+
+
+def test_an_engine_that_cannot_is_refused(data):
+    with pytest.raises(InputError, match="unknown engine 'x'; expected eager or graph"):
+        tiny.fit(data, engine="x")
+    with pytest.raises(InputError, match="engine graph is for one process"):
+        tiny.fit(data, engine="graph", recipe=dataclasses.replace(tiny.RECIPE, mixup=0.2))
+
+
+def test_fifty_steps_are_those_of_a_plain_loop():
+    """The same images in the same order through a loop anybody would write, in float32."""
+    digits = load("digits", heldout=0)
+    recipe = Recipe(data="digits", epochs=2, batch_size=50, lr=0.05, momentum=0.9, weight_decay=5e-4)
+    seen = []
+
+    class Watched(Method):
+        def after_step(self, model):
+            seen.append([p.detach().clone() for p in model.parameters()])
+
+    torch.manual_seed(3)
+    model = tiny.Net()
+    plain = copy.deepcopy(model)
+    history = tiny.fit(digits, Watched(), recipe=recipe, model=model, precision="fp32")
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    steps = 0
+    for epoch in range(2):
+        losses = []
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr_at(epoch, 0, 30)
+        for images, labels in digits.batches(50, torch.Generator().manual_seed(epoch)):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(plain(images), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item() * len(labels))
+            for mine, theirs in zip(plain.parameters(), seen[steps], strict=True):
+                torch.testing.assert_close(mine.detach(), theirs, rtol=1e-3, atol=1e-5)
+            steps += 1
+        assert history.curve[epoch]["loss"] == pytest.approx(sum(losses) / len(digits.train), rel=1e-5)
+    assert steps >= 50

@@ -10,6 +10,7 @@ METHODS = {  # name in the tables -> module:Class in this package (or the librar
     "dcff": ".dcff:DCFF",
     "cdp": ".cdp:CDP",
     "cfdp": ".cfdp:CFDP",
+    "filterexpo": ".filterexpo:FilterExpo",
 }
 
 

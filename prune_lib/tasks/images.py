@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,7 @@ class ImageSet:
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 ``(N, 3, H, W)`` -> float32, channels last, each channel shifted and scaled by the set's constants."""
-        mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(3, 1, 1)
+        mean, std = _constants(self.mean, images.device), _constants(self.std, images.device)
         return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
     @property
@@ -102,6 +102,12 @@ class ImageSet:
         own = split.take(torch.arange(len(split), device=self.device).tensor_split(share[1])[share[0]])
         for images, labels in zip(own.images.split(size), own.labels.split(size), strict=True):
             yield self.normalise(images), labels
+
+
+@cache
+def _constants(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """One number for each channel ``(3, 1, 1)``, moved to the device once and not for every batch."""
+    return torch.tensor(values, device=device).view(3, 1, 1)
 
 
 def load(

@@ -1,0 +1,157 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Your own network
+#
+# The criteria of this book need no network of this book. `prune_lib.prune` takes any torch model that Torch-Pruning's
+# dependency graph can follow, and gives back a smaller one with the weights of what stayed. This chapter computes what
+# works on models of torchvision and timm, shows the whole way from training to a file on a small network, and says what
+# is refused, and why that is better than a smaller network which computes something else.
+
+# %% tags=["parameters", "hide-input"]
+models = "torchvision/resnet18 torchvision/mobilenet_v3_small torchvision/convnext_tiny timm/regnetx_002"
+flops = 0.5  # share of each model's multiply-accumulates that stays
+epochs = 10  # of training the small network; a quarter of it afterwards
+seed = 0
+
+# %% tags=["remove-input"]
+from prune_lib.notebook import check_parameters
+
+check_parameters(globals(), models=str, flops=float, epochs=int, seed=int)
+
+# %% [markdown]
+# ## What works
+#
+# Channels that are added, gated, concatenated or read one by one go together: a *group*. Every group keeps the same share
+# of its channels, the largest with which the network costs no more than asked. Before anything is given back, two networks
+# are computed: one in which whatever makes a pruned channel gives zero, BatchNorm's beta included, and one in which the
+# channel is gone. They must agree to $10^{-5}$ of the largest output, on the given weights and on others drawn at random,
+# in which no beta is zero and no branch is switched off.
+
+# %% tags=["hide-input"]
+import timm
+import torch
+import torchvision
+
+import prune_lib
+from prune_lib.graph import shaken
+from prune_lib.tables import Grid
+
+torch.set_num_threads(1)  # networks this small gain nothing from more
+torch.manual_seed(seed)
+images = torch.randn(8, 3, 64, 64)
+lines = [["Model", "Criterion", "MACs", "Left", "Params", "Left", "Masked and smaller differ by"]]
+refused = [["Model", "Why it is refused"]]
+for name in models.split():
+    source, _, called = name.partition("/")
+    model = shaken(timm.create_model(called) if source == "timm" else getattr(torchvision.models, called)())
+    for criterion in ("cdp", "l1"):
+        try:
+            pruned = prune_lib.prune(model, images[:2], criterion, data=images, flops=flops, seed=seed)
+        except prune_lib.InputError as error:
+            refused.append([name, str(error)])
+            break
+        left = f"{pruned.macs / pruned.full_macs:.1%}", f"{pruned.params / pruned.full_params:.1%}"
+        full = f"{pruned.full_macs:,}", f"{pruned.full_params:,}"
+        lines.append([name, criterion, full[0], left[0], full[1], left[1], f"{pruned.difference:.1e}"])
+Grid(lines, "Random weights, shaken BatchNorm, images of 64x64 pixels; MACs of one image.")
+
+# %% tags=["hide-input"]
+Grid(refused, prose=True)
+
+# %% [markdown]
+# A LayerNorm, unlike a BatchNorm in evaluation, takes the mean of all channels: without some of them, it makes something
+# else of those that stay, and no weights of a smaller network can mend that. `python benchmarks/own_networks.py` prints this
+# table for all criteria and more models, a U-Net and a DenseNet among them.
+
+# %% [markdown]
+# ## The whole way
+#
+# A small network is trained on scikit-learn's digits, pruned by each criterion, and trained on for a quarter as long:
+
+# %%
+from torch import nn
+
+from prune_lib.recipe import Recipe
+from prune_lib.tasks.images import load
+from prune_lib.train import evaluate, train
+
+few = max(1, epochs // 4)
+recipe = Recipe(data="digits", epochs=epochs, batch_size=32, lr=0.1, warmup=1, schedule="cosine", heldout=100)
+short = Recipe(data="digits", epochs=few, batch_size=32, lr=0.025, schedule="cosine", heldout=100)
+data = load("digits", heldout=100)
+
+torch.manual_seed(seed)
+layers = []
+for inputs, outputs, stride in ((3, 8, 2), (8, 16, 1), (16, 16, 2), (16, 32, 1)):
+    layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, 10))
+history = train(model, data, recipe, seed=seed, device="cpu", precision="fp32", progress=False)
+print(f"trained: {history.curve[-1]['test_top1']:.1f} % of {len(data.test)} test images")
+
+# %%
+example = torch.zeros(1, 3, 32, 32)
+kept = {}
+lines = [["Criterion", "MACs", "of", "Params", "of", "Top-1 pruned", "trained on"]]
+for criterion in ("cdp", "cfdp", "l1", "random"):
+    pruned = prune_lib.prune(model, example, criterion, data=data, flops=flops, seed=seed)
+    before = evaluate(pruned.model, data, data.test)["top1"]
+    after = train(pruned.model, data, short, seed=seed, device="cpu", precision="fp32", progress=False)
+    kept[criterion] = pruned
+    figures = (pruned.macs, pruned.full_macs, pruned.params, pruned.full_params)
+    lines.append([criterion, *map("{:,}".format, figures), f"{before:.1f} %", f"{after.curve[-1]['test_top1']:.1f} %"])
+Grid(lines, f"Top-1 on {len(data.test)} test images; one seed and an easy task: no ranking of criteria.")
+
+# %% [markdown]
+# DCFF needs no trained network; it trains a compact one whose filters are averages of a bank. `dcff` gives the method and
+# the compact model for any network:
+
+# %%
+from prune_lib.anynet import dcff
+
+torch.manual_seed(seed)
+method, compact = dcff(model, example, flops=flops)
+fused = train(compact, data, recipe, method, seed=seed, device="cpu", precision="fp32", progress=False)
+print(f"banks of {method.filters} filters; {fused.curve[-1]['test_top1']:.1f} % of the test images")
+
+# %% [markdown]
+# ## Take it away
+#
+# The pruned network as ONNX and as torch.export's `.pt2`. Each file is read back, by onnxruntime or by torch, and its
+# outputs compared at two batch sizes before it gets its name:
+
+# %%
+import tempfile
+from pathlib import Path
+
+from prune_lib.export import export
+
+network = method.export(compact)
+lines = [["Network", "File", "Bytes", "Read by", "Outputs differ by", "Batch"]]
+with tempfile.TemporaryDirectory() as folder:
+    for name, exported in (("pruned by l1", kept["l1"].model), ("DCFF", network)):
+        for to in ("onnx", "pt2"):
+            found = export(exported, torch.randn(2, 3, 32, 32), Path(folder) / f"small.{to}")
+            facts = [f"{found['bytes']:,}", found["checked_with"], f"{found['difference']:.1e}", str(found["batch"])]
+            lines.append([name, f"small.{to}", *facts])
+Grid(lines, "Differences are relative to the largest output; above 1e-5 there is no file.")
+
+# %% [markdown]
+# Compact networks of this book's own architectures are safetensors that name their arch and widths, and rebuild
+# themselves; `prune export FILE --to onnx --out FILE.onnx` takes them further, and `prune latency` says how much of a cut in
+# FLOPs is a cut in time:
+
+# %%
+from prune_lib.latency import as_text, latency
+
+print(as_text(latency("resnet20", "[0.5]*12", batches=[1, 32], seconds=1.0)))

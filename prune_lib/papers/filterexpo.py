@@ -1,0 +1,300 @@
+"""FilterExpo, published as CHEX: prune and regrow channels while one network trains from scratch.
+
+Hou, Qin, Sun, Ma, Yuan, Xu, Chen, Jin, Xie, Kung: arXiv 2203.15794. Every few epochs a layer keeps the filters that
+best span all of its filters (column subset selection), as many as its BatchNorm scales earn it among all layers, and
+regrows some of those it lost before. Fewer regrow as time goes on, and in the end the budget is met.
+
+Which filters can go: those of convs inside a block, and of shortcuts; the first conv and the residual stream stay.
+Numbers are the published code's, with two exceptions: the budget is met to the channel, and no layer is ever emptied.
+"""
+
+import math
+import time
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from .. import ranks
+from ..baselines import check_pruned, evenly
+from ..errors import InputError
+from ..method import Method
+from ..nets import Arch, build
+from ..slim import Keep, complete, mask, slim, slim_widths, to_text
+
+SELECT = ("leverage", "l1")
+REGROW = ("residual", "gram", "uniform", "none")
+ALLOCATE = ("global", "even")
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
+
+def regrown(epoch: int, last: int, initial: float) -> float:
+    """The share of channels that is regrown in ``epoch``: from ``initial`` along a half cosine to 0 in ``last``."""
+    return initial * (1 + math.cos(math.pi * epoch / last)) / 2
+
+
+def leverage_scores(weight: Tensor, keep: int) -> Tensor:
+    """How much each filter contributes to the span of the best ``keep``, ``(C, …) -> (C,)`` in float64.
+
+    Column subset selection (Boutsidis et al. 2009, arXiv 0812.4293): with the filters as the columns of X ``(d, C)``
+    and V_k its first ``keep`` right singular vectors, the score of filter j is the length of row j of V_k. V_k is taken
+    from the eigenvectors of X'X, which is smaller than X. Where a filter has fewer weights than there are filters
+    (d < C) it is its L1 norm, as in the published code.
+
+    Raises:
+        InputError: fewer than one filter to keep, or more than there are.
+    """
+    filters = weight.detach().flatten(1).double()
+    if not 1 <= keep <= len(filters):
+        raise InputError(f"{keep} filters to keep of {len(filters)}; expected at least one and no more than there are")
+    if filters.shape[1] < len(filters):
+        return filters.abs().sum(1)
+    return torch.linalg.eigh(filters @ filters.T).eigenvectors[:, -keep:].norm(dim=1)
+
+
+def growth(weight: Tensor, selected: Tensor, how: str = "residual") -> Tensor:
+    """The probability with which each filter that is not ``selected (C,)`` is drawn first, ``(C, …) -> (C,)``.
+
+    Args:
+        how: ``residual``: softmax of the length of what the selected filters do not span of it (CHEX, section 3.3);
+            ``gram``: by exp(-||G - I||), G the Gram matrix of the selected filters and it (commit 4136520 with
+            --sampling); ``uniform``: the same for all (that commit without).
+
+    Raises:
+        InputError: another ``how``.
+    """
+    filters = weight.detach().flatten(1).double()
+    inner = filters @ filters.T
+    inside, across = inner[selected][:, selected], inner[selected]
+    if how == "residual":
+        spanned = (across * (torch.linalg.pinv(inside, hermitian=True) @ across)).sum(0)
+        logits = (inner.diagonal() - spanned).clamp_min(0).sqrt()
+    elif how == "gram":
+        fixed = (inside - torch.eye(len(inside), device=inside.device)).square().sum()
+        logits = -(fixed + 2 * across.square().sum(0) + (inner.diagonal() - 1).square()).sqrt()
+    elif how == "uniform":
+        logits = torch.zeros_like(inner[0])
+    else:
+        raise InputError(f"unknown growth {how!r}; expected one of: {' '.join(REGROW[:-1])}")
+    return logits.masked_fill(selected, -math.inf).softmax(0)
+
+
+def allocate(scales: dict[str, Tensor], pruned: int) -> dict[str, int]:
+    """How many channels each layer keeps if the ``pruned`` smallest BatchNorm scales of all layers go.
+
+    ``{conv: (C,)} -> {conv: kept}``; exactly ``pruned`` fewer than there are. The largest of a layer always stays.
+
+    Raises:
+        InputError: more to prune than all but one of each layer.
+    """
+    check_pruned(pruned, {conv: len(values) for conv, values in scales.items()})
+    others = {conv: values.detach().abs().double().sort().values[:-1].cpu() for conv, values in scales.items()}
+    owner = torch.cat([torch.full((len(v),), i) for i, v in enumerate(others.values())])
+    order = torch.cat(list(others.values())).sort(stable=True).indices[:pruned]
+    lost = torch.bincount(owner[order], minlength=len(scales)).tolist()
+    return {conv: len(values) - gone for (conv, values), gone in zip(scales.items(), lost, strict=True)}
+
+
+def norms(model: nn.Module, arch: Arch) -> dict[str, str]:
+    """``{conv: its BatchNorm}`` of every conv whose channels can go.
+
+    Raises:
+        InputError: there is none, as where a norm reads many convs (DenseNet).
+    """
+    first, found = next(iter(arch.filters)), {}
+    readers = {name: of for name, of in arch.inputs.items() if isinstance(model.get_submodule(name), BATCH_NORM)}
+    for unit in arch.units.values():
+        for conv in unit:
+            own = [name for name, sources in readers.items() if conv in sources]
+            alone = len(own) == 1 and arch.inputs[own[0]] == (conv,)
+            if alone and (len(unit) == 1 or "downsample" in conv) and conv != first and not conv.startswith("stem."):
+                found[conv] = own[0]
+    if not found:
+        raise InputError(f"{arch.name} has no conv with a BatchNorm of its own inside a block; FilterExpo needs them")
+    return {conv: found[conv] for conv in arch.filters if conv in found}
+
+
+class FilterExpo(Method):
+    """Channels that are pruned and regrown while the network trains from scratch.
+
+    Args:
+        sparsity: the share of the channels that can go which is gone in the end (the published channel_sparsity).
+        initial: the share that is regrown at first (init_channel_ratio).
+        until: the last exploration, as a share of the epochs (T_max: 180 of 250).
+        times: about how many explorations there are; the published delta_T is 2 epochs, which gives 90.
+        select: which filters a layer keeps: ``leverage``, or by their L1 norm (``l1``).
+        regrow: see ``growth``; ``none`` prunes to the same number of channels, and nothing comes back.
+        allocate: ``global``: as the BatchNorm scales of all layers say; ``even``: the same share of each layer.
+    """
+
+    def __init__(
+        self, arch: Arch, sparsity: float, initial: float = 0.2, until: float = 0.72, times: int = 90,
+        select: str = "leverage", regrow: str = "residual", allocate: str = "global",
+    ):  # fmt: skip
+        for name, share in (("sparsity", sparsity), ("initial", initial), ("until", until)):
+            if not 0 <= share < 1:
+                raise InputError(f"FilterExpo: {name} is {share}; expected a share in [0, 1)")
+        chosen = {"select": (select, SELECT), "regrow": (regrow, REGROW), "allocate": (allocate, ALLOCATE)}
+        for name, (value, known) in chosen.items():
+            if value not in known:
+                raise InputError(f"FilterExpo: {name} is {value!r}; expected one of: {' '.join(known)}")
+        if times < 1:
+            raise InputError(f"FilterExpo: times is {times}; expected at least 1")
+        self.arch, self.sparsity, self.initial, self.until, self.times = arch, sparsity, initial, until, times
+        self.select, self.regrow, self.share = select, regrow, allocate
+
+    @classmethod
+    def for_arch(cls, arch: Arch, **options) -> "FilterExpo":
+        return cls(arch, **options)
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """He's initialisation, BatchNorm scales of 0.5, and the first masks: the largest filters by L1 norm."""
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, BATCH_NORM):
+                nn.init.constant_(module.weight, 0.5)
+        self.classes = len(model.get_submodule(self.arch.head).weight)  # type: ignore[arg-type]
+        self.norms = norms(model, self.arch)
+        self.filters = {conv: self.arch.filters[conv] for conv in self.norms}
+        self.seed = int(torch.randint(2**31, ()))  # of the run's seed: the same in every process
+        self.total = sum(self.filters.values())
+        check_pruned(int(self.total * self.sparsity), self.filters)
+        kept = evenly(self.filters, int(self.total * max(0.0, self.sparsity - self.initial)))
+        self.keep: Keep = {conv: _best(_weight(model, conv).flatten(1).abs().sum(1), n) for conv, n in kept.items()}
+        self.memory = {name: tensor.detach().cpu().clone() for name, tensor, _ in self._touched(model, True)}
+        self._mask(model)
+        return model
+
+    def state(self) -> dict[str, Tensor]:
+        """The masks, and every masked tensor as it was before it was masked last."""
+        return {f"keep/{conv}": kept for conv, kept in self.keep.items()} | {
+            f"memory/{name}": tensor for name, tensor in self.memory.items()
+        }
+
+    def schedule(self, epochs: int) -> tuple[int, int]:
+        """``(last, step)``: explorations are before epochs ``step``, ``2 step`` … ``last`` of a run of ``epochs``.
+
+        Raises:
+            InputError: a run too short for one.
+        """
+        last = int(self.until * epochs)
+        if last < 1:
+            raise InputError(
+                f"FilterExpo: {epochs} epochs are too few to explore; expected {self.until} of them to be one"
+            )
+        step = max(1, round(last / self.times))
+        return last - last % step, step
+
+    @torch.no_grad()
+    def on_epoch(self, model: nn.Module, epoch: int, epochs: int) -> dict:
+        """Explore, if it is time. Returns how many channels there are, which (as text), how many went and came back."""
+        last, step = self.schedule(epochs)
+        before, seconds, due = self.keep, 0.0, 1 <= epoch <= last and epoch % step == 0
+        if due:
+            started = time.perf_counter()
+            self._explore(model, epoch, regrown(epoch, last, self.initial))
+            seconds = time.perf_counter() - started
+        changed = [(self.keep[conv] & ~kept, kept & ~self.keep[conv]) for conv, kept in before.items()]
+        channels = sum(int(kept.sum()) for kept in self.keep.values())
+        return {
+            "channels": channels,
+            "within_budget": channels <= self.total - int(self.total * self.sparsity),
+            "came_back": sum(int(back.sum()) for back, _ in changed),
+            "went": sum(int(gone.sum()) for _, gone in changed),
+            "kept": to_text(self.keep) if due or epoch == 0 else None,
+            "exploration_seconds": round(seconds, 3),
+        }
+
+    def _explore(self, model: nn.Module, epoch: int, share: float) -> None:
+        scales = {conv: model.get_submodule(norm).weight for conv, norm in self.norms.items()}
+        divide = (lambda n: evenly(self.filters, n)) if self.share == "even" else (lambda n: allocate(scales, n))  # type: ignore[arg-type]
+        now = divide(int(self.total * max(0.0, self.sparsity - share)))  # filters there are from here on
+        fixed = now if self.regrow == "none" else divide(int(self.total * self.sparsity))  # those that earn their place
+        selected = {}
+        for conv, kept in fixed.items():
+            weight = _weight(model, conv)
+            scores = leverage_scores(weight, kept) if self.select == "leverage" else weight.flatten(1).abs().sum(1)
+            selected[conv] = _best(scores, kept)
+        self._restore(model)
+        generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
+        for conv, chosen in selected.items():
+            if free := now[conv] - fixed[conv]:
+                weight = _weight(model, conv)
+                chances = growth(weight, chosen.to(weight.device), self.regrow).float().cpu()
+                # one that has underflowed can still be drawn once nothing else is left
+                chances = chances.clamp_min(torch.finfo(torch.float32).tiny).masked_fill(chosen, 0)
+                chosen[torch.multinomial(chances, free, generator=generator)] = True
+        self.keep = {conv: ranks.same(chosen, _weight(model, conv).device) for conv, chosen in selected.items()}
+        for name, tensor, _ in self._touched(model, True):
+            self.memory[name].copy_(tensor)
+        self._mask(model)
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module) -> None:
+        """Masked entries are zero again after every step of the optimizer."""
+        if not self._entries:
+            found = list(self._touched(model))
+            self._tensors = [tensor for _, tensor, _ in found]
+            self._entries: list[Tensor] = [entries.to(tensor.dtype) for _, tensor, entries in found]
+        torch._foreach_mul_(self._tensors, self._entries)
+
+    def _mask(self, model: nn.Module) -> None:
+        self._entries = []
+        self.after_step(model)
+        self._entries = []  # made anew where the network goes, and after a resume
+
+    @torch.no_grad()
+    def _restore(self, model: nn.Module) -> None:
+        """Give every masked entry the value it had before it was masked last."""
+        for name, tensor, entries in self._touched(model, True):
+            tensor.copy_(torch.where(entries, tensor, self.memory[name].to(tensor)))
+
+    def _touched(self, model: nn.Module, buffers: bool = False) -> Iterable[tuple[str, Tensor, Tensor]]:
+        """``(name, tensor, entries that stay)`` of all that masks reach: filters, their norms, and what reads them."""
+        keep, of_norm = complete(self.arch, self.keep), {norm: conv for conv, norm in self.norms.items()}
+        for name, tensor in [*model.named_parameters(), *(model.named_buffers() if buffers else [])]:
+            module, _, part = name.rpartition(".")
+            rows = self.keep.get(of_norm.get(module, module))
+            readable = part == "weight" and tensor.dim() > 1
+            sources = self.arch.inputs.get(module, ()) if readable else ()
+            columns = torch.cat([keep[c] for c in sources]) if any(c in self.keep for c in sources) else None
+            if part == "num_batches_tracked" or (rows is None and columns is None):
+                continue
+            entries = torch.ones([1] * tensor.dim(), dtype=torch.bool)
+            if rows is not None:
+                entries = entries & rows.view(-1, *[1] * (tensor.dim() - 1))
+            if columns is not None:
+                area = tensor.shape[1] // len(columns)  # a linear layer reads each channel's whole map
+                entries = entries & columns.repeat_interleave(area).view(1, -1, *[1] * (tensor.dim() - 2))
+            yield name, tensor, entries.to(tensor.device)
+
+    def found(self) -> dict:
+        """The channels of the end: widths of the smaller network, and its FLOPs by CHEX's counter."""
+        return {
+            "kept": {conv: int(kept.sum()) for conv, kept in self.keep.items()},
+            "widths": slim_widths(self.arch, self.keep),
+            "flops": flops(self.arch, self.keep, self.classes),
+            "layers": list(self.keep),
+        }
+
+    def export(self, model: nn.Module) -> nn.Module:
+        """The physically smaller network."""
+        return slim(model, self.arch, self.keep)
+
+
+def flops(arch: Arch, keep: Keep, classes: int | None = None) -> int:
+    """FLOPs by CHEX's counter, which credits every masked weight: also those of shortcuts, whose channels stay."""
+    from ..cost import count
+
+    return count(slim(mask(build(arch.name, None, classes), arch, keep), arch, keep), "chex", arch.image)[1]
+
+
+def _weight(model: nn.Module, conv: str) -> Tensor:
+    return model.get_submodule(conv).weight  # type: ignore[return-value]
+
+
+def _best(scores: Tensor, count: int) -> Tensor:
+    kept = torch.zeros(len(scores), dtype=torch.bool)
+    kept[scores.detach().cpu().double().sort(descending=True, stable=True).indices[:count]] = True
+    return kept

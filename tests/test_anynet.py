@@ -1,0 +1,305 @@
+"""Networks of one's own: what is pruned computes what its masked form does, and what cannot be is refused by name."""
+
+import copy
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import prune_lib
+from prune_lib import graph
+from prune_lib.anynet import dcff, prune
+from prune_lib.errors import InputError
+from prune_lib.nets import build
+from prune_lib.papers import cdp, cfdp
+from prune_lib.scores import scores
+
+X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def conv(inputs, outputs, size=3, **options):
+    return nn.Conv2d(inputs, outputs, size, padding=size // 2, **options)
+
+
+class Unit(nn.Module):
+    """conv-BN-ReLU, then what ``between`` does, then a conv to three channels."""
+
+    def __init__(self, between=None, channels=8, read=8):
+        super().__init__()
+        self.conv, self.bn, self.last = conv(3, channels), nn.BatchNorm2d(channels), conv(read, 3, 1)
+        self.between = between or (lambda x: x)
+
+    def forward(self, x):
+        return self.last(self.between(self.bn(self.conv(x)).relu()))
+
+
+class UNet(nn.Module):
+    """Two levels, joined by concatenation; up by a transposed conv."""
+
+    def __init__(self):
+        super().__init__()
+        self.down1 = nn.Sequential(conv(3, 8), nn.BatchNorm2d(8), nn.ReLU())
+        self.down2 = nn.Sequential(conv(8, 16), nn.BatchNorm2d(16), nn.ReLU())
+        self.up = nn.ConvTranspose2d(16, 8, 2, 2)
+        self.join = nn.Sequential(conv(16, 8), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = conv(8, 2, 1)
+
+    def forward(self, x):
+        first = self.down1(x)
+        return self.head(self.join(torch.cat([first, self.up(self.down2(F.max_pool2d(first, 2)))], 1)))
+
+
+class Residual(nn.Module):
+    """A sum of two convs, a gate by linear layers, depthwise and grouped convs, a bare parameter, a flatten."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.bn = conv(3, 12), nn.BatchNorm2d(12)
+        self.depthwise, self.pointwise, self.bn2 = conv(12, 12, groups=12), conv(12, 12, 1), nn.BatchNorm2d(12)
+        self.squeeze, self.excite = nn.Linear(12, 4), nn.Linear(4, 12)
+        self.scale = nn.Parameter(torch.full((1, 12, 1, 1), 1e-6))
+        self.grouped, self.act, self.mixed = conv(12, 8, groups=4), nn.PReLU(8), conv(8, 4, groups=2)
+        self.head = nn.Linear(4 * 64, 5)
+
+    def forward(self, x):
+        x = self.bn(self.stem(x)).relu()
+        y = self.bn2(self.pointwise(self.depthwise(x)))
+        y = y * self.excite(self.squeeze(y.mean((2, 3))).relu()).sigmoid()[:, :, None, None]
+        x = self.mixed(self.act(self.grouped(x + self.scale * y)))
+        return {"logits": self.head(F.avg_pool2d(x, 2).flatten(1))}
+
+
+def _models():
+    import timm
+    import torchvision
+
+    yield "unet", UNet(), X
+    yield "residual", Residual(), X
+    yield "mobilenet_v3", torchvision.models.mobilenet_v3_small(num_classes=10), X.repeat(1, 1, 2, 2)
+    yield "densenet40", build("densenet40"), X.repeat(1, 1, 2, 2)
+    yield "regnet", timm.create_model("regnetx_002", num_classes=10), X.repeat(1, 1, 2, 2)
+
+
+@pytest.mark.parametrize(("name", "model", "inputs"), [pytest.param(*m, id=m[0]) for m in _models()])
+def test_a_pruned_network_computes_what_its_masked_form_does(name, model, inputs, shaken):
+    shaken(model).train()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    pruned = prune(model, inputs, flops=0.5)
+    assert 0 <= pruned.difference <= 1e-5
+    assert 0.3 * pruned.full_macs < pruned.macs <= 0.5 * pruned.full_macs
+    assert pruned.params < pruned.full_params
+    after = model.state_dict()
+    assert model.training
+    assert pruned.model.training
+    assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
+    assert all(p.requires_grad and p.grad is None for p in (*model.parameters(), *pruned.model.parameters()))
+    layers = dict(pruned.model.named_modules())
+    assert all(layers[conv].out_channels == width for conv, width in pruned.widths.items())
+    # by hand: the masked network again, from the masks that were returned, and the outputs of both
+    work = copy.deepcopy(model).eval()
+    groups = graph.find_groups(copy.deepcopy(work), inputs)
+    keep = {group.root: pruned.kept[group.root] for group in groups}
+    with torch.no_grad():
+        full, masked, small = (
+            graph.tensors(graph.call(net.eval(), inputs))[0]
+            for net in (work, graph.masked(work, groups, keep), pruned.model)
+        )
+    torch.testing.assert_close(small, masked, rtol=1e-5, atol=float(1e-5 * masked.abs().max()))
+    assert (full - masked).abs().max() > 1e-3 * full.abs().max()  # the masks do something
+
+
+def test_masking_without_the_norms_is_told_apart(shaken):
+    """The gate's own test: leave a norm's beta in the masked network, and the two differ."""
+    model = shaken(Unit())
+    nn.init.constant_(model.bn.bias, 1.0)
+    groups = graph.find_groups(copy.deepcopy(model), X)
+    keep = {"conv": torch.arange(8) % 2 == 0}
+    assert graph.difference(model, groups, keep, X) < 1e-6
+    (group,) = groups
+    forgetful = [graph.Group("conv", 8, 1, tuple(m for m in group.members if m.layer != "bn"), group.convs)]
+    with torch.no_grad():
+        masked = graph.masked(model, forgetful, keep)(X)
+    assert (masked - graph.cut(model, groups, keep)(X)).abs().max() > 1e-2
+
+
+def test_the_macs_are_those_of_the_rule():
+    from prune_lib.cost import count
+
+    assert sum(graph.macs(build("resnet20"), torch.randn(1, 3, 32, 32)).values()) == count(build("resnet20"), "macs")[1]
+    pruned = prune(UNet(), X, flops=0.3)
+    assert pruned.macs == count(pruned.model, "macs", (3, 16, 16))[1]
+    assert pruned.full_macs == count(UNet(), "macs", (3, 16, 16))[1]
+
+
+def _shuffle(x):
+    n, c, h, w = x.shape
+    return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+REFUSED = {
+    "a zero-padded shortcut": (build("resnet20"), "ResNet, conv1: .*ConstantPad.* zero-pads.*ignore=\\['conv1'\\]"),
+    "a shuffle": (Unit(_shuffle), "Unit, conv: .*TransposeBackward0 reorders dimensions"),
+    "statistics over channels": (Unit(nn.GroupNorm(2, 8)), "Unit, conv: between .GroupNorm. takes its statistics"),
+    "a sigmoid": (Unit(torch.sigmoid), "Unit, conv: .*differs from the masked one by .*SigmoidBackward0 is not 0 at 0"),
+    "a softmax": (Unit(lambda x: x.softmax(1)), "Unit, conv: .*SoftmaxBackward0 weighs channels"),
+    "the input among them": (
+        Unit(lambda x: torch.cat([X[:, :3] * 0 + 1, x], 1), read=11), "Unit, conv: .*mixes, moves or adds channels",
+    ),
+    "pixels of channels": (Unit(lambda x: F.pixel_shuffle(x, 2), read=2), "Unit, conv: "),
+    "channels averaged": (Unit(lambda x: x.mean(1, keepdim=True), read=1), "Unit, conv: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_network_without_a_smaller_form_is_refused_by_name(model, words):
+    inputs = torch.randn(2, 3, 32, 32) if words.startswith("ResNet") else X
+    with pytest.raises(InputError, match=words) as refusal:
+        prune(model, inputs)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_fresh_network_hides_nothing():
+    """Betas of 0 and a residual branch multiplied by 0 must not let a wrong cut through."""
+    model = Unit(_shuffle)
+    nn.init.zeros_(model.bn.weight)
+    groups = graph.find_groups(copy.deepcopy(model).eval(), X)
+    assert graph.difference(model, groups, {"conv": torch.arange(8) < 4}, X) == 0  # as it stands, nothing shows
+    with pytest.raises(InputError, match="Unit, conv"):
+        prune(model, X)
+
+
+def test_what_is_ignored_stays_whole():
+    model = build("resnet20")
+    pruned = prune(model, torch.randn(2, 3, 32, 32), ignore=["conv1"], flops=0.6)
+    assert pruned.difference <= 1e-5
+    assert {name for name in pruned.widths if name.endswith("conv2")} == set()
+    assert all(width < pruned.kept[name].numel() for name, width in pruned.widths.items())
+    assert prune(UNet(), X, ignore=["down1"]).model.down1[0].out_channels == 8
+
+
+BAD = {
+    "no convs": (lambda: prune(nn.Linear(3, 3), torch.randn(2, 3)), "Linear has no Conv2d"),
+    "no module": (lambda: prune("resnet18", X), "model is str; expected a torch.nn.Module"),
+    "criterion": (lambda: prune(UNet(), X, "l2"), "unknown criterion 'l2'; expected one of: cdp cfdp l1 random"),
+    "no data": (lambda: prune(UNet(), X, "cdp"), "criterion cdp looks at images and data is missing"),
+    "empty data": (lambda: prune(UNet(), X, "cfdp", data=[]), "data gives no images"),
+    "odd data": (lambda: prune(UNet(), X, "cdp", data=[3]), "data gives int; expected batches of images"),
+    "flat data": (lambda: prune(UNet(), X, "cdp", data=[torch.randn(4, 3)]), r"data gives \(4, 3\)"),
+    "other data": (lambda: prune(UNet(), X, "cdp", data=[torch.randn(4, 1, 8, 8)]), "cdp: UNet does not run on data"),
+    "wide maps": (lambda: prune(UNet(), X, "cfdp", data=[X[:, :, :8]]), "expected .images, filters, side, side"),
+    "images": (lambda: prune(UNet(), X, "cdp", data=[X], images=0), "images is 0"),
+    "flops 0": (lambda: prune(UNet(), X, flops=0), r"flops is 0; expected a share .* in \(0, 1\]"),
+    "flops 1.5": (lambda: prune(UNet(), X, flops=1.5), "flops is 1.5"),
+    "flops nan": (lambda: prune(UNet(), X, flops=float("nan")), "flops is nan"),
+    "too few": (lambda: prune(UNet(), X, flops=0.001), "UNet cannot be pruned to 0.1% of its MACs; expected at least"),
+    "inputs": (lambda: prune(UNet(), X[:, :2]), r"UNet does not run on example_inputs \[\(2, 2, 16, 16\)\]"),
+    "no inputs": (lambda: prune(UNet(), None), "UNet does not run on example_inputs NoneType"),
+    "ignore": (lambda: prune(UNet(), X, ignore=["up", "x"]), r"ignore is \['x'\]"),
+    "ignore all": (lambda: prune(UNet(), X, ignore=["up", "down1", "down2", "join"]), "nothing is left to prune"),
+    "output": (lambda: prune(conv(3, 8), X), "the channels of every conv are ignored or are its output"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("attempt", "words"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line(attempt, words):
+    with pytest.raises(InputError, match=words) as refusal:
+        attempt()
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_parametrized_network_is_to_be_exported_first(shaken):
+    model = Unit()
+    from prune_lib.papers.dcff import DCFF
+
+    DCFF({"conv": 16}).prepare(model)
+    with pytest.raises(InputError, match="conv is parametrized; expected plain layers"):
+        prune(model, X)
+
+
+def test_the_criteria_are_the_papers_own(shaken):
+    model = shaken(Unit())
+    (group,) = graph.find_groups(copy.deepcopy(model), X)
+    data = [(X, None), (X + 1, None)]
+    found = {name: scores(model, [group], name, data, 3, 0)["conv"] for name in ("cdp", "cfdp", "l1", "random")}
+    images = torch.cat([X, X + 1])[:3]
+    with torch.no_grad():
+        answers = model.conv(images)
+        table = cdp.importance(answers.relu().mean((2, 3)).T)
+        maps = cfdp.importance(model.bn(answers).relu())
+    torch.testing.assert_close(found["cdp"], table)
+    torch.testing.assert_close(found["cfdp"], maps.double())
+    torch.testing.assert_close(found["l1"], model.conv.weight.abs().sum((1, 2, 3)).double())
+    kept = prune(model, X, "cdp", data, images=3).kept["conv"]
+    assert set(kept.nonzero().flatten().tolist()) == set(table.topk(int(kept.sum())).indices.tolist())
+
+
+def test_channels_that_are_added_are_chosen_together():
+    """conv a and conv b are added: the sum of their L1 norms decides, worked by hand."""
+
+    class Add(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.last = conv(3, 4, 1, bias=False), conv(3, 4, 1, bias=False), conv(4, 2, 1)
+            with torch.no_grad():
+                for layer, sizes in ((self.a, (5.0, 1.0, 3.0, 0.0)), (self.b, (0.0, 3.0, 2.0, 1.0))):
+                    layer.weight.copy_(torch.tensor(sizes).view(4, 1, 1, 1).expand(4, 3, 1, 1) / 3)
+
+        def forward(self, x):
+            return self.last(self.a(x).relu() + self.b(x).relu())
+
+    kept = prune(Add(), X, flops=0.5).kept  # sums 5, 4, 5, 1
+    assert kept["a"].tolist() == kept["b"].tolist() == [True, False, True, False]
+
+
+def test_a_seed_draws_the_same_filters():
+    first, again, other = (prune(UNet(), X, "random", seed=seed).kept["down2.0"] for seed in (0, 0, 1))
+    assert first.tolist() == again.tolist() != other.tolist()
+
+
+def test_dcff_trains_any_network():
+    from tiny import RECIPE, digits
+
+    from prune_lib.train import train
+
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), conv(8, 8, groups=8), conv(8, 12), nn.BatchNorm2d(12), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(48, 10),
+    )  # fmt: skip
+    method, compact = dcff(model, torch.randn(1, 3, 32, 32), flops=0.4)
+    assert method.filters == {"0": 8, "4": 12}
+    widths = [compact[i].out_channels for i in (0, 3, 4)]
+    assert widths[0] == widths[1] < 8
+    assert widths[2] < 12
+    history = train(compact, digits(), RECIPE, method, device="cpu", progress=False)
+    assert history.curve[-1]["loss"] < history.curve[0]["loss"]
+    exported = method.export(compact).eval()
+    assert [exported[i].weight.shape[0] for i in (0, 3, 4)] == widths
+    with torch.no_grad():
+        torch.testing.assert_close(exported(torch.ones(1, 3, 32, 32)), compact.eval()(torch.ones(1, 3, 32, 32)))
+
+
+def test_it_is_the_library_s_own_name_and_warns_of_nothing():
+    assert prune_lib.prune is prune
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        prune(UNet(), X)
+    assert told == []
+
+
+def test_what_the_readme_shows_runs(tmp_path, monkeypatch, capsys):
+    import re
+    import runpy
+
+    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "prune_lib.prune(" in c)
+    path = tmp_path / "example.py"
+    path.write_text(code.replace(".onnx", ".pt2"))  # which takes less time
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path))
+    promised = re.search(r"# (cdp: .*?), …", code).group(1)
+    assert capsys.readouterr().out.startswith(promised)
+    assert {file.name for file in tmp_path.iterdir()} == {"example.py", "resnet18.pt2"}
