@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("data", do.data, "Check that a data set is there and whole.")
-    sub.add_argument("name", help="cifar10, digits, imagenet, or imagenet-sample")
+    sub.add_argument("name", help="cifar10, digits, imagenet, imagenet-sample, coco, cityscapes, shapes …")
     sub.add_argument("--decode", action="store_true", help="of a folder of images, decode every file")
     sub.add_argument("--data-dir", help="where to look (default: $PRUNE_DATA, else ./data)")
     sub.add_argument("--download", action="store_true", help="fetch it first, through torchvision")

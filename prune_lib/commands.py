@@ -160,7 +160,7 @@ def evaluate(args) -> None:
     if args.json:
         print(json.dumps(found))
         return
-    scores = ", ".join(f"{name} {found[name]:.2f} %" for name in ("top1", "top5") if name in found)
+    scores = ", ".join(f"{name} {found[name]:.2f} %" for name in ("top1", "top5", "AP", "mIoU") if name in found)
     print(f"{found['row']}: {scores} on {found['images']:,} test images of {found['data']}")
     print(f"{found['params']:,} params, {found['flops']:,} FLOPs ({found['rule']}); weights fitted {found['fitted']}")
 

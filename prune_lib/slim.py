@@ -101,7 +101,7 @@ def slim(model: nn.Module, arch: Arch, keep: Keep) -> nn.Module:
         InputError: the two do not agree, so that the masked network has no smaller form (its norms are not masked).
     """
     full, kept = plain(model).eval(), kept_by_unit(arch, keep)
-    classes = len(full.state_dict()[f"{arch.head}.weight"])
+    classes = len(full.state_dict()[f"{arch.head}.weight"]) - arch.background
     compact = build(arch.name, {conv: int(k.sum()) for conv, k in kept.items()}, classes)
     transplant(full, compact.to(next(full.parameters()).device), arch, kept)
     _check(full, compact.eval(), arch)

@@ -86,7 +86,8 @@ def train(
             figures = loop.run(epoch, method, model, history, part)
             history.curve.append({"epoch": epoch, **figures})
             part = {}
-            bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures.get(f'test_{data.score}', math.nan):.2f}%")
+            if f"test_{data.score}" in figures:
+                bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures[f'test_{data.score}']:.2f}%")
             _keep_best(history, method, model)
             if epoch + 1 == recipe.epochs or saver.worth_it():
                 saver.save(history)

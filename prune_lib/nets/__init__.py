@@ -102,7 +102,8 @@ def load_network(path: str | Path):
             about = archive.metadata() or {}
             weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         arch, widths = about["arch"], json.loads(about["widths"])
-        network = build(arch, widths, num_classes=len(weights[f"{arch_of(arch).head}.bias"]))
+        scored = len(weights[f"{arch_of(arch).head}.bias"])
+        network = build(arch, widths, scored - arch_of(arch).background)
         for key in [key for key in weights if key.endswith(".source")]:
             network.get_submodule(key.removesuffix(".source")).take_channels(weights[key])
         network.load_state_dict(weights)

@@ -24,6 +24,7 @@ class Arch:
     image: tuple[int, int, int] = (3, 32, 32)
     classes: int = 10
     head: str = "linear"  # the last linear layer
+    background: int = 0  # classes that it scores beyond those of the data
     cam_layer: str = ""  # the module whose output Grad-CAM weighs: the last with maps of 4x4 pixels or more
     padded: dict[str, str] = field(default_factory=dict)  # unit -> the unit that a zero-padding shortcut adds to it
 

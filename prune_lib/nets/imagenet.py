@@ -10,8 +10,10 @@ from .arch import Arch, Groups, make_arch
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks of each depth
 
 
-def resnet(name: str, depth: int, deep_stem: bool = False) -> Arch:
+def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64) -> Arch:
     """ImageNet ResNet, v1.5 (the stride is on the 3x3 conv); ``deep_stem`` has three 3x3 convs before, v1c.
+
+    Its first stage has ``width`` filters, and each of the others twice as many as the one before.
 
     DCFF's list: the stem, each block's conv1, each block's conv2, and one rate for each stage's output, which the
     shortcut's conv shares (where blocks have two convs the stem takes stage 1's). HRank's: stem, stages 1 to 3, and
@@ -19,11 +21,11 @@ def resnet(name: str, depth: int, deep_stem: bool = False) -> Arch:
     ABCPruner's has the inner widths alone. mmrazor's ``CPrate`` has a rate for every conv but the shortcuts'.
     """
     bottleneck = depth >= 50
-    stem = {"stem.0": 32, "stem.3": 32, "stem.6": 64} if deep_stem else {"conv1": 64}
+    stem = {"stem.0": width // 2, "stem.3": width // 2, "stem.6": width} if deep_stem else {"conv1": width}
     inner_convs = ("conv1", "conv2") if bottleneck else ("conv1",)
     filters, inner, outer = dict(stem), [], []  # inner[stage][block], outer[stage]: tuples of conv names
     for stage, blocks in enumerate(STAGES[depth], 1):
-        planes, inner_of, outer_of = 64 << (stage - 1), [], []
+        planes, inner_of, outer_of = width << (stage - 1), [], []
         for block in range(blocks):
             convs = [f"layer{stage}.{block}.{conv}" for conv in inner_convs]
             last = f"layer{stage}.{block}.conv{len(inner_convs) + 1}"
@@ -73,7 +75,7 @@ def resnet(name: str, depth: int, deep_stem: bool = False) -> Arch:
     )  # fmt: skip
 
 
-def under(name: str, cls: str, backbone: Arch, image: tuple[int, int, int], classes: int, head: str) -> Arch:
+def under(name: str, cls: str, backbone: Arch, image: tuple[int, int, int], classes: int, head: str, **options) -> Arch:
     """``backbone`` under a head for another task: its convs, units and layouts, named ``backbone.…``."""
 
     def named(groups: Iterable[tuple[str, ...]]) -> Groups:
@@ -82,16 +84,17 @@ def under(name: str, cls: str, backbone: Arch, image: tuple[int, int, int], clas
     layouts = {
         key: replace(layout, groups=named(layout.groups), window_pools=()) for key, layout in backbone.layouts.items()
     }
-    first = {"mmrazor": layouts.pop("mmrazor"), **layouts}
-    del first["units"]
+    first = {key: layouts[key] for key in sorted(layouts, key="mmrazor".__ne__) if key != "units"}
     filters = {f"backbone.{conv}": n for conv, n in backbone.filters.items()}
     inputs = {f"backbone.{m}": named([convs])[0] for m, convs in backbone.inputs.items() if m != backbone.head}
-    stages = [f"backbone.layer{stage}.0.conv3" for stage in (1, 2, 3, 4)]
+    last = "conv3" if "layer1.0.conv3" in backbone.filters else "conv2"
+    stages = [f"backbone.layer{stage}.0.{last}" for stage in (1, 2, 3, 4)]
     reads = {"deconv.0": stages[3]} if head == "heatmap" else {f"neck.lateral.{i}": s for i, s in enumerate(stages)}
     inputs |= {module: (stage,) for module, stage in reads.items()}
     return make_arch(
-        name, cls, filters, named(backbone.units.values()), first, inputs, image=image, classes=classes, head=head
-    )
+        name, cls, filters, named(backbone.units.values()), first, inputs, options=options, image=image,
+        classes=classes, head=head, background=int(head == "box_class"),
+    )  # fmt: skip
 
 
 def mobilenet_v2(name: str) -> Arch:

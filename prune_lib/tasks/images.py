@@ -17,8 +17,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..home import home
+from . import DENSE
 
 if TYPE_CHECKING:
+    from .dense import DenseSet
     from .imagenet import FolderSet
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -110,7 +112,7 @@ def _constants(values: tuple[float, float, float], device: torch.device) -> Tens
 
 def load(
     name: str, data_dir: str | Path | None = None, *, heldout: int, train_images: int | None = None
-) -> "ImageSet | FolderSet":
+) -> "ImageSet | FolderSet | DenseSet":
     """The image set called ``name``, with ``heldout`` training images set aside, the same number from each class.
 
     ``imagenet`` and ``imagenet-sample`` are folders of that name, of JPEG files, and are read as they are needed.
@@ -122,6 +124,10 @@ def load(
         InputError: an unknown name, data that is missing, incomplete or not what it should be, or numbers of images
             that the set does not have. The message says what was expected and what was found.
     """
+    if name in DENSE:
+        from . import dense
+
+        return dense.load(name, find_data(data_dir), heldout=heldout, train_images=train_images)
     if name in FOLDERS:
         from . import imagenet
 
@@ -130,7 +136,7 @@ def load(
             return imagenet.load(root, heldout=heldout, train_images=train_images)
         return imagenet.sample(root)
     if name not in SETS:
-        raise InputError(f"unknown image set {name!r}; expected one of: {' '.join([*SETS, *FOLDERS])}")
+        raise InputError(f"unknown image set {name!r}; expected one of: {' '.join([*SETS, *FOLDERS, *DENSE])}")
     full = SETS[name](data_dir)
     classes = len(full.classes)
     for what, images in (("heldout", heldout), ("train_images", classes if train_images is None else train_images)):

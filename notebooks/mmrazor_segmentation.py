@@ -1,0 +1,136 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # DCFF in segmentation
+#
+# PointRend {cite}`kirillov2020pointrend` on a feature pyramid over DCFF's ResNet-50 v1c. It scores classes coarsely,
+# at a quarter of the resolution, and then asks again at the points where it is least sure: along edges.
+
+# %% tags=["parameters", "hide-input"]
+budget = "smoke"  # smoke: seconds; short: minutes; paper: the whole recipe
+seed = 0
+device = "auto"
+data_dir = ""  # where cityscapes/ is, for paper; empty: $PRUNE_DATA, else data/
+net = "small"  # small: a thin ResNet-18 on drawn images; published: the network of the table
+
+# %% tags=["remove-input"]
+from prune_lib.notebook import check_parameters
+
+check_parameters(
+    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, net=("small", "published")
+)
+
+# %% [markdown]
+# ## What mmrazor says
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown, display
+
+from prune_lib.nets import arch_of
+from prune_lib.rows import get_row
+from prune_lib.tables import load_table
+
+TABLE = "mmrazor/segmentation"
+published = get_row(f"{TABLE}/pointrend")
+_, height, width = arch_of(published.arch).image
+display(load_table(TABLE))
+display(Markdown(f"Counted for one image of {width} x {height} pixels. {published.note}"))
+
+# %% [markdown]
+# Parameters and FLOPs print exactly, but under a reading that was *inferred because it fits*: BatchNorm counts nothing,
+# as SyncBN does in mmrazor's counter, and the points of both refinements are counted.
+
+# %% [markdown]
+# ## Run
+#
+# The same network twice: all its filters, and DCFF's. DCFF is the parametrization that
+# [classification](dcff_cifar10) uses, with no line of its own here; the recipe says how often the filters are scored.
+# Every set has the published format, the drawn one too, and goes through the same reader, training and metric.
+
+# %% tags=["hide-input"]
+from prune_lib.papers.dcff import DCFF
+from prune_lib.records import run
+
+names = {"full": f"{TABLE}-small/dense", "compact": f"{TABLE}-small/dcff"}
+if net == "published":
+    names = {"full": f"{TABLE}-dense/pointrend", "compact": f"{TABLE}/pointrend"}
+rows = {name: get_row(row) for name, row in names.items()}
+options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke"}
+records = {name: run(row, budget, seed, **options) for name, row in rows.items()}
+arch = arch_of(rows["compact"].arch)
+print(
+    f"{arch.name}: {len(DCFF.for_arch(arch, shortcuts=True).filters)} of its {len(arch.filters)} convs in the backbone are fused"
+)
+for name, record in records.items():
+    where, metrics = record["provenance"], record["metrics"]
+    print(
+        f"{name:8}{record['row']}, {budget}, seed {seed}: {where['data']['name']}, {where['data']['train']} for training, "
+        f"{where['data']['test']} for the test; {metrics['params']:,} params, {metrics['flops']:,} FLOPs"
+    )
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test score of each epoch, of the full and of the compact network"}}
+from prune_lib import draw
+
+draw.scores(records, rows["compact"].score)
+
+# %% tags=["hide-input"]
+from prune_lib.tables import Grid
+
+score = rows["compact"].score
+lines = [["Network", "Budget", "Data", *(f"{score}, {how}" for how in ("best on test", "selected", "last"))]]
+for name, record in records.items():
+    figures = [record["metrics"][f"{score}_{protocol}"] for protocol in ("test_best", "selected", "last")]
+    data_name = record["provenance"]["data"]["name"]
+    lines.append([name, budget, data_name, *("–" if figure is None else f"{figure:.2f}" for figure in figures)])
+Grid(lines, "In percent. On drawn data it shows that the line works, and says nothing about the table above.")
+
+# %% [markdown]
+# ## The same images, full and compact
+
+# %% tags=["hide-input"]
+import torch
+
+from prune_lib.records import network
+from prune_lib.tasks.images import load
+
+recipe = rows["compact"].recipes[budget]
+data = load(recipe.data, data_dir or None, heldout=recipe.heldout, train_images=recipe.train_images)
+networks = {name: network(row, budget, seed, "last") for name, row in rows.items()}
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three test streets, their labels, and the classes by the full and by the compact network"}}
+opened = [data.open(item) for item in data.test[:3]]
+with torch.inference_mode():
+    classes = {
+        name: [data.predict(model, data.images([pixels]))[0] for pixels, _ in opened]
+        for name, model in networks.items()
+    }
+draw.streets([pixels for pixels, _ in opened], {"labels": [labels for _, labels in opened], **classes})
+
+# %% [markdown]
+# **Refined by points.** Left to right: the labels; the compact network's coarse scores, enlarged; the same with its least
+# sure points asked again, in two steps; and the full network's.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A part of a street: labels, coarse and refined classes of the compact network, refined ones of the full network"}}
+pixels, labels = opened[0]
+images, (tall, wide) = data.images([pixels]), labels.shape
+with torch.inference_mode():
+    coarse = networks["compact"].refine(images, 0).argmax(1)[0]
+window = (tall // 8, wide // 4, tall * 3 // 4, wide // 2)
+maps = {"labels": labels, "compact, coarse": coarse, "compact, refined": classes["compact"][0]}
+draw.edges(pixels, {**maps, "full, refined": classes["full"][0]}, window)
+
+# %% [markdown]
+# ## What stands on what
+#
+# mIoU is over the 19 classes of Cityscapes; one that is neither in the labels nor guessed anywhere is left out, so on
+# drawn streets it is over fewer. Training crops, scales and mirrors; mmseg's changes of colour are left out.

@@ -1,0 +1,182 @@
+"""COCO's annotation files, read and checked: boxes and classes of instances, keypoints of people, and AP.
+
+Lin et al. 2014, arXiv 1405.0312. The layout is COCO's own: ``ROOT/annotations/instances_train2017.json``,
+``ROOT/annotations/person_keypoints_train2017.json``, images in ``ROOT/train2017``; the same for ``val2017``.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+
+AROUND = 1.0  # pixels by which a box may reach over the edge of its image: COCO's own are rounded
+
+
+@dataclass(frozen=True)
+class Object:
+    """One annotated object of an image."""
+
+    label: int  # place of its category among the classes, from 0
+    box: tuple[float, float, float, float]  # x, y of the upper left corner, width, height, in pixels
+    area: float  # of its mask
+    crowd: bool  # a group that was not taken apart: neither trained on nor counted as missed
+    keypoints: tuple[float, ...] = ()  # x, y, visibility (0: not labelled, 1: hidden, 2: visible) of each
+
+
+@dataclass(frozen=True)
+class Picture:
+    path: str  # of its file, under the root
+    id: int
+    height: int
+    width: int
+    objects: tuple[Object, ...]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    pictures: tuple[Picture, ...]  # in the order of their ids
+    categories: dict[int, str]  # COCO's id -> name, in the order of the ids
+    digest: str  # SHA-256 of the annotation file and of the names and sizes of the images
+
+
+def read_annotations(root: Path, split: str, kind: str = "instances") -> Annotations:
+    """All pictures of ``split`` (``train2017``, ``val2017``), each with its objects; ``kind`` as in the file's name.
+
+    Raises:
+        InputError: no such file; not COCO's format; an image that is missing or has no bytes; a box outside its image,
+            an unknown category or image, a mask of another size than its image. It says which, and what is expected.
+    """
+    path, folder = root / "annotations" / f"{kind}_{split}.json", root / split
+    try:
+        text = path.read_bytes()
+    except OSError:
+        raise InputError(
+            f"no {path}; expected COCO's annotations and {root / split}/*.jpg beside them; name another data folder "
+            f"with --data-dir or $PRUNE_DATA"
+        ) from None
+    try:
+        document = json.loads(text)
+        images, found, kinds = (document[key] for key in ("images", "annotations", "categories"))
+        categories = {int(kind["id"]): str(kind["name"]) for kind in sorted(kinds, key=lambda kind: kind["id"])}
+        sizes = {int(image["id"]): (int(image["height"]), int(image["width"])) for image in images}
+        names = {int(image["id"]): str(image["file_name"]) for image in images}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not COCO's format ({type(error).__name__}: {error}); expected images (id, file_name, height, "
+            f"width), annotations and categories (id, name)"
+        ) from None
+    there = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
+    for image, name in names.items():
+        if not there.get(name):
+            what = "has no bytes" if name in there else "is missing"
+            raise InputError(f"{folder / name} {what}; expected it, as {path.name} lists it as image {image}")
+    labels = {category: label for label, category in enumerate(categories)}
+    objects: dict[int, list[Object]] = {image: [] for image in names}
+    for number, fields in enumerate(found):
+        where = f"{path}, annotation {fields.get('id', number) if isinstance(fields, dict) else number}"
+        read = _object(fields, where, labels, sizes, keypoints=kind == "person_keypoints")
+        objects[fields["image_id"]].append(read)
+    digest = hashlib.sha256(text)
+    digest.update(b"".join(os.fsencode(f"{split}/{name} {there[name]}\n") for name in sorted(names.values())))
+    pictures = (Picture(f"{split}/{names[i]}", i, *sizes[i], tuple(objects[i])) for i in sorted(names))
+    return Annotations(tuple(pictures), categories, digest.hexdigest())
+
+
+def _object(fields: dict, where: str, labels: dict, sizes: dict, keypoints: bool) -> Object:
+    try:
+        image, category, crowd = fields["image_id"], fields["category_id"], bool(fields.get("iscrowd", 0))
+        box = tuple(float(side) for side in fields["bbox"])
+        points = tuple(float(value) for value in fields["keypoints"]) if keypoints else ()
+        area = float(fields["area"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{where}: {type(error).__name__}: {error}; expected image_id, category_id, bbox [x, y, width, height], "
+            f"area{', keypoints' if keypoints else ''}"
+        ) from None
+    if image not in sizes:
+        raise InputError(f"{where}: image {image} is unknown; expected the id of one that the file lists")
+    if category not in labels:
+        raise InputError(f"{where}: category {category} is unknown; expected one of: {' '.join(map(str, labels))}")
+    height, width = sizes[image]
+    outside = len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) < 0
+    if outside or min(box[:2]) < -AROUND or box[0] + box[2] > width + AROUND or box[1] + box[3] > height + AROUND:
+        raise InputError(
+            f"{where}: box {fields['bbox']} is outside its image {image}; expected [x, y, width, height] within "
+            f"{width} x {height} pixels"
+        )
+    if keypoints and (len(points) != 51 or any(v not in (0, 1, 2) for v in points[2::3])):
+        raise InputError(f"{where}: {len(points)} numbers as keypoints; expected 17 times x, y and 0, 1 or 2")
+    mask = fields.get("segmentation")
+    if isinstance(mask, dict) and list(mask.get("size", ())) != [height, width]:
+        raise InputError(
+            f"{where}: its mask has the size {mask.get('size')}; expected [{height}, {width}], as its image {image} has"
+        )
+    if isinstance(mask, list) and any(not isinstance(p, list) or len(p) < 6 or len(p) % 2 for p in mask):
+        raise InputError(f"{where}: its outline is no polygon; expected x, y of three corners or more")
+    return Object(labels[category], box, area, crowd, points)  # type: ignore[arg-type]
+
+
+def average_precision(
+    pictures: Sequence[Picture], results: Sequence[dict], kind: str = "bbox", classes: int = 1
+) -> dict[str, float]:
+    """AP by pycocotools, in percent, of ``results`` against what is annotated in ``pictures``.
+
+    Args:
+        results: each with ``image_id``, ``category_id`` (a label, from 0), ``score``, and ``bbox`` or ``keypoints``.
+        kind: ``bbox``, or ``keypoints`` for the likeness of 17 keypoints (OKS).
+
+    Returns:
+        ``AP`` (mean over the thresholds 0.50 to 0.95), ``AP50``, ``AP75`` and, where there are objects of such sizes,
+        ``APS`` (boxes only), ``APM`` and ``APL``.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    annotations: list[dict] = []
+    for picture in pictures:
+        for found in picture.objects:
+            fields: dict = {"id": len(annotations) + 1, "image_id": picture.id, "category_id": found.label}
+            fields |= {"bbox": list(found.box), "area": found.area, "iscrowd": int(found.crowd)}
+            if kind == "keypoints":
+                labelled = sum(v > 0 for v in found.keypoints[2::3])
+                fields |= {"keypoints": list(found.keypoints), "num_keypoints": labelled}
+            annotations.append(fields)
+    truth = COCO()
+    truth.dataset = {
+        "info": {}, "images": [{"id": p.id, "height": p.height, "width": p.width} for p in pictures],
+        "annotations": annotations, "categories": [{"id": label} for label in range(classes)],
+    }  # fmt: skip
+    names = ("AP", "AP50", "AP75", *(("APS",) if kind == "bbox" else ()), "APM", "APL")
+    with redirect_stdout(StringIO()):
+        truth.createIndex()
+        if not results:  # pycocotools refuses an empty list; nothing found is worth nothing
+            areas = [found.area for picture in pictures for found in picture.objects if not found.crowd]
+            return {name: 0.0 for name in names if any(_sized(area, name) for area in areas)}
+        judge = COCOeval(truth, truth.loadRes(list(results)), kind)
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    values = zip(names, judge.stats[: len(names)], strict=True)
+    return {name: 100 * float(value) for name, value in values if value >= 0}
+
+
+def _sized(area: float, figure: str) -> bool:
+    """Whether objects of ``area`` square pixels count in ``APS``, ``APM`` or ``APL``; in the others all do."""
+    low, high = {"APS": (0, 32**2), "APM": (32**2, 96**2), "APL": (96**2, math.inf)}.get(figure, (0, math.inf))
+    return low <= area <= high
+
+
+def corners(objects: Sequence[Object]) -> np.ndarray:
+    """Boxes ``(M, 4)`` float32 of x, y of the upper left and of the lower right corner."""
+    boxes = np.array([found.box for found in objects], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes

@@ -1,0 +1,157 @@
+"""What the sets of detection, segmentation and pose have in common: three parts on disk, read ahead of use by threads.
+
+Such a set brings its own ``loss`` and ``evaluate``; ``prune_lib.train`` asks it for them.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from . import DENSE
+from .imagenet import AHEAD, CPU, cores, read
+
+Items = tuple[Any, ...]  # what the set's own reader needs for each of its images
+
+
+@dataclass(frozen=True)
+class DenseSet:
+    """Training images, those held out to select the epoch, and test images, with what is to be found in each."""
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    train: Items
+    heldout: Items
+    test: Items
+    fingerprint: str  # SHA-256 of the annotations and of the names and sizes of the images
+    device: torch.device = CPU  # where batches go
+    workers: int = 0  # reading threads; 0: one for each core that this process may use
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    test_batch: int = 16  # images of the same size that are evaluated at once
+    score: ClassVar[str]  # the figure of ``evaluate`` that judges an epoch
+
+    def to(self, device: torch.device):
+        return replace(self, device=torch.device(device))
+
+    def training_item(self, item, rng: Random) -> tuple[np.ndarray, Any]:
+        """``(H, W, 3)`` uint8 as the network shall see it, changed at random by ``rng``, and what is to be learnt."""
+        raise NotImplementedError
+
+    def test_item(self, item) -> tuple[np.ndarray, Any]:
+        """The same without chance, and what is needed to bring an answer back to the image in its file."""
+        raise NotImplementedError
+
+    def batch_of(self, found: list[tuple[np.ndarray, Any]]) -> tuple[Tensor, Any]:
+        """Images ``(B, 3, H, W)`` float32, channels last, on the device, and the targets that ``loss`` takes."""
+        raise NotImplementedError
+
+    def loss(self, model: nn.Module, images: Tensor, targets) -> Tensor:
+        """The mean loss of a batch, a scalar."""
+        raise NotImplementedError
+
+    def evaluate(self, model: nn.Module, split: Items, precision: str = "fp32") -> dict[str, float]:
+        """The metrics over ``split``, in percent, ``score`` among them. Each process evaluates all of it."""
+        raise NotImplementedError
+
+    def batches(
+        self, size: int, generator: torch.Generator, *, share: tuple[int, int] = (0, 1), skip: int = 0
+    ) -> Iterator[tuple[Tensor, Any]]:
+        """One shuffled epoch of training batches; all that is random comes from ``generator``, a CPU one.
+
+        Args:
+            share: ``(r, n)`` gives the r-th of n parts of each batch.
+            skip: leave out so many batches, unread, as a resumed run does.
+
+        Raises:
+            InputError: a file of the batch cannot be read, or is not what its annotation says.
+        """
+        order = torch.randperm(len(self.train), generator=generator)
+        seeds = torch.randint(2**63 - 1, (len(order),), generator=generator).tolist()
+        parts = (batch.tensor_split(share[1])[share[0]] for batch in torch.arange(len(order)).split(size)[skip:])
+        jobs = ([(self.train[order[i]], Random(seeds[i])) for i in part.tolist()] for part in parts)
+        for found in self._ahead(jobs, self.training_item):
+            yield self.batch_of(found)
+
+    def whole(self, split: Items) -> Iterator[tuple[Items, Tensor, list]]:
+        """``(items, images, what test_item gave beside each)``, in order; sizes may differ from batch to batch."""
+        parts = [split[start : start + self.test_batch] for start in range(0, len(split), self.test_batch)]
+        jobs = ([(item,) for item in part] for part in parts)
+        for part, found in zip(parts, self._ahead(jobs, self.test_item), strict=True):
+            yield part, self.images([pixels for pixels, _ in found]), [about for _, about in found]
+
+    def images(self, pixels: list[np.ndarray], multiple: int = 1) -> Tensor:
+        """Images ``(H, W, 3)`` uint8, smaller ones padded with zeros at the right and below, normalised.
+
+        Height and width are padded up to a multiple of ``multiple``.
+        """
+        height, width = (-(-max(p.shape[axis] for p in pixels) // multiple) * multiple for axis in (0, 1))
+        mean, std = (torch.tensor(x, device=self.device).view(3, 1, 1) for x in (self.mean, self.std))
+        batch = torch.zeros(len(pixels), 3, height, width, device=self.device)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        for place, image in zip(batch, pixels, strict=True):
+            values = torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)
+            place[:, : image.shape[0], : image.shape[1]] = (values.float() / 255 - mean) / std
+        return batch
+
+    def read(self, path: str, height: int, width: int) -> np.ndarray:
+        """The pixels ``(H, W, 3)`` of the image at ``path`` under the root, of the size that its annotation says.
+
+        Raises:
+            InputError: it cannot be read, or has another size.
+        """
+        pixels = read(str(self.root / path))
+        if pixels.shape[:2] != (height, width):
+            raise InputError(
+                f"{self.root / path}: {pixels.shape[1]} x {pixels.shape[0]} pixels; expected {width} x {height}, as "
+                f"its annotation says"
+            )
+        return pixels
+
+    def _ahead(self, batches: Iterable[list[tuple]], job) -> Iterator[list]:
+        """``job`` done for every item of every batch, a few batches ahead of use."""
+        waiting = deque[list[Future]]()
+        pool = ThreadPoolExecutor(self.workers or cores(), "read")
+        try:
+            for batch in batches:
+                waiting.append([pool.submit(job, *arguments) for arguments in batch])
+                if len(waiting) >= AHEAD:
+                    yield [found.result() for found in waiting.popleft()]
+            while waiting:
+                yield [found.result() for found in waiting.popleft()]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def load(name: str, data: Path, *, heldout: int = 0, train_images: int | None = None) -> DenseSet:
+    """The set called ``name`` of ``prune_lib.tasks.DENSE``, under the data folder or, if it is generated, drawn here.
+
+    Args:
+        heldout, train_images: so many of its training images, always the same ones (``None``: all that are left).
+
+    Raises:
+        InputError: files or annotations that are missing or wrong, or more images asked for than there are.
+    """
+    from .shapes import folder
+
+    kind, generated = DENSE[name][0], name.startswith("shapes")
+    parent = folder() if generated else data
+    root = parent / ("cityscapes" if kind == "segmentation" else "coco")
+    full = import_module(f".{kind}", __package__).load(root, name, generated)
+    if heldout < 0 or heldout + (1 if train_images is None else max(train_images, 1)) > len(full.train):
+        wanted = f"{heldout} held out and {train_images or 'some'} for training ask for more"
+        raise InputError(f"{name} has {len(full.train)} training images; {wanted}")
+    order = torch.randperm(len(full.train), generator=torch.Generator().manual_seed(20210715)).tolist()
+    stop = None if train_images is None else heldout + train_images
+    aside, rest = (tuple(full.train[i] for i in sorted(part)) for part in (order[:heldout], order[heldout:stop]))
+    return replace(full, heldout=aside, train=rest)

@@ -1,0 +1,191 @@
+"""COCO's and Cityscapes' files: what is wrong in them is named, and AP is what it is by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from prune_lib.errors import InputError
+from prune_lib.tasks import segmentation, shapes
+from prune_lib.tasks.coco import Object, Picture, average_precision, read_annotations
+from prune_lib.tasks.images import load
+
+PERSON = (0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89)
+
+
+def _picture(*boxes, number=1, **fields):
+    return Picture("x.png", number, 100, 100, tuple(Object(0, box, box[2] * box[3], False, **fields) for box in boxes))
+
+
+def _found(box, score=0.9, number=1, label=0):
+    return {"image_id": number, "category_id": label, "bbox": list(box), "score": score}
+
+
+FIRST, SECOND = (10, 10, 10, 10), (50, 50, 40, 40)
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ([_found(FIRST), _found(SECOND)], {"AP": 100, "AP50": 100, "AP75": 100, "APS": 100, "APM": 100}),
+        ([], {"AP": 0, "AP50": 0, "AP75": 0, "APS": 0, "APM": 0}),
+        # one of two found: precision is 1 up to a recall of 0.5, which are 51 of the 101 recalls that are asked
+        ([_found(FIRST)], {"AP": 5100 / 101, "AP50": 5100 / 101, "AP75": 5100 / 101, "APS": 100, "APM": 0}),
+        # a false one before both: precision 1/2, then 2/3, and the larger counts for all recalls
+        ([_found((80, 0, 5, 5), 0.99), _found(FIRST, 0.9), _found(SECOND, 0.8)], {"AP": 200 / 3, "AP50": 200 / 3}),
+        # an overlap of 0.62 counts at the thresholds 0.50, 0.55 and 0.60, of ten
+        ([_found((10, 10, 10, 6.2)), _found((50, 50, 40, 24.8))], {"AP": 30, "AP50": 100, "AP75": 0}),
+        ([_found(FIRST, label=1), _found(SECOND, label=1)], {"AP": 0}),
+    ],
+)
+def test_ap_of_boxes_by_hand(results, expected):
+    found = average_precision([_picture(FIRST, SECOND)], results, classes=2)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("shift", "oks"), [(0.0, 1.0), (4.0, None), (8.0, None)])
+def test_ap_of_keypoints_by_hand(shift, oks):
+    """With every keypoint off by d, OKS is the mean of exp(-d^2 / (2 area (2 sigma)^2)); AP counts thresholds below."""
+    points = np.stack([np.arange(17) * 3.0 + 20, np.arange(17) * 2.0 + 30, np.full(17, 2.0)], 1)
+    truth = _picture((10, 10, 60, 60), keypoints=tuple(points.flatten()))
+    moved = points + np.array([shift, 0, 0])
+    result = {"image_id": 1, "category_id": 0, "keypoints": moved.flatten().tolist(), "score": 1.0}
+    oks = np.mean(np.exp(-(shift**2) / (2 * 3600 * (2 * np.array(PERSON) / 10) ** 2))) if oks is None else oks
+    assert 0.4 < oks <= 1
+    expected = 10 * sum(oks >= threshold for threshold in np.arange(50, 100, 5) / 100)
+    assert average_precision([truth], [result], "keypoints")["AP"] == pytest.approx(expected)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "COUNTS", {part: {"objects": 2, "figures": 2, "streets": 2} for part in ("train", "val")})
+        shapes.draw(tmp_path_factory.mktemp("drawn") / "set")
+    return tmp_path_factory.getbasetemp() / "drawn0" / "set"
+
+
+@pytest.fixture
+def copy(drawn, tmp_path):
+    import shutil
+
+    return shutil.copytree(drawn, tmp_path / "set")
+
+
+def _change(root, kind, how):
+    path = root / "coco" / "annotations" / f"{kind}_train2017.json"
+    document = json.loads(path.read_text())
+    how(document)
+    path.write_text(json.dumps(document))
+
+
+def _set(*keys, value):
+    def how(document):
+        for key in keys[:-1]:
+            document = document[key]
+        document[keys[-1]] = value
+
+    return how
+
+
+ANNOTATION = ("annotations", 0)
+WRONG = {
+    "an image that is missing": ("instances", _set("images", 0, "file_name", value="none.png"), "none.png is missing"),
+    "a box outside": ("instances", _set(*ANNOTATION, "bbox", value=[80, 5, 30, 9]), r"box \[80, 5, 30, 9\] is outside"),
+    "a box of three": ("instances", _set(*ANNOTATION, "bbox", value=[1, 2, 3]), r"within 96 x 96 pixels"),
+    "a negative box": ("instances", _set(*ANNOTATION, "bbox", value=[9, 9, -3, 3]), "is outside its image"),
+    "an unknown category": ("instances", _set(*ANNOTATION, "category_id", value=9), "category 9 is unknown.*1 2 3"),
+    "an unknown image": ("instances", _set(*ANNOTATION, "image_id", value=77), "image 77 is unknown"),
+    "no area": ("instances", lambda document: document["annotations"][0].pop("area"), "'area'; expected image_id"),
+    "an open outline": ("instances", _set(*ANNOTATION, "segmentation", value=[[1, 2, 3, 4]]), "no polygon"),
+    "a mask of another size": (
+        "person_keypoints", _set(*ANNOTATION, "segmentation", "size", value=[96, 95]),
+        r"mask has the size \[96, 95\]; expected \[96, 96\]",
+    ),
+    "sixteen keypoints": ("person_keypoints", _set(*ANNOTATION, "keypoints", value=[0] * 48), "48 numbers as key"),
+    "no categories": ("instances", lambda document: document.pop("categories"), "not COCO's format"),
+    "categories as text": ("instances", _set("categories", value="person"), "not COCO's format"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_in_an_annotation_file_is_named(name, copy):
+    kind, how, words = WRONG[name]
+    read_annotations(copy / "coco", "train2017", kind)
+    _change(copy, kind, how)
+    with pytest.raises(InputError, match=words) as refusal:
+        read_annotations(copy / "coco", "train2017", kind)
+    assert "\n" not in str(refusal.value)
+    assert "expected" in str(refusal.value)
+
+
+def test_images_that_cannot_be_used_are_named(copy, monkeypatch):
+    root = copy / "coco"
+    first = sorted((root / "train2017").glob("i*.png"))[0]
+    pixels = first.read_bytes()
+    first.write_bytes(b"")
+    with pytest.raises(InputError, match="has no bytes; expected it"):
+        read_annotations(root, "train2017")
+    from prune_lib.tasks.detection import load as load_detection
+
+    first.write_bytes(pixels[:99])
+    data = load_detection(root, "shapes", True)
+    with pytest.raises(InputError, match="cut short, damaged or no image"):
+        data.test_item(data.train[0])
+    from PIL import Image
+
+    Image.new("RGB", (50, 40)).save(first)
+    with pytest.raises(InputError, match="50 x 40 pixels; expected 96 x 96"):
+        data.test_item(data.train[0])
+
+
+def test_an_image_without_objects_is_tested_and_not_trained_on(copy):
+    from prune_lib.tasks.detection import load as load_detection
+
+    _change(copy, "instances", _set("annotations", value=[]))
+    assert load_detection(copy / "coco", "shapes", True).train == ()
+    (picture, _) = read_annotations(copy / "coco", "train2017").pictures
+    assert picture.objects == ()
+
+
+def test_data_that_is_not_there_is_named(tmp_path):
+    for name, words in (("coco", "instances_train2017.json"), ("coco-keypoints", "person_keypoints_train2017.json")):
+        with pytest.raises(InputError, match=f"no {tmp_path}/coco/annotations/{words}; expected .* --data-dir"):
+            load(name, tmp_path, heldout=0)
+    with pytest.raises(InputError, match=r"no .*/cityscapes/leftImg8bit/train.*; expected Cityscapes' folders"):
+        load("cityscapes", tmp_path, heldout=0)
+
+
+def test_labels_that_are_wrong_are_named(copy):
+    from PIL import Image
+
+    root = copy / "cityscapes"
+    path = sorted((root / "gtFine" / "train").glob("*/*.png"))[0]
+    item = segmentation.load(root, "x", True).train[0]
+
+    def opened(pixels):
+        Image.fromarray(pixels).save(path)
+        return segmentation.load(root, "x", True).open(item)
+
+    with pytest.raises(InputError, match=r"128 x 64 pixels; expected 100 x 50, as its annotation says"):
+        opened(np.zeros((50, 100), np.uint8))
+    with pytest.raises(InputError, match="label 77; expected Cityscapes' ids"):
+        opened(np.full((64, 128), 77, np.uint8))
+    with pytest.raises(InputError, match="an image of colours; expected one number for each pixel"):
+        opened(np.zeros((64, 128, 3), np.uint8))
+    path.write_bytes(b"x")
+    with pytest.raises(InputError, match="cut short, damaged or no image"):
+        segmentation.load(root, "x", True).open(item)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="has no bytes"):
+        segmentation.load(root, "x", True)
+    path.unlink()
+    with pytest.raises(InputError, match=r"labelIds\.png is missing; expected the labels of"):
+        segmentation.load(root, "x", True)
+
+
+def test_label_ids_become_the_numbers_of_the_classes():
+    ids = np.array([[7, 33, 0, 26]], np.uint8)
+    assert segmentation.train_ids(ids, False, "x").tolist() == [[0, 18, 255, 13]]
+    assert segmentation.train_ids(np.array([[0, 255, 18]], np.uint8), True, "x").tolist() == [[0, 255, 18]]
+    with pytest.raises(InputError, match="label 19"):
+        segmentation.train_ids(np.array([[19]], np.uint8), True, "x")
