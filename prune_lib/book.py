@@ -4,14 +4,17 @@ The extension works with a plain ``jupyter-book build book/`` too: a failed note
 served from the book itself, so that a page asks nothing of the network.
 """
 
+import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import InputError
-from .home import home
+from .home import cores, home
 from .notebook import execute, failure, parameters_of
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
@@ -25,8 +28,6 @@ def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: 
     Raises:
         InputError: there is no book here, a parameter is wrong, or the build failed.
     """
-    import papermill
-
     root = home()
     sources = sorted((root / "notebooks").glob("*.py"))
     if not sources or not (root / "book" / "_config.yml").is_file():
@@ -34,21 +35,39 @@ def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: 
     given = {"budget": budget, "seed": seed, "device": device, "data_dir": data_dir}
     executed = root / "book" / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)  # never publish what an earlier run left
-    for source in sources:
-        known = parameters_of(source)
-        parameters = {name: value for name, value in given.items() if name in known}
-        print(f"executing {source.name}", flush=True)
-        try:
-            execute(source, executed / f"{source.stem}.ipynb", parameters)
-        except papermill.PapermillExecutionError as error:
-            raise InputError(f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}") from None
+    at_once = min(2, cores())  # notebooks that need the same run wait for one another
+    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
+        runs = {}
+        for source in sources:
+            known = parameters_of(source)
+            parameters = {name: value for name, value in given.items() if name in known}
+            runs[pool.submit(_execute, source, executed / f"{source.stem}.ipynb", parameters, at_once)] = source
+        for done in as_completed(runs):
+            if problem := done.result():
+                pool.shutdown(cancel_futures=True)
+                raise InputError(f"{runs[done].name}{problem}")
+            print(f"executed {runs[done].name}", flush=True)
     page = root / "book" / "_build" / "html" / "index.html"
     page.unlink(missing_ok=True)  # so that a page from an earlier build is not taken for this one's
     tool = Path(sys.executable).with_name("jupyter-book")
-    done = subprocess.run([tool, "build", "-W", "-n", "--keep-going", root / "book"], check=False)
-    if done.returncode or not page.is_file():
+    built = subprocess.run([tool, "build", "-W", "-n", "--keep-going", root / "book"], check=False)
+    if built.returncode or not page.is_file():
         raise InputError("the book did not build; what is wrong is said above")
     return page
+
+
+def _execute(source: Path, output: Path, parameters: dict, at_once: int) -> str:
+    """Execute a notebook on its part of the processors; returns what went wrong, if anything did."""
+    import papermill
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // at_once)))
+    try:
+        execute(source, output, parameters)
+    except papermill.PapermillExecutionError as error:
+        return f", cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except InputError as error:
+        return f": {error}"
+    return ""
 
 
 def setup(app):

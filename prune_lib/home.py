@@ -1,4 +1,4 @@
-"""Where the project is on disk: the folder that ``results/``, ``runs/`` and ``data/`` are kept in."""
+"""Where the project is on disk: the folder of ``results/``, ``runs/`` and ``data/``; and how many processors it has."""
 
 import os
 from pathlib import Path
@@ -13,3 +13,8 @@ def home() -> Path:
         if (folder / "results").is_dir() and (folder / "notebooks").is_dir():
             return folder
     return here
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -88,7 +88,8 @@ def _card(record: dict, protocol: str, file: str, size: int) -> str:
     return "\n".join([
         f"# {row.id}, {record['budget']}, seed {record['seed']}",
         "",
-        f"`{file}` ({size:,} bytes) holds the weights of {PROTOCOLS[protocol]}. Load it with `prune_lib.load(\"{row.id}\")`.",
+        f"`{file}` ({size:,} bytes) holds the weights of {PROTOCOLS[protocol]}. One line loads it: "
+        f'`prune_lib.load("{row.id}")`.',
         "",
         f"| Epoch chosen by | Test {row.score} | Epoch |",
         "|---|---|---|",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InputError
-from .home import home
+from .home import cores, home
 from .records import find, run_folder
 from .rows import BUDGETS, Row, all_rows
 
@@ -146,7 +146,7 @@ def _start(job: Job, at_once: int, options: Sequence[str]) -> None:
     job.log = run_folder(job.row, job.budget, job.seed) / "log"
     job.log.parent.mkdir(parents=True, exist_ok=True)
     words = ["run", job.row.id, "--budget", job.budget, "--seed", str(job.seed), *options]
-    threads = str(max(1, len(os.sched_getaffinity(0)) // at_once))  # more threads than cores is far slower than fewer
+    threads = str(max(1, cores() // at_once))  # more threads than cores is far slower than fewer
     environment = {"OMP_NUM_THREADS": threads, **os.environ, "PRUNE_HOME": str(home())}
     with open(job.log, "ab") as log:
         job.process = subprocess.Popen(

@@ -34,14 +34,17 @@ def run(
 ) -> dict:
     """Train, evaluate and record ``row`` at ``budget``; returns the record. A finished run is not run again.
 
-    The state of a run in progress, and afterwards its compact networks, are under ``runs/``; an interrupted run goes
-    on from its last state. A method that prunes a trained network begins with ``weights``, or else with the network
-    that the row's dense row left here, which is trained first at the same budget if it has not been. ``engine``: see
-    ``train``. ``again``: also if there is a record, for the sake of the weights.
+    A run that is under way in another process is waited for. The state of a run in progress, and afterwards its
+    compact networks, are under ``runs/``; an interrupted run goes on from its last state. A method that prunes a
+    trained network begins with ``weights``, or else with the network that the row's dense row left here, which is
+    trained first at the same budget if it has not been.
+
+    Args:
+        engine: see ``train``.
+        again: also if there is a record, for the sake of the weights.
 
     Raises:
-        InputError: an unknown row, budget, device or seed; data that is missing or wrong; the run is under way in
-            another process.
+        InputError: an unknown row, budget, device or seed; data that is missing or wrong.
     """
     row = get_row(row) if isinstance(row, str) else row
     if budget not in BUDGETS:
@@ -280,5 +283,6 @@ def _only_one(folder: Path):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"{folder.name} is being run by another process; wait for it or stop it") from None
+            print(f"{folder.parent.name}/{folder.name} is being run by another process; waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

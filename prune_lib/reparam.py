@@ -11,7 +11,8 @@ class FilterFusion(nn.Module):
     """``weight = P @ bank``: m compact filters, each a weighted average of a bank of n (DCFF, section 3.3).
 
     The bank ``(n, C_in, k, k)`` is the parameter that is trained; ``proxy`` P ``(m, n)`` is a buffer that the method
-    rewrites between epochs, so gradients reach the bank through it. With one-hot rows this is plain pruning.
+    rewrites between epochs, so gradients reach the bank through it. With one-hot rows, as P has them once the
+    temperature is high, this is plain pruning: the filters are then picked instead of multiplied, to the same numbers.
     ``scores`` ``(n,)`` is the importance of each filter of the bank, by which the rows of P are chosen.
     """
 
@@ -22,9 +23,24 @@ class FilterFusion(nn.Module):
         super().__init__()
         self.register_buffer("proxy", torch.eye(kept, total))
         self.register_buffer("scores", torch.zeros(total, dtype=torch.float64))
+        self._looked_at: tuple = ()  # the version of P that was looked at last
+        self._picked: Tensor | None = None  # which filters its rows pick, if each picks one
 
     def forward(self, bank: Tensor) -> Tensor:
+        if not _capturing(bank):  # a graph multiplies, so that it stays right when P changes
+            version = (self.proxy._version, self.proxy.data_ptr())
+            if version != self._looked_at:
+                picks = (self.proxy == 1).sum(1) == 1
+                one_hot = bool(picks.all()) and int(self.proxy.count_nonzero()) == len(self.proxy)
+                self._looked_at, self._picked = version, self.proxy.argmax(1) if one_hot else None
+            if self._picked is not None:
+                return bank.index_select(0, self._picked)
         return (self.proxy @ bank.flatten(1)).view(-1, *bank.shape[1:]) if bank.dim() > 1 else self.proxy @ bank
+
+
+def _capturing(tensor: Tensor) -> bool:
+    """Whether a CUDA graph is being captured, in which nothing may be read by the host."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 class FilterMask(nn.Module):

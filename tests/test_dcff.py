@@ -239,3 +239,19 @@ def test_the_convs_of_shortcuts_can_be_fused_too():
     assert set(DCFF.for_arch(arch, shortcuts=True).filters) - set(DCFF.for_arch(arch).filters) == {
         f"layer{stage}.0.downsample.0" for stage in (1, 2, 3, 4)
     }
+
+
+def test_one_hot_rows_pick_filters_and_a_new_proxy_is_seen_at_once():
+    conv = torch.nn.Conv2d(2, 2, 3)
+    bank_of = torch.randn(4, 2, 3, 3)
+    fusion = fuse(conv, bank_of.clone(), torch.arange(4.0))
+    for rows in ([[0, 0, 1, 0], [1, 0, 0, 0]], [[0, 0.5, 0.5, 0], [1, 0, 0, 0]], [[0, 0, 0, 1], [0, 1, 0, 0]]):
+        proxy = torch.tensor(rows, dtype=torch.float32)
+        fusion.proxy.copy_(proxy)
+        bank(conv).grad = None
+        weight = conv.weight
+        torch.testing.assert_close(weight, (proxy @ bank_of.flatten(1)).view(2, 2, 3, 3), rtol=0, atol=0)
+        assert torch.equal(conv.bias, proxy @ torch.arange(4.0))
+        (weight * torch.arange(36.0).view(2, 2, 3, 3)).sum().backward()
+        expected = proxy.T @ torch.arange(36.0).view(2, 18)
+        torch.testing.assert_close(bank(conv).grad, expected.view(4, 2, 3, 3), rtol=0, atol=0)

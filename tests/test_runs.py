@@ -179,17 +179,20 @@ with _only_one(Path(sys.argv[1])):
 """
 
 
-def test_a_run_under_way_elsewhere_is_refused_until_its_process_is_gone(project, monkeypatch):
+def test_a_run_under_way_elsewhere_is_waited_for_until_its_process_is_gone(project, monkeypatch, capsys):
     monkeypatch.setattr("prune_lib.records._run", lambda *_: {"status": "ran"})
     folder = records.run_folder(ROW, "smoke", 0)
     command = [sys.executable, "-c", HOLD, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match=r"smoke-seed0-\w+ is being run by another process"):
-            _run()
         assert _run(seed=1) == {"status": "ran"}  # another run is another folder
-        other.send_signal(signal.SIGKILL)
-    assert _run() == {"status": "ran"}
+        assert "waiting" not in capsys.readouterr().out
+        end = threading.Timer(0.3, lambda: other.send_signal(signal.SIGKILL))
+        end.start()
+        assert _run() == {"status": "ran"}
+        assert other.wait() == -signal.SIGKILL
+        end.join()
+    assert "is being run by another process; waiting for it" in capsys.readouterr().out
 
 
 def _damaged(project, text):

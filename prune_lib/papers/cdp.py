@@ -20,6 +20,7 @@ from ..nets import Arch
 from ..reparam import plain
 from ..slim import Keep, mask, slim, slim_widths
 
+IN_CACHE = 2**18  # values of a conv's output that a CPU rectifies and averages at once
 CRITERIA = ("cdp", "l1", "random", "uniform", "scratch")
 
 
@@ -62,7 +63,8 @@ def gather(model: nn.Module, convs: Iterable[str], batches: Iterable, images: in
     place = dict.fromkeys(convs, 0)
 
     def see(conv: str, output: Tensor) -> None:
-        means = output.relu().mean((2, 3), dtype=torch.float32).T
+        at_once = len(output) if output.is_cuda else max(1, IN_CACHE // output[0].numel())
+        means = torch.cat([part.relu().mean((2, 3), dtype=torch.float32) for part in output.split(at_once)]).T
         if conv not in found:
             found[conv] = torch.empty(len(means), images)
         start = place[conv]

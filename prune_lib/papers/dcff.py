@@ -39,10 +39,20 @@ def temperature(epoch: int, epochs: int, start: float = 1.0, end: float = 10_000
 
 def distances(weight: Tensor) -> Tensor:
     """Euclidean distance of each pair of filters, ``(C, …) -> (C, C)``, in float64 with an exactly zero diagonal."""
-    flat = weight.detach().flatten(1).double()
-    squares = flat.square().sum(1)
-    squared = squares[:, None] + squares[None, :] - 2 * flat @ flat.T
+    inner = _inner(weight.detach().flatten(1))
+    squares = inner.diagonal().clone()
+    squared = inner.mul_(-2).add_(squares[:, None]).add_(squares)
     return squared.clamp_min_(0).fill_diagonal_(0).sqrt_()
+
+
+def _inner(filters: Tensor, rows: int = 128, depth: int = 1024) -> Tensor:
+    """``filters @ filters.T`` in float64, half of it computed, and a part of the weights in float64 at a time."""
+    total = torch.zeros(len(filters), len(filters), dtype=torch.float64, device=filters.device)
+    for columns in filters.split(depth, 1):
+        part = columns.double()
+        for start in range(0, len(filters), rows):
+            total[start : start + rows, start:].addmm_(part[start : start + rows], part[start:].T)
+    return total.triu_().add_(total.triu(1).T)
 
 
 def similarity(weight: Tensor, temperature: float) -> Tensor:

@@ -65,8 +65,14 @@ class ImageSet:
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 ``(N, 3, H, W)`` -> float32, channels last, each channel shifted and scaled by the set's constants."""
-        mean, std = _constants(self.mean, images.device), _constants(self.std, images.device)
-        return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+        return self._scaled(images.permute(0, 2, 3, 1).contiguous())
+
+    def _scaled(self, pixels: Tensor) -> Tensor:
+        """uint8 ``(N, H, W, 3)`` -> float32 ``(N, 3, H, W)`` in the same memory, row by row of pixels."""
+        n, height, width, _ = pixels.shape
+        mean, std = (_repeated(values, width, pixels.device) for values in (self.mean, self.std))
+        rows = pixels.reshape(-1, 3 * width).float().div_(255).sub_(mean).div_(std)
+        return rows.view(n, height, width, 3).permute(0, 3, 1, 2)
 
     @property
     def device(self) -> torch.device:
@@ -88,14 +94,15 @@ class ImageSet:
         order = torch.randperm(n, generator=generator).to(device)
         shift = torch.randint(0, 2 * self.pad + 1, (2, n, 1), generator=generator).to(device)
         mirror = (torch.rand(n, 1, generator=generator) < (0.5 if self.flip else 0.0)).to(device)
-        padded = torch.nn.functional.pad(self.train.images, (self.pad,) * 4)
-        line, channel = torch.arange(side, device=device), torch.arange(3, device=device)[None, :, None, None]
+        padded = torch.nn.functional.pad(self.train.images, (self.pad,) * 4).permute(0, 2, 3, 1).contiguous()
+        outer, line = side + 2 * self.pad, torch.arange(side, device=device)
         rows, cols = shift[0] + line, shift[1] + torch.where(mirror, side - 1 - line, line)
         for batch in torch.arange(n, device=device).split(size)[skip:]:
             own = batch.tensor_split(share[1])[share[0]]
             index, row, col = order[own], rows[own], cols[own]
-            crop = padded[index[:, None, None, None], channel, row[:, None, :, None], col[:, None, None, :]]
-            yield self.normalise(crop), self.train.labels[index]
+            place = ((index[:, None] * outer + row) * outer)[:, :, None] + col[:, None, :]  # of each pixel of the crops
+            crops = padded.view(-1, 3).index_select(0, place.flatten()).view(len(index), side, side, 3)
+            yield self._scaled(crops), self.train.labels[index]
 
     def whole(self, split: Split, size: int, *, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image of ``split`` once, in order and as it is, in batches of ``size``; ``share`` as above."""
@@ -105,9 +112,9 @@ class ImageSet:
 
 
 @cache
-def _constants(values: tuple[float, float, float], device: torch.device) -> Tensor:
-    """One number for each channel ``(3, 1, 1)``, moved to the device once and not for every batch."""
-    return torch.tensor(values, device=device).view(3, 1, 1)
+def _repeated(values: tuple[float, float, float], times: int, device: torch.device) -> Tensor:
+    """One number for each channel, for a row of pixels ``(3 * times,)``; on the device once, not for every batch."""
+    return torch.tensor(values, device=device).repeat(times)
 
 
 def load(
