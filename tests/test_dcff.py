@@ -7,7 +7,7 @@ from torch import nn
 from prune_lib.errors import InputError
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers.dcff import DCFF, VARIANTS, distances, importance, similarity, temperature
-from prune_lib.reparam import bank, fusions
+from prune_lib.reparam import bank, fuse, fusions
 from prune_lib.rows import get_row
 
 
