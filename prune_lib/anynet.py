@@ -19,6 +19,8 @@ from .baselines import Scores
 from .errors import InputError
 from .graph import CONVS, TOLERANCE, Group, call, cut, difference, find_groups, macs, shaken, sides, tensors
 from .papers.dcff import DCFF
+from .papers.filterexpo import FilterExpo
+from .reparam import plain
 from .scores import scores
 from .slim import Keep
 from .spec import Widths
@@ -109,6 +111,56 @@ def dcff(
         if width < len(pruned.kept[name]) and _plain(full[name])
     }
     return DCFF(banks, variant), pruned.model
+
+
+class _AnyFilterExpo(FilterExpo):
+    """FilterExpo whose channels are groups of Torch-Pruning's graph instead of an arch's."""
+
+    def __init__(self, groups: Sequence[Group], **options):
+        super().__init__(None, **options)  # type: ignore[arg-type]
+        self.groups = list(groups)
+
+    def find_norms(self, model: nn.Module) -> dict[str, str]:
+        return {group.root: group.norms[group.root] for group in self.groups}
+
+    def sides(self) -> tuple[Keep, Keep]:
+        made: Keep = {}
+        read: Keep = {}
+        for (layer, side), (stay, _) in sides(self.groups, self.keep).items():
+            (made if side == "out" else read)[layer] = stay
+        return made, read
+
+    def found(self) -> dict:
+        return {"kept": {conv: int(kept.sum()) for conv, kept in self.keep.items()}}
+
+    def export(self, model: nn.Module) -> nn.Module:
+        return cut(plain(model), self.groups, self.keep)
+
+
+def filterexpo(
+    model: nn.Module, example_inputs: Any, sparsity: float = 0.5, *, ignore: Sequence[str] = (), **options
+) -> FilterExpo:
+    """What ``train(model, data, recipe, method)`` needs to train any model by FilterExpo, from scratch.
+
+    Channels that can go are those of every conv but the first that alone makes them and has a BatchNorm of its own; the
+    residual stream stays, as in the paper. ``options`` are those of ``FilterExpo``: initial, until, times …
+
+    Raises:
+        InputError: as ``prune``; there is no such conv.
+    """
+    work, inputs, groups = _groups(model, example_inputs, 1.0, ignore)
+    first = next(name for name, module in work.named_modules() if isinstance(module, CONVS))
+    groups = [
+        g for g in groups
+        if g.convs == (g.root,) and g.root in g.norms and g.root != first and _plain(work.get_submodule(g.root))
+    ]  # fmt: skip
+    if not groups:
+        raise InputError(
+            f"{type(model).__name__} has no conv with channels and a BatchNorm of its own behind the first"
+        )
+    half = {g.root: torch.arange(g.size) % 2 == 0 for g in groups}
+    _check(work, groups, half, inputs)
+    return _AnyFilterExpo(groups, sparsity=sparsity, **options)
 
 
 def _plain(conv: nn.Module) -> bool:

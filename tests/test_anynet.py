@@ -1,12 +1,14 @@
 """Networks of one's own: what is pruned computes what its masked form does, and what cannot be is refused by name."""
 
 import copy
+import dataclasses
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
 
 import prune_lib
@@ -280,6 +282,30 @@ def test_dcff_trains_any_network():
     assert [exported[i].weight.shape[0] for i in (0, 3, 4)] == widths
     with torch.no_grad():
         torch.testing.assert_close(exported(torch.ones(1, 3, 32, 32)), compact.eval()(torch.ones(1, 3, 32, 32)))
+
+
+def test_filterexpo_trains_any_network():
+    from tiny import RECIPE, digits
+
+    from prune_lib.anynet import filterexpo
+    from prune_lib.train import train
+
+    torch.manual_seed(0)
+    model, images = torchvision.models.resnet18(num_classes=10), torch.randn(2, 3, 32, 32)
+    model.conv1.stride, model.maxpool = (1, 1), nn.Identity()
+    method = filterexpo(model, images, 0.5)
+    recipe = dataclasses.replace(RECIPE, epochs=3, warmup=0)
+    history = train(model, digits(), recipe, method, device="cpu", progress=False)
+    inner = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d) and name.endswith("conv1")][1:]
+    assert list(method.keep) == inner  # the residual stream stays
+    assert sum(method.found()["kept"].values()) == sum(method.filters.values()) // 2
+    assert history.curve[-1]["within_budget"]
+    with torch.no_grad():
+        small = method.export(model).eval()
+        torch.testing.assert_close(small(images), model.eval()(images), rtol=1e-4, atol=1e-5)
+    assert small.get_submodule(inner[0]).out_channels == method.found()["kept"][inner[0]]
+    with pytest.raises(InputError, match="has no conv with channels and a BatchNorm of its own"):
+        filterexpo(nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 4), nn.Flatten(), nn.Linear(4096, 2)), images)
 
 
 def test_it_is_the_library_s_own_name_and_warns_of_nothing():

@@ -109,9 +109,9 @@ def norms(model: nn.Module, arch: Arch) -> dict[str, str]:
             alone = len(own) == 1 and arch.inputs[own[0]] == (conv,)
             if alone and (len(unit) == 1 or "downsample" in conv) and conv != first and not conv.startswith("stem."):
                 found[conv] = own[0]
-    if not found:
-        raise InputError(f"{arch.name} has no conv with a BatchNorm of its own inside a block; FilterExpo needs them")
-    return {conv: found[conv] for conv in arch.filters if conv in found}
+    if found:
+        return {conv: found[conv] for conv in arch.filters if conv in found}
+    raise InputError(f"{arch.name} has no conv with a BatchNorm of its own inside a block; FilterExpo needs them")
 
 
 class FilterExpo(Method):
@@ -131,7 +131,7 @@ class FilterExpo(Method):
         self, arch: Arch, sparsity: float, initial: float = 0.2, until: float = 0.72, times: int = 90,
         select: str = "leverage", regrow: str = "residual", allocate: str = "global",
     ):  # fmt: skip
-        for name, share in (("sparsity", sparsity), ("initial", initial), ("until", until)):
+        for name, share in {"sparsity": sparsity, "initial": initial, "until": until}.items():
             if not 0 <= share < 1:
                 raise InputError(f"FilterExpo: {name} is {share}; expected a share in [0, 1)")
         chosen = {"select": (select, SELECT), "regrow": (regrow, REGROW), "allocate": (allocate, ALLOCATE)}
@@ -147,6 +147,11 @@ class FilterExpo(Method):
     def for_arch(cls, arch: Arch, **options) -> "FilterExpo":
         return cls(arch, **options)
 
+    def find_norms(self, model: nn.Module) -> dict[str, str]:
+        """``{conv: its BatchNorm}`` of every conv whose channels can go, in module order."""
+        self.classes = len(model.get_submodule(self.arch.head).weight)  # type: ignore[arg-type]
+        return norms(model, self.arch)
+
     def prepare(self, model: nn.Module) -> nn.Module:
         """He's initialisation, BatchNorm scales of 0.5, and the first masks: the largest filters by L1 norm."""
         for module in model.modules():
@@ -154,30 +159,24 @@ class FilterExpo(Method):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, BATCH_NORM):
                 nn.init.constant_(module.weight, 0.5)
-        self.classes = len(model.get_submodule(self.arch.head).weight)  # type: ignore[arg-type]
-        self.norms = norms(model, self.arch)
-        self.filters = {conv: self.arch.filters[conv] for conv in self.norms}
+        self.norms = self.find_norms(model)
+        self.filters = {conv: len(_of(model, conv)) for conv in self.norms}
         self.seed = int(torch.randint(2**31, ()))  # of the run's seed: the same in every process
         self.total = sum(self.filters.values())
         check_pruned(int(self.total * self.sparsity), self.filters)
         kept = evenly(self.filters, int(self.total * max(0.0, self.sparsity - self.initial)))
-        self.keep: Keep = {conv: _best(_weight(model, conv).flatten(1).abs().sum(1), n) for conv, n in kept.items()}
+        self.keep: Keep = {conv: _best(_of(model, conv).flatten(1).abs().sum(1), n) for conv, n in kept.items()}
         self.memory = {name: tensor.detach().cpu().clone() for name, tensor, _ in self._touched(model, True)}
         self._mask(model)
         return model
 
     def state(self) -> dict[str, Tensor]:
         """The masks, and every masked tensor as it was before it was masked last."""
-        return {f"keep/{conv}": kept for conv, kept in self.keep.items()} | {
-            f"memory/{name}": tensor for name, tensor in self.memory.items()
-        }
+        kinds = {"keep": self.keep, "memory": self.memory}
+        return {f"{kind}/{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
 
     def schedule(self, epochs: int) -> tuple[int, int]:
-        """``(last, step)``: explorations are before epochs ``step``, ``2 step`` … ``last`` of a run of ``epochs``.
-
-        Raises:
-            InputError: a run too short for one.
-        """
+        """``(last, step)``: explorations are before epochs ``step``, ``2 step`` … ``last`` of ``epochs``, one at least."""
         last = int(self.until * epochs)
         if last < 1:
             raise InputError(
@@ -190,11 +189,9 @@ class FilterExpo(Method):
     def on_epoch(self, model: nn.Module, epoch: int, epochs: int) -> dict:
         """Explore, if it is time. Returns how many channels there are, which (as text), how many went and came back."""
         last, step = self.schedule(epochs)
-        before, seconds, due = self.keep, 0.0, 1 <= epoch <= last and epoch % step == 0
+        before, started, due = self.keep, time.perf_counter(), 1 <= epoch <= last and epoch % step == 0
         if due:
-            started = time.perf_counter()
             self._explore(model, epoch, regrown(epoch, last, self.initial))
-            seconds = time.perf_counter() - started
         changed = [(self.keep[conv] & ~kept, kept & ~self.keep[conv]) for conv, kept in before.items()]
         channels = sum(int(kept.sum()) for kept in self.keep.values())
         return {
@@ -203,29 +200,29 @@ class FilterExpo(Method):
             "came_back": sum(int(back.sum()) for back, _ in changed),
             "went": sum(int(gone.sum()) for _, gone in changed),
             "kept": to_text(self.keep) if due or epoch == 0 else None,
-            "exploration_seconds": round(seconds, 3),
+            "exploration_seconds": round(time.perf_counter() - started, 3),
         }
 
     def _explore(self, model: nn.Module, epoch: int, share: float) -> None:
-        scales = {conv: model.get_submodule(norm).weight for conv, norm in self.norms.items()}
+        scales = {conv: _of(model, norm) for conv, norm in self.norms.items()}
         divide = (lambda n: evenly(self.filters, n)) if self.share == "even" else (lambda n: allocate(scales, n))  # type: ignore[arg-type]
         now = divide(int(self.total * max(0.0, self.sparsity - share)))  # filters there are from here on
         fixed = now if self.regrow == "none" else divide(int(self.total * self.sparsity))  # those that earn their place
         selected = {}
         for conv, kept in fixed.items():
-            weight = _weight(model, conv)
+            weight = _of(model, conv)
             scores = leverage_scores(weight, kept) if self.select == "leverage" else weight.flatten(1).abs().sum(1)
             selected[conv] = _best(scores, kept)
         self._restore(model)
         generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
         for conv, chosen in selected.items():
             if free := now[conv] - fixed[conv]:
-                weight = _weight(model, conv)
+                weight = _of(model, conv)
                 chances = growth(weight, chosen.to(weight.device), self.regrow).float().cpu()
                 # one that has underflowed can still be drawn once nothing else is left
                 chances = chances.clamp_min(torch.finfo(torch.float32).tiny).masked_fill(chosen, 0)
                 chosen[torch.multinomial(chances, free, generator=generator)] = True
-        self.keep = {conv: ranks.same(chosen, _weight(model, conv).device) for conv, chosen in selected.items()}
+        self.keep = {conv: ranks.same(chosen, _of(model, conv).device) for conv, chosen in selected.items()}
         for name, tensor, _ in self._touched(model, True):
             self.memory[name].copy_(tensor)
         self._mask(model)
@@ -252,31 +249,32 @@ class FilterExpo(Method):
 
     def _touched(self, model: nn.Module, buffers: bool = False) -> Iterable[tuple[str, Tensor, Tensor]]:
         """``(name, tensor, entries that stay)`` of all that masks reach: filters, their norms, and what reads them."""
-        keep, of_norm = complete(self.arch, self.keep), {norm: conv for conv, norm in self.norms.items()}
+        made, read = self.sides()
         for name, tensor in [*model.named_parameters(), *(model.named_buffers() if buffers else [])]:
             module, _, part = name.rpartition(".")
-            rows = self.keep.get(of_norm.get(module, module))
-            readable = part == "weight" and tensor.dim() > 1
-            sources = self.arch.inputs.get(module, ()) if readable else ()
-            columns = torch.cat([keep[c] for c in sources]) if any(c in self.keep for c in sources) else None
+            rows, columns = made.get(module), read.get(module) if part == "weight" and tensor.dim() > 1 else None
             if part == "num_batches_tracked" or (rows is None and columns is None):
                 continue
             entries = torch.ones([1] * tensor.dim(), dtype=torch.bool)
             if rows is not None:
-                entries = entries & rows.view(-1, *[1] * (tensor.dim() - 1))
+                entries = rows.view(-1, *[1] * (tensor.dim() - 1))
             if columns is not None:
                 area = tensor.shape[1] // len(columns)  # a linear layer reads each channel's whole map
                 entries = entries & columns.repeat_interleave(area).view(1, -1, *[1] * (tensor.dim() - 2))
             yield name, tensor, entries.to(tensor.device)
 
+    def sides(self) -> tuple[Keep, Keep]:
+        """Which channels stay of those that each layer makes (convs, norms), and of those that it reads."""
+        keep = complete(self.arch, self.keep)
+        inputs = {name: of for name, of in self.arch.inputs.items() if not self.keep.keys().isdisjoint(of)}
+        read = {name: torch.cat([keep[conv] for conv in of]) for name, of in inputs.items()}
+        return self.keep | {norm: self.keep[conv] for conv, norm in self.norms.items()}, read
+
     def found(self) -> dict:
         """The channels of the end: widths of the smaller network, and its FLOPs by CHEX's counter."""
-        return {
-            "kept": {conv: int(kept.sum()) for conv, kept in self.keep.items()},
-            "widths": slim_widths(self.arch, self.keep),
-            "flops": flops(self.arch, self.keep, self.classes),
-            "layers": list(self.keep),
-        }
+        kept = {conv: int(kept.sum()) for conv, kept in self.keep.items()}
+        widths, cost = slim_widths(self.arch, self.keep), flops(self.arch, self.keep, self.classes)
+        return {"kept": kept, "widths": widths, "flops": cost, "layers": list(self.keep)}
 
     def export(self, model: nn.Module) -> nn.Module:
         """The physically smaller network."""
@@ -290,11 +288,11 @@ def flops(arch: Arch, keep: Keep, classes: int | None = None) -> int:
     return count(slim(mask(build(arch.name, None, classes), arch, keep), arch, keep), "chex", arch.image)[1]
 
 
-def _weight(model: nn.Module, conv: str) -> Tensor:
-    return model.get_submodule(conv).weight  # type: ignore[return-value]
-
-
 def _best(scores: Tensor, count: int) -> Tensor:
     kept = torch.zeros(len(scores), dtype=torch.bool)
     kept[scores.detach().cpu().double().sort(descending=True, stable=True).indices[:count]] = True
     return kept
+
+
+def _of(model: nn.Module, conv: str) -> Tensor:
+    return model.get_submodule(conv).weight  # type: ignore[return-value]
