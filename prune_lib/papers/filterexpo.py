@@ -176,7 +176,7 @@ class FilterExpo(Method):
         return {f"{kind}/{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
 
     def schedule(self, epochs: int) -> tuple[int, int]:
-        """``(last, step)``: explorations are before epochs ``step``, ``2 step`` … ``last`` of ``epochs``, one at least."""
+        """``(last, step)``: explorations are before epochs ``step``, ``2 step`` … ``last`` of ``epochs``."""
         last = int(self.until * epochs)
         if last < 1:
             raise InputError(
