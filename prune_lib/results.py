@@ -178,6 +178,6 @@ def _row(result: Result) -> str:
 
 def _cell(cell: Cell) -> str:
     tone = f' class="prune-{TONES[cell.text]}"' if cell.text in TONES else ""
-    value = "" if cell.value is None else f' data-value="{cell.value:g}"'
+    value = "" if cell.value is None else f' data-value="{cell.value!r}"'
     small = f"<small>{html.escape(cell.small)}</small>" if cell.small else ""
     return f"<td{tone}{value}>{html.escape(cell.text)}{small}</td>"

@@ -83,7 +83,9 @@ def test_the_page_escapes_its_texts_and_says_what_sorts_and_filters(project, row
     page = load_results(among=rows)._repr_html_()
     assert "&lt;b&gt;&amp; &#x27;x&#x27;" in page
     assert "<b>" not in page
-    assert 'data-value="80"' in page
+    assert 'data-value="80.0"' in page
+    counts = set(re.findall(r'data-value="(\d+)"[^<]*<', page))
+    assert any(len(count) > 7 for count in counts), "counts are sorted by every digit"
     assert re.findall(r'data-filter="(\w+)"', page) == ["Paper", "Counts", "Budget", "Accuracy"]
     assert re.findall(r'href="([^"]+)"', page)[0].startswith("../results/dcff/t/a/short-seed0-")
     assert page.count("<tr") == 2 + len(rows)
