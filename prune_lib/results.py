@@ -6,6 +6,7 @@ The page is plain HTML that reads well by itself; ``book/_static/results.js`` ad
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from .errata import NAMES
@@ -109,22 +110,16 @@ class Results:
 
     def _repr_html_(self) -> str:
         """Every text is escaped; the table scrolls in its own box, which the keyboard reaches."""
-        groups = [group for group, _, _ in HEADS]
-        spans = "".join(
-            f'<th scope="colgroup" colspan="{groups.count(group)}">{html.escape(group)}</th>'
-            if group
-            else "<td></td>" * (groups.count("") - 1 if i == 0 else 1)
-            for i, group in enumerate(groups)
-            if i == 0 or group != groups[i - 1]
-        )
-        heads = "".join(
-            f'<th scope="col"{f" data-filter={chr(34)}{how}{chr(34)}" if how else ""}>{html.escape(head)}</th>'
-            for _, head, how in HEADS
-        )
+        spans = ""
+        for group, heads in groupby(group for group, _, _ in HEADS):
+            size = len(list(heads))
+            spans += f'<th scope="colgroup" colspan="{size}">{group}</th>' if group else "<td></td>" * size
+        filters = [f' data-filter="{how}"' if how else "" for _, _, how in HEADS]
+        names = "".join(f'<th scope="col"{how}>{head}</th>' for (_, head, _), how in zip(HEADS, filters, strict=True))
         body = "".join(map(_row, self.results))
         return (
             '<div class="prune-table prune-results" tabindex="0" role="region" aria-label="Results of all rows">'
-            f"<table><thead><tr>{spans}</tr><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+            f"<table><thead><tr>{spans}</tr><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
     def to_json(self) -> list[dict]:
@@ -166,14 +161,17 @@ def _printed(row: Row, figure: str, unit: str = "") -> Cell:
 
 
 def _row(result: Result) -> str:
+    row = result.line.row
     cells = "".join(map(_cell, result.cells()))
-    links = "<br>".join(
-        f'<a href="../results/{html.escape(file)}">{html.escape(Path(file).name.split("-")[1])}'
-        f'<span class="prune-hidden"> of {html.escape(result.line.row.id)}</span></a>'
-        for file in result.files
-    )
-    source = "reported" if result.line.row.reported else "own"
-    return f'<tr data-source="{source}">{cells}<td>{links or NONE}</td></tr>'
+    links = "<br>".join(_link(row, file) for file in result.files)
+    return f'<tr data-source="{"reported" if row.reported else "own"}">{cells}<td>{links or NONE}</td></tr>'
+
+
+def _link(row: Row, file: str) -> str:
+    """A record by its seed; whoever hears the page instead of seeing it is told of which row."""
+    seed = Path(file).name.split("-")[1].removeprefix("seed")
+    address, of = html.escape(f"../results/{file}"), html.escape(row.id)
+    return f'<a href="{address}">seed {html.escape(seed)}<span class="prune-hidden"> of {of}</span></a>'
 
 
 def _cell(cell: Cell) -> str:

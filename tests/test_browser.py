@@ -23,7 +23,7 @@ CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8
 PAGES = [CONTENTS["root"], *(chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"])]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1300, "height": 900}
 RENDERED = "[...document.querySelectorAll('.math')].every((math) => math.querySelector('mjx-container'))"
-PICTURES = "[...document.querySelectorAll('.bd-article img')]"
+PICTURES = "[...document.querySelectorAll('img')]"
 CONTRAST = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const parse = (colour) => {

@@ -88,6 +88,7 @@ def test_the_page_escapes_its_texts_and_says_what_sorts_and_filters(project, row
     assert any(len(count) > 7 for count in counts), "counts are sorted by every digit"
     assert re.findall(r'data-filter="(\w+)"', page) == ["Paper", "Counts", "Budget", "Accuracy"]
     assert re.findall(r'href="([^"]+)"', page)[0].startswith("../results/dcff/t/a/short-seed0-")
+    assert ">seed 0<" in page
     assert page.count("<tr") == 2 + len(rows)
 
 
@@ -108,7 +109,7 @@ def test_the_front_page_says_what_is_computed():
     assert f"{len(exact)} of {len(rebuilt)} : rows" in text
     assert f"{len(rebuilt) - len(exact)} do not. The other {len(lines) - len(rebuilt)} of the {len(lines)}" in text
     computed = sum(entry.kind != "Read, not computed" for entry in entries)
-    assert f"{len(entries)} : entries do not follow from their own source, {computed} of them found" in text
+    assert f"{len(entries)} : contradictions in what is printed, {computed} of them found" in text
     assert f"{len(RULE_NAMES)} counts : of one ResNet-50" in text
     assert not any(line.accuracy.verdict != "not attempted" for line in lines), "then 'none yet' is no longer true"
     top1 = {r.line.row.id: r.line.accuracy.mean for r in found if r.line.accuracy.mean}
