@@ -4,10 +4,12 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from prune_lib.book import _serve_records
 from prune_lib.errata import errata
 from prune_lib.errors import InputError
 from prune_lib.publish import MANIFEST, publish
@@ -90,6 +92,18 @@ def test_the_page_escapes_its_texts_and_says_what_sorts_and_filters(project, row
     assert re.findall(r'href="([^"]+)"', page)[0].startswith("../results/dcff/t/a/short-seed0-")
     assert ">seed 0<" in page
     assert page.count("<tr") == 2 + len(rows)
+
+
+def test_the_book_lays_the_records_beside_its_pages(project, rows):
+    _record(project, rows["dcff/t/a"], "smoke", 0, 99.0)
+    record = _record(project, rows["dcff/t/a"], "short", 0, 80.0)
+    stale = project / "html" / "results" / "gone" / "short-seed0-x.json"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    _serve_records(SimpleNamespace(outdir=project / "html"))
+    served = [path for path in (project / "html").rglob("*") if path.is_file()]
+    assert served == [project / "html" / record.relative_to(project)]
+    assert served[0].read_text() == record.read_text()
 
 
 def test_every_row_is_on_the_page_once_and_its_records_are_there():
