@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all setup book lab test lock clean help
+.PHONY: all setup book publish lab test lock clean help
 
 all: book ## install, reproduce with the embedded digits, build the HTML book and print its path
 
@@ -22,6 +22,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 book: $(STAMP) ## execute the notebooks and build the book
 	$(BIN)/prune book
+
+publish: book ## build the book, check it, and print the folder that a static host can serve
+	$(BIN)/python -m prune_lib.publish
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(BIN)/jupytext-config set-default-viewer python

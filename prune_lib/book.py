@@ -16,6 +16,7 @@ from pathlib import Path
 from .errors import InputError
 from .home import cores, home
 from .notebook import execute, failure, parameters_of
+from .results import record_files
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
 
@@ -74,6 +75,7 @@ def setup(app):
     """Sphinx calls this. Registers the check and MathJax's static file."""
     app.connect("builder-inited", _refuse_failed_notebooks)
     app.connect("builder-inited", _serve_mathjax)
+    app.connect("builder-inited", _serve_records)
     app.connect("html-page-context", _leave_out_thebe, priority=900)  # after the extension has added it
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -93,6 +95,16 @@ def _leave_out_thebe(app, page, template, context, doctree) -> None:
         return "thebe" in f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', '')}".lower()
 
     context["script_files"] = [script for script in context.get("script_files", []) if not runs_thebe(script)]
+
+
+def _serve_records(app) -> None:
+    """Lay the records beside the pages that link to them; ``../results`` is where a notebook finds them too."""
+    folder = Path(app.outdir) / "results"
+    shutil.rmtree(folder, ignore_errors=True)
+    for record in record_files():
+        copy = folder / record.relative_to(home() / "results")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(record, copy)
 
 
 def _serve_mathjax(app) -> None:

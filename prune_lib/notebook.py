@@ -86,13 +86,15 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object]) -> Non
             f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3",
             cwd=str(source.parent),
         )  # fmt: skip
-    _fold_parameters(running)
+    _tidy(running)
     running.replace(output)
 
 
-def _fold_parameters(path: Path) -> None:
-    """Fold the cell that papermill injected, as the parameters above it are."""
+def _tidy(path: Path) -> None:
+    """Fold the cell that papermill injected, as the parameters above it are; forget where on this machine it ran."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("input_path", "output_path"):
+        notebook["metadata"].get("papermill", {}).pop(name, None)
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags", [])
         if "injected-parameters" in tags:

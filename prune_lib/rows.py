@@ -141,6 +141,13 @@ def table_title(table: str) -> str:
     return read_document(paper, _papers()[paper])["tables"][name]["title"]
 
 
+@cache
+def paper_name(row: str) -> str:
+    """What the paper of ``paper/table/row`` is called for short."""
+    paper = row.split("/", 1)[0]
+    return read_document(paper, _papers()[paper])["paper"]["short"]
+
+
 def get_row(name: str) -> Row:
     """The row called ``name``.
 

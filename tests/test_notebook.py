@@ -46,6 +46,7 @@ def test_a_text_notebook_runs_with_its_parameters(small, tmp_path):
     execute(small, out, {"epochs": 5})
     assert _printed(out).strip() == "2 smoke"
     assert failure(out) is None
+    assert str(tmp_path) not in out.read_text(), "a published notebook names no path of the machine it ran on"
     assert [p.name for p in out.parent.iterdir()] == ["small.ipynb"]
 
 

@@ -1,0 +1,226 @@
+"""The built book in a real browser: every page, at two widths, light and dark, with nothing asked of the network.
+
+Needs Debian's chromium (``apt-get install chromium``) and the book that ``make`` built; it skips where one is missing.
+"""
+
+import re
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+HTML = ROOT / "book" / "_build" / "html"
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+]  # fmt: skip
+CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+PAGES = [CONTENTS["root"], *(chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"])]
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1300, "height": 900}
+RENDERED = "[...document.querySelectorAll('.math')].every((math) => math.querySelector('mjx-container'))"
+PICTURES = "[...document.querySelectorAll('img')]"
+CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const parse = (colour) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (rgb) => rgb.slice(0, 3)
+    .map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = parse(getComputedStyle(e).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255, 255];
+  };
+  const poor = new Set();
+  for (const e of document.querySelectorAll('.prune-table :is(td, th, small, a, caption), .prune-findings :is(dt, p), '
+      + '.prune-controls :is(label, input, select, button, output)')) {
+    if (!e.textContent.trim() && e.tagName !== 'INPUT') continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(ground(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor.add(`${e.tagName} ${e.className} ${e.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
+  }
+  return [...poor];
+}"""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+
+def _why_not() -> str:
+    """Why the book cannot be looked at here, or nothing."""
+    if not CHROMIUM.is_file():
+        return f"no {CHROMIUM}; apt-get install chromium"
+    if not (HTML / "index.html").is_file():
+        return "no built book; run 'make' first"
+    built = (HTML / "index.html").stat().st_mtime
+    folders = (ROOT / "notebooks").glob("*.py"), (ROOT / "book").glob("*.*"), (ROOT / "book" / "_static").glob("*")
+    newer = [path.name for paths in folders for path in paths if path.is_file() and path.stat().st_mtime > built]
+    return f"the built book is older than {min(newer)}; run 'make' first" if newer else ""
+
+
+pytestmark = pytest.mark.skipif(bool(_why_not()), reason=_why_not() or "-")
+
+
+@pytest.fixture(scope="module")
+def address():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(HTML)))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def visitor(browser, address):
+    """A tab, and what went wrong in it: requests that leave the book are refused and noted, errors and warnings too."""
+    context = browser.new_context(viewport=DESK, color_scheme="light")
+    wrong: list[str] = []
+
+    def refuse(route):
+        wrong.append(f"asked for {route.request.url}")
+        route.abort()
+
+    context.route(re.compile(f"^(?!{re.escape(address)}/|file:|data:)"), refuse)
+    page = context.new_page()
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("response", lambda r: wrong.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    yield page, wrong
+    context.close()
+
+
+@pytest.fixture
+def page(visitor):
+    """A tab whose test fails for anything that went wrong in it meanwhile."""
+    page, wrong = visitor
+    wrong.clear()
+    yield page
+    assert wrong == []
+
+
+def _overflow(page):
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_whole(page, address, name):
+    page.goto(f"{address}/{name}.html")
+    page.wait_for_function(RENDERED)
+    assert page.locator("mjx-merror").count() == 0
+    pictures = page.evaluate(f"{PICTURES}.map((img) => [img.alt.trim(), img.complete, img.naturalWidth])")
+    assert all(alt and complete and width > 100 for alt, complete, width in pictures), pictures
+    text = page.locator("article.bd-article").inner_text()
+    assert "Traceback" not in text
+    assert not re.search(r"\$[^$\n]{1,80}\\[a-z]+", text), "maths that was not rendered"
+    for size in (PHONE, DESK):
+        page.set_viewport_size(size)
+        for theme in ("light", "dark"):
+            page.evaluate("(theme) => { document.documentElement.dataset.theme = theme }", theme)
+            assert _overflow(page) <= 0, f"scrolls sideways at {size['width']}"
+            assert size is PHONE or page.evaluate(CONTRAST) == []
+
+
+def test_search_lists_hits(page, address):
+    page.goto(f"{address}/search.html?q=temperature")
+    page.wait_for_selector("#search-results li a")
+    assert page.locator("#search-results li").count() > 1
+    assert page.locator("#search-results a[href*='dcff_cifar10']").count() == 1
+
+
+def test_the_theme_can_be_switched(page, address):
+    page.goto(f"{address}/index.html")
+    button = page.locator("button.theme-switch-button").first
+    seen = set()
+    for _ in range(3):
+        button.click()
+        seen.add(page.evaluate("document.documentElement.dataset.theme"))
+    assert seen == {"light", "dark"}
+
+
+def _column(page, number):
+    """The texts of a column, less the small print, of the rows that are shown."""
+    return page.locator(".prune-results tbody tr:not([hidden])").evaluate_all(
+        "(rows, number) => rows.map((row) => row.cells[number].firstChild.textContent.trim())", number
+    )
+
+
+@pytest.mark.parametrize("where", ["http", "file"])
+def test_the_results_sort_and_filter(page, address, where):
+    base = address if where == "http" else HTML.as_uri()
+    page.goto(f"{base}/notebooks/results.html")
+    given = _column(page, 0)
+    flops = page.get_by_role("button", name="recounted").first
+    flops.focus()
+    page.keyboard.press("Enter")
+    counts = [int(text.replace(",", "")) for text in _column(page, 4) if text != "–"]
+    assert counts == sorted(counts)
+    assert _column(page, 4)[-1] == "–"
+    assert page.locator(".prune-results th[aria-sort=ascending]").count() == 1
+    page.keyboard.press("Enter")
+    counts = [int(text.replace(",", "")) for text in _column(page, 4) if text != "–"]
+    assert counts == sorted(counts, reverse=True)
+    page.keyboard.press("Enter")
+    assert _column(page, 0) == given
+
+    page.get_by_label("Counts").select_option("source inconsistent")
+    inconsistent = _column(page, 7)
+    assert 0 < len(inconsistent) < len(given)
+    assert set(inconsistent) == {"source inconsistent"}
+    page.get_by_label("Paper").select_option("DCFF")
+    assert set(_column(page, 1)) == {"DCFF"}
+    assert "counts=source+inconsistent" in page.url
+    page.reload()
+    assert page.get_by_label("Paper").input_value() == "DCFF"
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_label("Find").fill("ResNet56 l1")
+    found = _column(page, 0)
+    assert found
+    assert all("l1" in text for text in found)
+    assert page.locator(".prune-controls output").inner_text() == f"{len(found)} of {len(given)} rows"
+    page.get_by_label("Find").fill("no such row")
+    assert _column(page, 0) == []
+
+
+def test_a_result_opens_its_record(page, address):
+    page.goto(f"{address}/notebooks/results.html")
+    links = page.locator(".prune-results td:last-child a")
+    row = links.first.evaluate("(a) => a.closest('tr').cells[0].querySelector('small').textContent")
+    with page.expect_response(re.compile(r"\.json$")) as answer:
+        links.first.click()
+    assert answer.value.json()["row"] == row
+
+
+def test_the_results_read_without_script(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/notebooks/results.html")
+    assert page.locator(".prune-results tbody tr").count() > 100
+    assert page.locator(".prune-results thead tr").last.inner_text().split()[:3] == ["Row", "Paper", "Network"]
+    assert page.locator(".prune-controls").count() == 0
+    context.close()

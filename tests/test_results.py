@@ -1,0 +1,197 @@
+"""The results page, the front page's figures, and the folder to publish."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from prune_lib.book import _serve_records
+from prune_lib.errata import errata
+from prune_lib.errors import InputError
+from prune_lib.publish import MANIFEST, publish
+from prune_lib.results import HEADS, NONE, load_results, record_files
+from prune_lib.rows import COUNTS, RULE_NAMES, all_rows, read_tables
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PAPER = """
+paper: {short: DCFF}
+tables:
+  t:
+    title: T
+    dataset: CIFAR-10
+    source: s
+    rule: macs
+    recipe: {data: cifar10}
+    method: {name: dcff}
+    rows:
+      a: {title: "<b>& 'x'", arch: resnet20, rates: "[0.5]*12", reported: {flops: 20M, flops_cut: 50%, top1: 90.00%}}
+      b: {title: own, arch: resnet20, rates: "[0.5]*12", reported: {}}
+"""
+
+
+def _record(home, row, budget, seed, top1, **more):
+    """A record with all that the page reads."""
+    metrics = {"flops": 5_000_000, "params": 70_000}
+    metrics |= {f"top1_{protocol}": top1 for protocol in ("last", "selected", "test_best")}
+    record = {
+        "row": row.id, "budget": budget, "seed": seed, "key": row.key(budget), "status": "finished", "metrics": metrics,
+        "recipe": {"epochs": 3}, "provenance": {"data": {"name": "cifar10", "train": 100, "test": 10_000}}, **more,
+    }  # fmt: skip
+    path = home / "results" / row.id / f"{budget}-seed{seed}-{record['key']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+    return path
+
+
+@pytest.fixture
+def rows():
+    return read_tables("dcff", PAPER)
+
+
+def test_a_row_shows_its_highest_budget_its_seeds_and_links_to_their_records(project, rows):
+    row = rows["dcff/t/a"]
+    _record(project, row, "smoke", 0, 99.0)
+    _record(project, row, "paper", 7, 0.0, status="diverged")
+    files = [_record(project, row, "short", seed, top1) for seed, top1 in ((0, 80.0), (1, 82.0))]
+    result = load_results(among=rows).results[0]
+    named = {f"{group} {head}".strip(): cell for (group, head, _), cell in zip(HEADS, result.cells(), strict=False)}
+    assert named["Accuracy, % best on test"].value == pytest.approx(81)
+    assert named["Accuracy, % best on test"].small == "± 1.41"
+    assert (named["Accuracy, % budget"].text, named["Accuracy, % budget"].small) == ("short", "3 epochs × 100 images")
+    assert (named["Accuracy, % seeds"].text, named["Accuracy, % verdict"].text) == ("2", "not attempted")
+    assert (named["FLOPs reported"].text, named["FLOPs reported"].small) == ("20M", "-50%")
+    assert named["FLOPs recounted"].small == "macs"
+    assert [project / "results" / file for file in result.files] == files
+    assert record_files() == sorted(files + list(project.rglob("paper-*.json")))
+
+
+def test_smoke_is_no_result_and_a_row_of_ours_has_no_verdict(project, rows):
+    _record(project, rows["dcff/t/a"], "smoke", 0, 99.0)
+    _record(project, rows["dcff/t/b"], "short", 0, 60.0)
+    reported, own = load_results(among=rows).results
+    assert not reported.files
+    assert reported.cells()[-3].text == NONE
+    assert own.cells()[-1].text == own.cells()[7].text == NONE
+    assert own.cells()[4].text == "5,000,000"  # of the network that was run
+
+
+def test_the_page_escapes_its_texts_and_says_what_sorts_and_filters(project, rows):
+    _record(project, rows["dcff/t/a"], "short", 0, 80.0)
+    page = load_results(among=rows)._repr_html_()
+    assert "&lt;b&gt;&amp; &#x27;x&#x27;" in page
+    assert "<b>" not in page
+    assert 'data-value="80.0"' in page
+    counts = set(re.findall(r'data-value="(\d+)"[^<]*<', page))
+    assert any(len(count) > 7 for count in counts), "counts are sorted by every digit"
+    assert re.findall(r'data-filter="(\w+)"', page) == ["Paper", "Counts", "Budget", "Accuracy"]
+    assert re.findall(r'href="([^"]+)"', page)[0].startswith("../results/dcff/t/a/short-seed0-")
+    assert ">seed 0<" in page
+    assert page.count("<tr") == 2 + len(rows)
+
+
+def test_the_book_lays_the_records_beside_its_pages(project, rows):
+    _record(project, rows["dcff/t/a"], "smoke", 0, 99.0)
+    record = _record(project, rows["dcff/t/a"], "short", 0, 80.0)
+    stale = project / "html" / "results" / "gone" / "short-seed0-x.json"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    _serve_records(SimpleNamespace(outdir=project / "html"))
+    served = [path for path in (project / "html").rglob("*") if path.is_file()]
+    assert served == [project / "html" / record.relative_to(project)]
+    assert served[0].read_text() == record.read_text()
+
+
+def test_every_row_is_on_the_page_once_and_its_records_are_there():
+    results = load_results()
+    assert sorted(result.line.row.id for result in results.results) == sorted(all_rows())
+    linked = [ROOT / "results" / file for result in results.results for file in result.files]
+    assert all(path.is_file() for path in linked)
+    assert all(len(result.cells()) == len(HEADS) - 1 for result in results.results)
+
+
+def test_the_front_page_says_what_is_computed():
+    text = " ".join((ROOT / "book" / "index.md").read_text(encoding="utf-8").replace("\u00a0", " ").split())
+    found, entries = load_results().results, errata().entries
+    lines = [result.line for result in found if set(COUNTS) & set(result.line.row.reported)]
+    rebuilt = [line for line in lines if not line.row.unknown]
+    exact = [line for line in rebuilt if not line.disagreements]
+    assert f"{len(exact)} of {len(rebuilt)} : rows" in text
+    assert f"{len(rebuilt) - len(exact)} do not. The other {len(lines) - len(rebuilt)} of the {len(lines)}" in text
+    computed = sum(entry.kind != "Read, not computed" for entry in entries)
+    assert f"{len(entries)} : contradictions in what is printed, {computed} of them found" in text
+    assert f"{len(RULE_NAMES)} counts : of one ResNet-50" in text
+    assert not any(line.accuracy.verdict != "not attempted" for line in lines), "then 'none yet' is no longer true"
+    top1 = {r.line.row.id: r.line.accuracy.mean for r in found if r.line.accuracy.mean}
+    study = "filterexpo/resnet20-study"
+    regrown, pruned, l1 = (top1[f"{study}/{row}"]["last"] for row in ("explore", "prune_only", "l1"))
+    assert f"{regrown:.2f} %, where pruning alone has {pruned:.2f} % and selection by L1 {l1:.2f} %" in text
+    authors, corrected = (top1[f"cfdp/resnet56-study/r18_{row}"]["last"] for row in ("authors", "cfdp"))
+    assert f"{authors:.2f} % after one short epoch, where the corrected code has {corrected:.2f} %" in text
+    behind = [
+        top1[f"cdp/resnet20-study/s{s}_l1"]["last"] - top1[f"cdp/resnet20-study/s{s}_cdp"]["last"]
+        for s in (10, 20, 30, 45, 60)
+    ]
+    assert f"by {min(behind):.1f} to {max(behind):.0f} points" in text
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert f"Version {project['version']}" in (ROOT / "book" / "cite.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def built(tmp_path):
+    """A built book of two pages."""
+    folder = tmp_path / "html"
+    for name, text in {
+        "index.html": '<a href="notebooks/a.html?q=1#top">a</a> <a href="https://arxiv.org/abs/1">paper</a>',
+        "notebooks/a.html": '<link href="../_static/book.css"><a href="#x">x</a><img src="data:image/png;base64,AA">',
+        "_static/book.css": "td { color: red }",
+        ".buildinfo": "for the builder",
+        ".doctrees/a.txt": "for the builder",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_what_is_published_is_whole_and_says_so(built):
+    site = publish(built)
+    assert site == publish(built)
+    names = sorted(path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file())
+    assert names == [".nojekyll", MANIFEST, "_static/book.css", "index.html", "notebooks/a.html"]
+    assert [line.split("  ")[1] for line in (site / MANIFEST).read_text().splitlines()] == [
+        ".nojekyll", "_static/book.css", "index.html", "notebooks/a.html",
+    ]  # fmt: skip
+    assert sorted(path.name for path in built.parent.iterdir()) == ["html", "site"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"<p>{ROOT}/notebooks</p>", f"index.html names {ROOT}"),
+        ('<script src="https://cdn.example/x.js"></script>', "asks another host for https://cdn.example/x.js"),
+        ('<img src="//cdn.example/x.png">', "asks another host"),
+        ('<a href="/notebooks/a.html">a</a>', "has the absolute link /notebooks/a.html"),
+        ('<a href="gone.html">a</a>', "links to gone.html, which is not in the book"),
+        ('<a href="../../x.html">a</a>', "which is not in the book"),
+    ],
+)
+def test_what_would_not_work_elsewhere_is_not_published(built, text, words):
+    (built / "index.html").write_text(text)
+    with pytest.raises(InputError, match=re.escape(words)):
+        publish(built)
+    assert [path.name for path in built.parent.iterdir()] == ["html"]
+
+
+def test_nothing_is_published_before_it_is_built(tmp_path):
+    with pytest.raises(InputError, match="run 'prune book' first"):
+        publish(tmp_path)
