@@ -12,7 +12,8 @@ ORDER = (
     "errors", "home", "provenance", "spec", "nets", "recipe", "reparam", "slim", "features", "method", "checkpoint",
     "ranks", "device", "cudagraph", "weights", "rules", "cost", "baselines", "units", "graph", "tasks", "papers",
     "scores", "anynet", "export", "history", "train", "latency", "rows", "records", "queue", "models", "evaluate",
-    "verdict", "tables", "errata", "show", "notebook", "book", "commands", "cli",
+    "verdict", "tables", "errata", "show", "explore", "pictures", "lab",
+    "notebook", "book", "commands", "cli",
 )  # fmt: skip
 LIGHT = {"torch", "torchvision", "numpy", "yaml", "tqdm", "safetensors", *sys.stdlib_module_names}
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ("__init__.py", "__main__.py")]
