@@ -16,8 +16,13 @@ from .notebook import execute, failure, parameters_of
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
 
+_KEPT: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
-def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: str = "") -> Path:
+
+def build(
+    budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: str = "", *, quiet: bool = False,
+    verbose: bool = False,
+) -> Path:  # fmt: skip
     """Execute every notebook, build the HTML book, and return its first page.
 
     Notebooks take the parameters that they have among these; what has a record already is not run again.
@@ -31,22 +36,26 @@ def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: 
     sources = sorted((root / "notebooks").glob("*.py"))
     if not sources or not (root / "book" / "_config.yml").is_file():
         raise InputError(f"no book in {root}; expected notebooks/*.py and book/_config.yml (run it in a checkout)")
-    given = {"budget": budget, "seed": seed, "device": device, "data_dir": data_dir}
+    given = {"budget": budget, "seed": seed, "device": device, "data_dir": data_dir, "interactive": "no"}
     executed = root / "book" / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)  # never publish what an earlier run left
     for source in sources:
         known = parameters_of(source)
         parameters = {name: value for name, value in given.items() if name in known}
-        print(f"executing {source.name}", flush=True)
+        if not quiet:
+            print(f"executing {source.name}", flush=True)
         try:
-            execute(source, executed / f"{source.stem}.ipynb", parameters)
+            execute(source, executed / f"{source.stem}.ipynb", parameters, progress=not quiet)
         except papermill.PapermillExecutionError as error:
             raise InputError(f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}") from None
     page = root / "book" / "_build" / "html" / "index.html"
     page.unlink(missing_ok=True)  # so that a page from an earlier build is not taken for this one's
     tool = Path(sys.executable).with_name("jupyter-book")
-    done = subprocess.run([tool, "build", "-W", "-n", "--keep-going", root / "book"], check=False)
+    words = [str(tool), "build", "-W", "-n", "--keep-going", *(["-v"] if verbose else []), str(root / "book")]
+    done = subprocess.run(words, check=False, **(_KEPT if quiet else {}))
     if done.returncode or not page.is_file():
+        if quiet:
+            sys.stderr.write((done.stdout or b"").decode(errors="replace"))
         raise InputError("the book did not build; what is wrong is said above")
     return page
 

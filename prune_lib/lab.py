@@ -27,7 +27,7 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     paper = w.Dropdown(options=list(rows), value=row.split("/")[0], description="paper")
     which = w.Dropdown(options=rows[paper.value], value=row, description="row")
     text = w.Text(description="spec", continuous_update=False, layout=w.Layout(width="95%"))
-    sliders = w.VBox(layout=w.Layout(max_height="260px", overflow_y="auto"))
+    sliders = w.VBox(layout=w.Layout(max_height="260px", overflow="auto"))
     chart, counts, note = w.Image(format="png"), w.HTML(), w.HTML()
     state: dict[str, Any] = {"moving": False}
 

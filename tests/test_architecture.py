@@ -13,7 +13,7 @@ ORDER = (
     "ranks", "device", "cudagraph", "weights", "rules", "cost", "baselines", "units", "graph", "tasks", "papers",
     "scores", "anynet", "export", "history", "train", "latency", "rows", "records", "queue", "models", "evaluate",
     "verdict", "tables", "errata", "show", "explore", "pictures", "lab",
-    "notebook", "book", "commands", "cli",
+    "notebook", "book", "completion", "commands", "cli",
 )  # fmt: skip
 LIGHT = {"torch", "torchvision", "numpy", "yaml", "tqdm", "safetensors", *sys.stdlib_module_names}
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ("__init__.py", "__main__.py")]
