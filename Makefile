@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all setup book publish lab test lock clean help
+.PHONY: all setup book publish lab test test-browser lock clean help
 
 all: book ## install, reproduce with the embedded digits, build the HTML book and print its path
 
@@ -36,6 +36,9 @@ test: $(STAMP) ## lint, types, tests
 	$(BIN)/mypy prune_lib
 	$(BIN)/python -m pytest
 
+test-browser: $(STAMP) ## JupyterLab and the explorer in a real chromium
+	PRUNE_BROWSER=1 $(BIN)/python -m pytest tests/browser
+
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml --output-file requirements.lock
 	$(BIN)/python tools/environment.py
@@ -45,4 +48,4 @@ clean: ## remove what was built or installed; records, runs and data stay
 	find prune_lib tests tools notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -16,6 +16,11 @@
 # A published row of filter pruning is a network, a string of rates, and some figures. Everything in this book starts by
 # turning the string back into the network.
 
+# %% [markdown] tags=["remove-cell"]
+# *In JupyterLab:* **[open the explorer](explorer.py)** for sliders over specs, filters and sparsities; or go on here with
+# *Run > Run All Cells*. Every chapter is a notebook beside this one: [DCFF](dcff_cifar10.py), [CDP](cdp_cifar10.py),
+# [CFDP](cfdp_cifar10.py), [FilterExpo](filterexpo_cifar10.py), [Grad-CAM](grad_cam.py), [your own network](own_network.py).
+
 # %% tags=["parameters", "hide-input"]
 arch = "vgg16"  # vgg16 resnet20 resnet56 resnet110 googlenet
 rates = "[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6"  # one rate for each group of convs, as the paper prints it

@@ -20,8 +20,13 @@ from .results import record_files
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
 
+_KEPT: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
-def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: str = "") -> Path:
+
+def build(
+    budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: str = "", *, quiet: bool = False,
+    verbose: bool = False,
+) -> Path:  # fmt: skip
     """Execute every notebook, build the HTML book, and return its first page.
 
     Notebooks take the parameters that they have among these; what has a record already is not run again.
@@ -33,7 +38,7 @@ def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: 
     sources = sorted((root / "notebooks").glob("*.py"))
     if not sources or not (root / "book" / "_config.yml").is_file():
         raise InputError(f"no book in {root}; expected notebooks/*.py and book/_config.yml (run it in a checkout)")
-    given = {"budget": budget, "seed": seed, "device": device, "data_dir": data_dir}
+    given = {"budget": budget, "seed": seed, "device": device, "data_dir": data_dir, "interactive": "no"}
     executed = root / "book" / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)  # never publish what an earlier run left
     at_once = min(2, cores())  # notebooks that need the same run wait for one another
@@ -42,28 +47,32 @@ def build(budget: str = "smoke", seed: int = 0, device: str = "auto", data_dir: 
         for source in sources:
             known = parameters_of(source)
             parameters = {name: value for name, value in given.items() if name in known}
-            runs[pool.submit(_execute, source, executed / f"{source.stem}.ipynb", parameters, at_once)] = source
+            runs[pool.submit(_execute, source, executed / f"{source.stem}.ipynb", parameters, at_once, quiet)] = source
         for done in as_completed(runs):
             if problem := done.result():
                 pool.shutdown(cancel_futures=True)
                 raise InputError(f"{runs[done].name}{problem}")
-            print(f"executed {runs[done].name}", flush=True)
+            if not quiet:
+                print(f"executed {runs[done].name}", flush=True)
     page = root / "book" / "_build" / "html" / "index.html"
     page.unlink(missing_ok=True)  # so that a page from an earlier build is not taken for this one's
     tool = Path(sys.executable).with_name("jupyter-book")
-    built = subprocess.run([tool, "build", "-W", "-n", "--keep-going", root / "book"], check=False)
+    words = [str(tool), "build", "-W", "-n", "--keep-going", *(["-v"] if verbose else []), str(root / "book")]
+    built = subprocess.run(words, check=False, **(_KEPT if quiet else {}))
     if built.returncode or not page.is_file():
+        if quiet:
+            sys.stderr.write((built.stdout or b"").decode(errors="replace"))
         raise InputError("the book did not build; what is wrong is said above")
     return page
 
 
-def _execute(source: Path, output: Path, parameters: dict, at_once: int) -> str:
+def _execute(source: Path, output: Path, parameters: dict, at_once: int, quiet: bool) -> str:
     """Execute a notebook on its part of the processors; returns what went wrong, if anything did."""
     import papermill
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // at_once)))
     try:
-        execute(source, output, parameters)
+        execute(source, output, parameters, progress=not quiet)
     except papermill.PapermillExecutionError as error:
         return f", cell {error.exec_count}: {error.ename}: {error.evalue}"
     except InputError as error:

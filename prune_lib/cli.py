@@ -23,7 +23,16 @@ EXAMPLES = {
     "latency": "prune latency resnet56 --rates '[0.5]*30' --batch 1 256",
     "data": "prune data cifar10 --data-dir ~/data",
     "book": "prune book --budget smoke",
+    "completion": "source <(prune completion bash)",
 }
+TOUR = """\
+a first quarter of an hour:
+  prune rows                                   what the papers report
+  prune cost vgg16 --rates '[0.5]*13'          what a spec costs
+  prune run dcff/cifar10/vgg16                 train, evaluate and record a row, small and on digits
+  prune table dcff/cifar10                     reported, recounted, measured
+  prune COMMAND --help                         what a command takes, with an example
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +63,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="prune", description=__doc__, allow_abbrev=False)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="prune", description=__doc__, epilog=TOUR, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"prune_lib {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -95,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
     sub.add_argument("--json", action="store_true", help="print the record")
+    _loudness(sub, "no progress, and no last line", "also what is about to be run, and each epoch afterwards")
 
     sub = command("queue", do.queue, "Run what has no record yet, best first, several rows at a time on one device.")
     sub.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="names, * for any (default: all of CIFAR-10)")
@@ -104,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--engine", default="eager", help="as for 'prune run' (default: %(default)s)")
     sub.add_argument("--list", action="store_true", help="only say what would be run")
     sub.add_argument("--json", action="store_true", help="print what became of each run as JSON")
+    _loudness(sub, "no line for each run", "also where each run's log is")
     _common(sub)
 
     sub = command("keep", do.keep, "Put a finished run's network beside its record, with a card, to be committed.")
@@ -152,7 +164,18 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("book", do.book, "Execute the notebooks through papermill and build the HTML book.")
     _common(sub)
+    sub.add_argument("--json", action="store_true", help="print where the book is as JSON, and nothing else")
+    _loudness(sub, "neither progress nor what Sphinx says, unless it fails", "also all that Sphinx says")
+
+    sub = command("completion", lambda args: do.completion(parser, args.shell), "Write completion for a shell to read.")
+    sub.add_argument("shell", choices=("bash", "zsh"), help="bash or zsh; the line goes into ~/.bashrc or ~/.zshrc")
     return parser
+
+
+def _loudness(sub: argparse.ArgumentParser, less: str, more: str) -> None:
+    either = sub.add_mutually_exclusive_group()
+    either.add_argument("-q", "--quiet", action="store_true", help=less)
+    either.add_argument("-v", "--verbose", action="store_true", help=more)
 
 
 def _common(sub: argparse.ArgumentParser) -> None:

@@ -82,14 +82,21 @@ def run(args) -> int:
         from .units import read_units
 
         row = row.with_widths(read_units(args.units, row.arch))
+    first = os.environ.get("RANK", "0") == "0"
+    if args.verbose and first:
+        _say_before(row, args.budget, args.seed)
     record = run_row(
         row, args.budget, args.seed, device=args.device, data_dir=args.data_dir, save_every=args.save_every,
-        weights=args.weights, engine=args.engine,
+        weights=args.weights, engine=args.engine, progress=not args.quiet,
     )  # fmt: skip
-    if os.environ.get("RANK", "0") != "0":
+    if not first:
         return 0
+    if args.verbose:
+        _say_epochs(record)
     if args.json:
         print(json.dumps(record))
+    elif args.quiet and record["status"] == "finished":
+        pass
     elif record["status"] != "finished":
         print(f"{record['row']}, {record['budget']}, seed {record['seed']}: {record['status']}, {record['error']}")
     else:
@@ -105,6 +112,27 @@ def run(args) -> int:
     return 0 if record["status"] == "finished" else 1
 
 
+def _say_before(row, budget: str, seed: int) -> None:
+    """What is about to be run, on stderr."""
+    from .records import run_folder
+
+    if budget in row.recipes:
+        about = {
+            "row": row.id, "network": f"{row.arch}, {row.rates or 'full'}", "method": dict(row.method),
+            "recipe": {"data": row.recipes[budget].data, **row.recipes[budget].not_default()},
+            "state": run_folder(row, budget, seed),
+        }  # fmt: skip
+        print("\n".join(f"{name}: {value}" for name, value in about.items()), file=sys.stderr, flush=True)
+
+
+def _say_epochs(record: dict) -> None:
+    """One line for each epoch, on stderr."""
+    curves = record.get("curves", {})
+    for number, epoch in enumerate(curves.get("epoch", [])):
+        figures = (f"{name} {values[number]}" for name, values in curves.items() if name != "epoch")
+        print(f"epoch {epoch + 1}: {', '.join(figures)}", file=sys.stderr)
+
+
 def queue(args) -> int:
     from .queue import jobs, work
 
@@ -112,7 +140,9 @@ def queue(args) -> int:
     named = {"--device": args.device, "--data-dir": args.data_dir, "--weights": args.weights, "--engine": args.engine}
     options = [word for name, value in named.items() if value for word in (name, value)]
     if not args.list:
-        work(found, args.jobs, options=options, tell=_progress_lines())
+        work(found, args.jobs, options=options, tell=(lambda jobs: None) if args.quiet else _progress_lines())
+        if args.verbose:
+            print("\n".join(f"{j.status:9} {j.name}  {j.log}" for j in found), file=sys.stderr)
     if args.json:
         print(json.dumps([{"row": j.row.id, "budget": j.budget, "seed": j.seed, "status": j.status} for j in found]))
     elif args.list:
@@ -223,5 +253,15 @@ def data(args) -> None:
 def book(args) -> None:
     from .book import build
 
-    page = build(budget=args.budget, seed=args.seed, device=args.device, data_dir=args.data_dir or "")
-    print(f"The book is at {page}")
+    loudness = {"quiet": args.quiet or args.json, "verbose": args.verbose}
+    page = build(args.budget, args.seed, args.device, args.data_dir or "", **loudness)
+    if args.json:
+        print(json.dumps({"page": str(page), "budget": args.budget, "seed": args.seed}))
+    else:
+        print(f"The book is at {page}")
+
+
+def completion(parser, shell: str) -> None:
+    from .completion import script
+
+    print(script(parser, shell), end="")

@@ -66,7 +66,7 @@ def check_parameters(namespace: Mapping[str, object], **expected: type | Sequenc
             raise InputError(f"parameter {name} is {value!r}; expected one of: {' '.join(map(str, allowed))}")
 
 
-def execute(source: Path, output: Path, parameters: Mapping[str, object]) -> None:
+def execute(source: Path, output: Path, parameters: Mapping[str, object], progress: bool = True) -> None:
     """Execute one text notebook by papermill. ``output`` appears only when every cell has run.
 
     Raises:
@@ -84,7 +84,7 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object]) -> Non
     with _quiet():
         papermill.execute_notebook(
             f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3",
-            cwd=str(source.parent),
+            cwd=str(source.parent), progress_bar=progress,
         )  # fmt: skip
     _tidy(running)
     running.replace(output)

@@ -60,6 +60,12 @@ def jobs(patterns: Sequence[str], budget: str, seeds: Iterable[int], dense: bool
     Raises:
         InputError: an unknown budget, or a pattern that no row that can be trained has.
     """
+    chosen = planned(patterns, budget, dense)
+    return [Job(row, budget, seed) for seed in seeds for row in chosen if not find(row, budget, seed)]
+
+
+def planned(patterns: Sequence[str], budget: str, dense: bool = True) -> list[Row]:
+    """The rows that these ``patterns`` name, whether they have records or not, in the order of ``jobs``; see there."""
     if budget not in BUDGETS:
         raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
     trained = [row for row in all_rows().values() if row.method]
@@ -74,8 +80,7 @@ def jobs(patterns: Sequence[str], budget: str, seeds: Iterable[int], dense: bool
     if dense:
         wanted |= {row.start for row in trained if row.id in wanted and row.start}
     place = {table: i for i, table in enumerate(FIRST)}
-    chosen = sorted((row for row in trained if row.id in wanted), key=lambda row: place.get(row.table, len(place)))
-    return [Job(row, budget, seed) for seed in seeds for row in chosen if not find(row, budget, seed)]
+    return sorted((row for row in trained if row.id in wanted), key=lambda row: place.get(row.table, len(place)))
 
 
 def work(

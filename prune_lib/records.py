@@ -61,8 +61,9 @@ def run(
     from .history import Diverged
 
     where = pick_device(device)
-    with _only_one(run_folder(row, budget, seed)):
-        if not again and (done := find(row, budget, seed)):  # another process finished it while this one waited
+    with _only_one(run_folder(row, budget, seed)) as waited:
+        # another process may have finished it while this one waited, and left its weights
+        if (waited or not again) and (done := find(row, budget, seed)):
             return done
         try:
             return _run(row, budget, seed, where, data_dir, progress, save_every, weights, engine)
@@ -271,18 +272,22 @@ def _rounded(value):
 
 
 @contextmanager
-def _only_one(folder: Path):
-    """Hold a run's folder. The lock is the kernel's, so a process that dies, however hard, leaves none behind."""
+def _only_one(folder: Path) -> Iterator[bool]:
+    """Hold a run's folder; waits for another process that has it, and gives whether it did. The lock is the kernel's,
+    so a process that dies, however hard, leaves none behind.
+    """
     from . import ranks
 
     folder.mkdir(parents=True, exist_ok=True)
     if ranks.rank() > 0:  # the first process holds the folder for all
-        yield
+        yield False
         return
     with open(folder / "lock", "w") as lock:
+        waited = False
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             print(f"{folder.parent.name}/{folder.name} is being run by another process; waiting for it", flush=True)
+            waited = True
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield waited

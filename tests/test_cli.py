@@ -1,10 +1,12 @@
+import argparse
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from prune_lib.cli import EXAMPLES, main
+from prune_lib.cli import EXAMPLES, _parser, main
 from prune_lib.rules import RULES
 
 MALFORMED = [
@@ -105,3 +107,75 @@ def test_a_bad_spec_is_refused_before_torch_is_loaded():
 def test_the_module_runs_like_the_command():
     done = subprocess.run([sys.executable, "-m", "prune_lib", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("prune_lib ")
+
+
+def _complete(*words):
+    """What bash offers after ``words``, the last of which is being typed."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("needs bash")
+    script = subprocess.run(
+        [sys.executable, "-m", "prune_lib", "completion", "bash"], capture_output=True, text=True, check=True
+    ).stdout
+    asked = 'eval "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _prune; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run([bash, "-c", asked, "-", script, *words], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_completion_is_a_script_that_its_shell_can_read(shell, capsys):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    if found := shutil.which(shell):
+        subprocess.run([found, "-n"], input=script, text=True, check=True)
+    assert script.count("complete -o filenames -F _prune prune") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["prune", "la"], {"latency"}),
+        (["prune", "run", "dcff/cifar10/v"], {"dcff/cifar10/vgg16"}),
+        (["prune", "run", "--budget", "s"], {"smoke", "short"}),
+        (["prune", "run", "--budget", "smoke", "--seed", "1", "--json", "dcff/cifar10/v"], {"dcff/cifar10/vgg16"}),
+        (["prune", "cost", "mobile"], {"mobilenet_v2"}),
+        (["prune", "cost", "vgg16", "--rule", "thop-0.1"], {"thop-0.1.1"}),
+        (["prune", "table", "cdp/cifar10"], {"cdp/cifar10", "cdp/cifar10-dense"}),
+        (["prune", "book", "--q"], {"--quiet"}),
+        (["prune", "completion", ""], {"bash", "zsh"}),
+        (["prune", "frob", ""], set()),
+    ],
+)
+def test_bash_completes(words, offered):
+    assert set(_complete(*words)) == offered
+
+
+def test_every_command_has_an_example_and_says_json_where_it_finds_something():
+    commands = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    assert set(commands) == set(EXAMPLES)
+    silent = {name for name, sub in commands.items() if "--json" not in sub._option_string_actions}
+    assert silent == {"completion"}
+
+
+def test_quiet_and_verbose(project, capsys):
+    argv = ["run", "cdp/cifar10-dense/resnet20"]
+    with pytest.MonkeyPatch.context() as patch:
+        record = {
+            "row": "r", "budget": "smoke", "seed": 0, "status": "finished",
+            "metrics": {**dict.fromkeys(("top1_test_best", "top1_selected", "top1_last"), 1.0), "flops": 1, "params": 1,
+                        "rule": "macs"},
+            "curves": {"epoch": [0, 1], "loss": [2.0, 1.0]},
+        }  # fmt: skip
+        told = []
+        patch.setattr("prune_lib.records.run", lambda *a, progress, **k: told.append(progress) or record)
+        for words in ([], ["--quiet"], ["--verbose"]):
+            assert main([*argv, *words]) == 0
+            told.append(capsys.readouterr())
+    loud, (out, err), (also, more) = told[1], told[3], told[5]
+    assert (told[0], told[2], told[4]) == (True, False, True)
+    assert "1.00 %" in loud.out
+    assert (out, err) == ("", "")
+    assert also == loud.out
+    assert "epoch 2: loss 1.0" in more
+    assert "recipe: " in more
+    assert main(["run", "x", "--quiet", "--verbose"]) == 2

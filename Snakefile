@@ -1,0 +1,107 @@
+# Every notebook by papermill, and rows as jobs of their own, one row and seed each:
+#
+#   snakemake -c2                                              every notebook, at smoke
+#   snakemake -c2 --config budget=short rows='cdp/resnet20-study/*' seeds=3 weights=resnet20.safetensors
+#   snakemake --profile tools/slurm --config budget=paper rows='dcff/cifar10/*'
+#
+# What a job makes is under runs/batch/; records are where they always are, under results/. A row's mark carries the key
+# of what it trains, and whoever has a record is not run again; a notebook is run again when its text, a parameter, the
+# library or a row before it has changed.
+import sys
+from pathlib import Path
+
+from prune_lib.notebook import parameters_of
+from prune_lib.queue import planned
+from prune_lib.records import find
+from prune_lib.rows import all_rows
+
+HERE = Path(workflow.basedir)
+BUDGET, SEED = str(config.get("budget", "smoke")), int(config.get("seed", 0))
+SEEDS = range(SEED, SEED + int(config.get("seeds", 1)))
+PATTERNS = str(config.get("rows", "")).split()
+GIVEN = {name: str(config[name]) for name in ("device", "data_dir", "weights") if config.get(name)}
+SOURCE = Path(config.get("source", HERE / "notebooks"))
+NAMES = str(config.get("notebooks", "")).split() or sorted(file.stem for file in SOURCE.glob("*.py"))
+LIBRARY = sorted(str(file) for kind in ("*.py", "*.yaml") for file in (HERE / "prune_lib").rglob(kind))
+KNOWN = ("budget", "seed", "seeds", "rows", "notebooks", "source", "device", "data_dir", "weights")
+if unknown := sorted(set(config) - set(KNOWN)):
+    raise WorkflowError(f"unknown config {' '.join(unknown)}; expected one of: {' '.join(KNOWN)}")
+
+
+ROWS = {row.id: row for row in planned(PATTERNS, BUDGET, dense="weights" not in GIVEN)} if PATTERNS else {}
+
+
+def mark(name, seed):
+    """What stands for a finished run of a row: its key is part of the name."""
+    return f"runs/batch/rows/{name}/{BUDGET}-seed{seed}-{all_rows()[name].key(BUDGET)}.done"
+
+
+MARKS = {mark(name, seed): (name, seed) for name in ROWS for seed in SEEDS}
+for path, (name, seed) in MARKS.items():  # a run that has a record needs no job
+    if not Path(path).exists() and find(ROWS[name], BUDGET, seed):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+
+
+def given(name):
+    """A notebook's parameters among those that are set, as words for papermill."""
+    values = {"budget": BUDGET, "seed": SEED, "interactive": "no", **GIVEN}
+    known = parameters_of(SOURCE / f"{name}.py")
+    return [word for key, value in values.items() if key in known for word in ("-p", key, str(value))]
+
+
+wildcard_constraints:
+    name=r"\w+",
+    row=r"[\w./-]+",
+    seed=r"\d+",
+    key=r"[0-9a-f]+",
+
+
+rule all:
+    input:
+        list(MARKS),
+        expand("runs/batch/{budget}/{name}.ipynb", budget=BUDGET, name=NAMES),
+    default_target: True
+
+
+rule rows:
+    input:
+        list(MARKS),
+
+
+rule row:
+    input:
+        # the dense network that the row prunes is trained before it
+        lambda w: [mark(start, w.seed)] if (start := all_rows()[w.row].start) in ROWS else [],
+    output:
+        touch(f"runs/batch/rows/{{row}}/{BUDGET}-seed{{seed}}-{{key}}.done"),
+    log:
+        f"runs/batch/rows/{{row}}/{BUDGET}-seed{{seed}}-{{key}}.log",
+    params:
+        python=sys.executable,
+        words=lambda w: ["--budget", BUDGET, "--seed", w.seed]
+        + [word for key, value in GIVEN.items() for word in (f"--{key.replace('_', '-')}", value)],
+    threads: 1
+    shell:
+        "OMP_NUM_THREADS={threads} {params.python:q} -m prune_lib run {wildcards.row:q} {params.words:q} > {log:q} 2>&1"
+
+
+rule notebook:
+    input:
+        source=f"{SOURCE}/{{name}}.py",
+        library=LIBRARY,
+        rows=list(MARKS),
+    output:
+        f"runs/batch/{BUDGET}/{{name}}.ipynb",
+    log:
+        # the notebook as far as it came: a failed job's outputs are deleted, its log is not
+        notebook=f"runs/batch/{BUDGET}/log/{{name}}.ipynb",
+        text=f"runs/batch/{BUDGET}/log/{{name}}.txt",
+    params:
+        python=sys.executable,
+        words=lambda w: given(w.name),
+        cwd=str(SOURCE),
+    threads: 1
+    shell:
+        "OMP_NUM_THREADS={threads} {params.python:q} -m papermill text:{input.source:q} {log.notebook:q} --cwd {params.cwd:q} "
+        "--no-progress-bar {params.words:q} > {log.text:q} 2>&1 && mv {log.notebook:q} {output:q}"

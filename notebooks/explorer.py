@@ -1,0 +1,120 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Explorer
+#
+# Move the rates of a published row, look at the filters of a trained network in the order of a criterion, take some out
+# and watch accuracy and Grad-CAM. In JupyterLab (`make lab`, then *Run > Run All Cells*) what follows are sliders that
+# answer within a second; in the book, and wherever papermill runs this notebook, it is one position of each.
+
+# %% tags=["parameters", "hide-input"]
+interactive = "auto"  # widgets: yes, no, or auto: where a Jupyter server runs this notebook
+row = "dcff/cifar10/vgg16"  # the row to begin with
+weights = ""  # a trained ResNet-20 to look into; empty: one that is trained here on small digits, in seconds
+arch = "resnet20"  # whose weights they are
+data = "digits"  # what they are tested on: cifar10, where weights are given
+normalise = "own"  # the constants that they were trained with: own (the set's), imagenet, cdp
+data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
+images = 200  # how many test images each position is evaluated on
+
+# %% tags=["remove-input"]
+from prune_lib.notebook import check_parameters
+
+check_parameters(
+    globals(), interactive=("auto", "yes", "no"), row=str, weights=str, arch=str, data=("digits", "cifar10"),
+    normalise=("own", "imagenet", "cdp"), data_dir=str, images=int,
+)  # fmt: skip
+
+# %% [markdown]
+# ## What a spec costs
+#
+# One slider for each run of equal rates in the list. The counts are those of `prune cost --rule all`, from one pass over
+# shapes.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv, those that the spec keeps in front of all"}}
+from prune_lib import explore, lab, pictures
+from prune_lib.rows import get_row
+
+moving = explore.in_lab(interactive)
+shown = get_row(row)
+counted = explore.recount(shown.arch, shown.rates or explore.unpruned(shown.arch, shown.layout), shown.layout)
+lab.specs(row) if moving else counted.chart
+
+# %% tags=["hide-input"]
+None if moving else counted.grid
+
+# %% [markdown]
+# ## A trained network
+#
+# For a real one: `papermill text:notebooks/explorer.py out.ipynb -p data cifar10 -p normalise imagenet -p weights FILE`,
+# or the same words in the cell of parameters.
+
+# %% tags=["hide-input"]
+import torch
+
+torch.set_num_threads(min(2, torch.get_num_threads()))
+subject = explore.subject(weights, arch, data, normalise=normalise, data_dir=data_dir or None, images=images)
+side = subject.data.test.images.shape[-1]
+print(f"{arch}: {subject.accuracy:.1f} % of {len(subject.data.test)} test images of {data}, {side}x{side} pixels")
+
+# %% [markdown]
+# ### Its filters, best first
+#
+# Weights, and below them what each filter answers to an image; the best first, then the worst. The first layer sees
+# colours; of later ones the mean over their inputs is shown.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "The filters of a conv with the highest and the lowest scores, and their answers to one image"}}
+from IPython.display import Image
+
+lab.filters(subject) if moving else Image(
+    pictures.best_and_worst(
+        subject,
+        "layer2.0.conv1" if "layer2.0.conv1" in subject.arch.filters else next(iter(subject.arch.filters)),
+        "cdp",
+        3,
+    )
+)
+
+# %% [markdown]
+# ### Some of them taken out
+#
+# As pruned, not trained on. Convs whose outputs are added lose the same channels, by the sum of their scores, so that the
+# smaller network exists; `slim` compares the two before anything is shown.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Test accuracy over the share of filters that go, for each criterion"}}
+from prune_lib import show
+
+lab.sparsity(subject) if moving else show.scatter(
+    explore.curves(subject, [0.0, 0.1, 0.2, 0.4]),
+    "share of each layer's filters that goes",
+    "top-1 (%)",
+    f"{arch}, {data}, as pruned",
+)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six images and, below each, the Grad-CAM maps of the full and of the pruned network"}}
+pruned = explore.prune(subject, "cdp", 0.2)
+_, pixels, labels = subject.batch(6)
+maps = {"full": explore.maps(subject, subject.model), "pruned": explore.maps(subject, pruned.model)}
+None if moving else show.cams(
+    pixels,
+    [subject.data.classes[c] for c in labels],
+    {name: found for name, (found, _) in maps.items()},
+    {name: said for name, (_, said) in maps.items()},
+)
+
+# %% tags=["hide-input"]
+None if moving else explore.compared(subject, pruned)
+
+# %% [markdown]
+# The curves are of one network and the images above; how criteria compare after training on is the matter of the chapters
+# on CDP and CFDP.
