@@ -35,7 +35,7 @@ def build(
         InputError: there is no book here, a parameter is wrong, or the build failed.
     """
     root = home()
-    sources = sorted((root / "notebooks").glob("*.py"))
+    sources = sorted((root / "notebooks").glob("*.py"), key=lambda path: (path.stem == "results", path))  # it sums up
     if not sources or not (root / "book" / "_config.yml").is_file():
         raise InputError(f"no book in {root}; expected notebooks/*.py and book/_config.yml (run it in a checkout)")
     given = {"budget": budget, "seed": seed, "device": device, "data_dir": data_dir, "interactive": "no"}
