@@ -16,7 +16,7 @@ from pathlib import Path
 from .errors import InputError
 from .home import cores, home
 from .notebook import execute, failure, parameters_of
-from .results import record_files
+from .overview import record_files
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
 

@@ -12,7 +12,7 @@ ORDER = (
     "errors", "home", "provenance", "spec", "nets", "recipe", "reparam", "slim", "features", "method", "checkpoint",
     "ranks", "device", "cudagraph", "weights", "rules", "cost", "baselines", "units", "graph", "tasks", "papers",
     "scores", "anynet", "export", "history", "train", "latency", "rows", "records", "queue", "models", "evaluate",
-    "verdict", "tables", "errata", "results", "show", "draw", "explore", "pictures", "lab", "notebook", "book",
+    "verdict", "tables", "errata", "overview", "show", "draw", "explore", "pictures", "lab", "notebook", "book",
     "publish", "completion", "commands", "cli",
 )  # fmt: skip
 LIGHT = {"torch", "torchvision", "numpy", "yaml", "tqdm", "safetensors", *sys.stdlib_module_names}

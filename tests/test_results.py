@@ -12,8 +12,8 @@ import yaml
 from prune_lib.book import _serve_records
 from prune_lib.errata import errata
 from prune_lib.errors import InputError
+from prune_lib.overview import HEADS, NONE, load_results, record_files
 from prune_lib.publish import MANIFEST, publish
-from prune_lib.results import HEADS, NONE, load_results, record_files
 from prune_lib.rows import COUNTS, RULE_NAMES, all_rows, read_tables
 
 ROOT = Path(__file__).resolve().parent.parent
