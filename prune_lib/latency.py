@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from .cost import count
+from .device import pick_device
 from .errors import InputError
 from .nets import arch_of, build, read_spec
 from .provenance import provenance
 from .spec import Widths
-from .device import pick_device
 
 ROUNDS = 5  # at the least, however long they take
 

@@ -1,0 +1,128 @@
+"""Who is running what: one process holds a run's folder, and a run that stopped without a word stays visible as such.
+
+The locks are the kernel's, so a process that dies, however hard, leaves none behind. What a lock file says in words is
+for those who look: it is written when a run begins and taken out when it ends, so that words under no lock are those of
+a run that was interrupted.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import InputError
+from .provenance import now
+
+PATIENCE = 0.5  # seconds; who only looks whether a folder is held holds it for a moment
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, or refuse. Bad input found inside leaves no folder that was not there before.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    from . import ranks
+
+    if ranks.rank() > 0:  # the first process holds the folder for all
+        yield
+        return
+    lock = _take(folder, time.monotonic() + PATIENCE)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps({"pid": os.getpid(), "host": os.uname().nodename, "began": now()}).encode(), 0)
+        try:
+            yield
+        except InputError:
+            os.ftruncate(lock, 0)
+            _remove(folder)
+            raise
+        os.ftruncate(lock, 0)
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Wait for the folder, then hold it: for what takes a moment."""
+    lock = _take(folder, None, ".turn")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _take(folder: Path, until: float | None, name: str = "lock") -> int:
+    """The descriptor of the folder's locked lock file; ``until`` when to try, ``None``: however long it takes."""
+    path = folder / name
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:  # who held it has just removed the folder
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if until is None else fcntl.LOCK_NB))
+            if _is(lock, path):
+                return lock
+        except BlockingIOError:
+            if until is not None and time.monotonic() > until:
+                os.close(lock)
+                raise InputError(f"{folder.name} is being run by another process; wait for it or stop it") from None
+            time.sleep(0.02)
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
+def _is(lock: int, path: Path) -> bool:
+    """Whether the file that is locked is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(folder: Path) -> None:
+    """Remove the lock, which is held, and the folders that are then empty."""
+    if {entry.name for entry in folder.iterdir()} - {"lock"}:
+        return
+    (folder / "lock").unlink()
+    for empty in (folder, *folder.parents):
+        if empty.name == "runs":
+            return
+        try:
+            empty.rmdir()
+        except OSError:
+            return
+
+
+def held(folder: Path) -> bool:
+    """Whether a process is running what this folder is of."""
+    return _look(folder)[0]
+
+
+def status(folder: Path) -> str:
+    """``running``, ``interrupted`` (its process is gone and did not say how it ended), or nothing."""
+    running, words = _look(folder)
+    return "running" if running else "interrupted" if words else ""
+
+
+def _look(folder: Path) -> tuple[bool, bytes]:
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False, b""
+    try:
+        words = os.pread(lock, 1000, 0)
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True, words
+    finally:
+        os.close(lock)
+    return False, words
