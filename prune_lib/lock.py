@@ -41,6 +41,11 @@ def only_one(folder: Path) -> Iterator[None]:
             os.ftruncate(lock, 0)
             _remove(folder)
             raise
+        except OSError:  # a disk on which nothing can be said
+            raise
+        except Exception:  # its record says so
+            os.ftruncate(lock, 0)
+            raise
         os.ftruncate(lock, 0)
     finally:
         os.close(lock)
@@ -60,8 +65,8 @@ def _take(folder: Path, until: float | None, name: str = "lock") -> int:
     """The descriptor of the folder's locked lock file; ``until`` when to try, ``None``: however long it takes."""
     path = folder / name
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:  # who held it has just removed the folder
             continue
@@ -94,11 +99,11 @@ def _remove(folder: Path) -> None:
         return
     (folder / "lock").unlink()
     for empty in (folder, *folder.parents):
-        if empty.name == "runs":
-            return
         try:
             empty.rmdir()
         except OSError:
+            return
+        if empty.name == "runs":
             return
 
 
