@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all setup book publish lab test test-browser lock clean help
+.PHONY: all setup book publish lab test test-browser soak lock clean help
 
 all: book ## install, reproduce with the embedded digits, build the HTML book and print its path
 
@@ -38,6 +38,9 @@ test: $(STAMP) ## lint, types, tests
 
 test-browser: $(STAMP) ## JupyterLab and the explorer in a real chromium
 	PRUNE_BROWSER=1 $(BIN)/python -m pytest tests/browser
+
+soak: $(STAMP) ## the fault campaign at length: 200 kills for each method, 200,000 generated inputs
+	$(BIN)/python -m pytest tests/faults --soak
 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml --output-file requirements.lock

@@ -12,13 +12,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .errors import one_line
+
 Tensors = dict[str, Tensor]
 
 
 def write(path: Path, tensors: Tensors, state: dict) -> None:
     """Replace ``path`` by a file with these tensors and this JSON-able state. The old file becomes ``*.previous``.
 
-    At every moment ``path`` or its ``.previous`` is whole: the new file is synced before it takes the name.
+    At every moment ``path`` or its ``.previous`` is whole, even if the old file had been damaged: the new one is synced
+    and has taken the name before anything becomes of the generation before the old one.
+
+    Raises:
+        OSError: a full or failing disk; both files are then as they were, and nothing is left beside them.
     """
     host = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(state)
@@ -30,10 +36,15 @@ def read(path: Path) -> tuple[Tensors, dict] | None:
     """The newest whole state at ``path``: itself, else its ``.previous``, else ``None``.
 
     A file that is cut short or whose contents do not match their SHA-256 is passed over, and that is said.
+
+    Raises:
+        OSError: a file that is there and cannot be read, of which nothing can be said.
     """
-    for candidate in (path, _previous(path)):
+    for candidate, then in ((path, "trying the one before it"), (_previous(path), "no state is left to go on from")):
         if not candidate.exists():
             continue
+        with open(candidate, "rb") as file:
+            file.read(1)
         try:
             with safe_open(candidate, framework="pt") as archive:
                 meta = archive.metadata() or {}
@@ -41,9 +52,9 @@ def read(path: Path) -> tuple[Tensors, dict] | None:
             if meta.get("sha256") == _digest(tensors, meta.get("state", "")):
                 return tensors, json.loads(meta["state"])
             reason = "its contents do not match their checksum"
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
             reason = str(error)
-        print(f"{candidate}: damaged ({reason}); trying the one before it", flush=True)
+        print(f"{candidate}: damaged ({one_line(reason)[:200]}); {then}", flush=True)
     return None
 
 
@@ -52,7 +63,7 @@ def write_text(path: Path, text: str) -> None:
     _replace(path, text.encode())
 
 
-def write_bytes(path: Path, data: bytes, check: Callable[[Path], object]) -> None:
+def write_bytes(path: Path, data: bytes, check: Callable[[Path], object] | None = None) -> None:
     """Replace ``path`` by ``data``, atomically, once ``check`` has looked at the new file and raised nothing."""
     _replace(path, data, check=check)
 
@@ -61,7 +72,8 @@ def _replace(
     path: Path, data: bytes, keep_previous: bool = False, check: Callable[[Path], object] | None = None
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+    old = new.with_suffix(".old")
     try:
         with open(new, "wb") as file:
             file.write(data)
@@ -70,15 +82,39 @@ def _replace(
         if check is not None:
             check(new)
         if keep_previous and path.exists():
-            os.replace(path, _previous(path))
+            os.link(path, old)
         os.replace(new, path)
+        if old.exists():
+            try:
+                os.replace(old, _previous(path))
+            except OSError:
+                os.replace(old, path)
+                raise
     finally:
-        new.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+        for leftover in (new, old):
+            leftover.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder on disk, as ``fsync`` has the contents of a file."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a process that died while it wrote has left in a folder that nobody else is writing to."""
+    for leftover in (*folder.glob(".*.new"), *folder.glob(".*.old")):
+        leftover.unlink(missing_ok=True)
+
+
+def discard(path: Path) -> None:
+    """Remove the state at ``path``, both generations."""
+    for generation in (_previous(path), path):
+        generation.unlink(missing_ok=True)
 
 
 def _previous(path: Path) -> Path:

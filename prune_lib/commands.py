@@ -136,6 +136,8 @@ def _say_epochs(record: dict) -> None:
 def queue(args) -> int:
     from .queue import jobs, work
 
+    if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
+        raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
     found = jobs(args.rows, args.budget, range(args.seed, args.seed + args.seeds), dense=not args.weights)
     named = {"--device": args.device, "--data-dir": args.data_dir, "--weights": args.weights, "--engine": args.engine}
     options = [word for name, value in named.items() if value for word in (name, value)]
@@ -146,7 +148,8 @@ def queue(args) -> int:
     if args.json:
         print(json.dumps([{"row": j.row.id, "budget": j.budget, "seed": j.seed, "status": j.status} for j in found]))
     elif args.list:
-        print("\n".join(job.name for job in found) or "every one of them has a record")
+        words = {job.name: f"{job.name}  ({job.so_far})" if job.so_far else job.name for job in found}
+        print("\n".join(words.values()) or "every one of them has a record")
     return 1 if any(job.status == "failed" for job in found) else 0
 
 

@@ -1,5 +1,34 @@
 """The one exception a user can cause: its message is one clear line, and the command line ends with exit code 2."""
 
+import re
+import unicodedata
+
+LONGEST = 8000  # characters of a message: the longest list of what was expected fits, a hostile name does not
+
 
 class InputError(ValueError):
-    """Bad input: the message says what is wrong, where, and what would be right."""
+    """Bad input: the message says what is wrong, where, and what would be right. It is one line, whatever it quotes."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(str(message)))
+
+
+def one_line(text: str) -> str:
+    """``text`` without line breaks, and with what would steer a terminal or hide on it written as an escape."""
+    text = re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*", " ", text)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST - 1000]} … {text[-900:]}"
+    shown = (c if c == " " or unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(shown).strip()
+
+
+def short(value: object, longest: int = 100) -> str:
+    """``repr(value)`` of something from a file, cut short without first being written out: nests can be bombs."""
+    from reprlib import Repr
+
+    brief = Repr()
+    brief.maxlevel, brief.maxstring, brief.maxother, brief.maxlong = 2, longest, longest, longest
+    try:
+        return brief.repr(value)
+    except ValueError:  # a number of more digits than Python will print
+        return f"a {type(value).__name__} too long to print"

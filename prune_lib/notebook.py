@@ -70,10 +70,11 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object], progre
     """Execute one text notebook by papermill. ``output`` appears only when every cell has run.
 
     Raises:
-        InputError: a parameter that the notebook does not have.
+        InputError: a parameter that the notebook does not have, or its kernel died.
         papermill.PapermillExecutionError: a cell failed; the notebook up to there is beside it as ``*.failed.ipynb``.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     known = parameters_of(source)
     for name in parameters:
@@ -81,13 +82,30 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object], progre
             raise InputError(f"{source.name}: unknown parameter {name!r}; expected one of: {' '.join(known)}")
     output.parent.mkdir(parents=True, exist_ok=True)
     running = output.with_suffix(".failed.ipynb")
-    with _quiet():
-        papermill.execute_notebook(
-            f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3",
-            cwd=str(source.parent), progress_bar=progress,
-        )  # fmt: skip
+    try:
+        with _quiet():
+            papermill.execute_notebook(
+                f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3",
+                cwd=str(source.parent), progress_bar=progress,
+            )  # fmt: skip
+    except DeadKernelError:
+        number = _last_begun(running)
+        raise InputError(
+            f"{source.name}: its kernel died in cell {number} (killed, or out of memory); nothing of it is published; "
+            f"run again, and what it was training goes on from its last state"
+        ) from None
     _tidy(running)
     running.replace(output)
+
+
+def _last_begun(path: Path) -> str:
+    """The number of the cell that a notebook has come to, as papermill left it."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        states = [cell["metadata"].get("papermill", {}).get("status") for cell in cells]
+        return str(max(n for n, state in enumerate(states, 1) if state in ("running", "failed", "completed")))
+    except (OSError, ValueError, KeyError):
+        return "?"
 
 
 def _tidy(path: Path) -> None:

@@ -4,7 +4,6 @@ Each run is a process of its own, ``prune run``, so a queue that is killed loses
 finished and what is still being run, and every other run goes on from its last state.
 """
 
-import fcntl
 import fnmatch
 import os
 import re
@@ -15,9 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import lock
 from .errors import InputError
 from .home import cores, home
-from .records import find, run_folder
+from .records import find, run_folder, unfinished
 from .rows import BUDGETS, Row, all_rows
 
 FIRST = (  # tables in the order in which a card is best spent; then all others on CIFAR-10
@@ -38,6 +38,12 @@ class Job:
     @property
     def name(self) -> str:
         return f"{self.row.id} {self.budget} seed {self.seed}"
+
+    @property
+    def so_far(self) -> str:
+        """What became of it elsewhere or before: ``running``, ``interrupted``, ``diverged``, ``failed`` or nothing."""
+        words = dict(text.split(": ", 1) for text in unfinished(self.row))
+        return words.get(f"{self.budget}, seed {self.seed}", "")
 
     def last_words(self) -> str:
         """The end of what its process printed: its progress, or why it stopped."""
@@ -110,7 +116,7 @@ def work(
                     job.status = "finished" if code == 0 else "failed"
             free = at_once - sum(job.status == "running" for job in waiting)
             for job in [job for job in waiting if job.status == "waiting" and _ready(job, waiting)][: max(0, free)]:
-                if _held(job):
+                if lock.held(run_folder(job.row, job.budget, job.seed)):
                     job.status = "elsewhere"
                 elif find(job.row, job.budget, job.seed):
                     job.status = "finished"
@@ -132,19 +138,6 @@ def _ready(job: Job, all_jobs: Sequence[Job]) -> bool:
     source = job.row.start
     before = [j for j in all_jobs if source and j.row.id == source and (j.budget, j.seed) == (job.budget, job.seed)]
     return all(j.status not in ("waiting", "running") for j in before)
-
-
-def _held(job: Job) -> bool:
-    """Whether another process is running it."""
-    path = run_folder(job.row, job.budget, job.seed) / "lock"
-    if not path.is_file():
-        return False
-    with open(path) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
 
 
 def _start(job: Job, at_once: int, options: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from .errors import InputError
+from .errors import InputError, short
 
 NORMALISE = {  # mean and standard deviation of each channel in [0, 1]
     "own": None,
@@ -66,8 +66,10 @@ class Recipe:
                 raise InputError(f"recipe: {name} is {getattr(self, name)!r}; expected {' or '.join(known)}")
         if self.normalise not in NORMALISE:
             raise InputError(f"recipe: normalise is {self.normalise!r}; expected one of: {' '.join(NORMALISE)}")
-        if not all(0 < fraction < 1 for fraction in self.milestones):
-            raise InputError(f"recipe: milestones are {self.milestones}; expected fractions of the epochs in (0, 1)")
+        if not all(isinstance(fraction, int | float) and 0 < fraction < 1 for fraction in self.milestones):
+            raise InputError(
+                f"recipe: milestones are {short(self.milestones)}; expected fractions of the epochs in (0, 1)"
+            )
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Recipe":
@@ -76,16 +78,16 @@ class Recipe:
         values = {}
         for name, value in fields.items():
             if name not in known:
-                raise InputError(f"recipe: unknown field {name!r}; expected one of: {' '.join(known)}")
+                raise InputError(f"recipe: unknown field {short(name)}; expected one of: {' '.join(known)}")
             default = known[name].default
             if isinstance(default, tuple) and isinstance(value, list):
                 value = tuple(value)
-            if isinstance(default, float) and type(value) is int:
+            if isinstance(default, float) and type(value) is int and abs(value) < 2**53:
                 value = float(value)
             wanted = (int, type(None)) if name == "train_images" else (type(default),)
             if type(value) not in wanted:
                 raise InputError(
-                    f"recipe: {name} is {value!r}, {type(value).__name__}; expected {wanted[0].__name__}"
+                    f"recipe: {name} is {short(value)}, {type(value).__name__}; expected {wanted[0].__name__}"
                     + (" (in YAML write 1.0e-3, not 1e-3)" if isinstance(value, str) and wanted[0] is float else "")
                 )
             values[name] = value

@@ -1,22 +1,23 @@
 """Run a row once, and keep what was measured: append-only JSON under ``results/``, with its whole provenance."""
 
 import dataclasses
-import fcntl
 import json
-import math
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from .errors import InputError
-from .home import home
+from . import lock
+from .errors import InputError, one_line, short
 from .provenance import now, provenance
+from .results import append as _append
+from .results import best_record, find, records, run_folder, tidy, unfinished
+from .results import rounded as _rounded
 from .rows import BUDGETS, Row, get_row
+from .text import check_name
+
+__all__ = ["best_record", "find", "network", "records", "run", "run_folder", "unfinished"]
 
 SCHEMA = 1
+STATE = "state.safetensors"  # in the run's folder, while it runs
 
 
 def run(
@@ -43,44 +44,112 @@ def run(
         engine: see ``train``.
         again: also if there is a record, for the sake of the weights.
 
+    A run that ends badly leaves a record that says so: ``diverged`` (the loss is no number) or ``failed`` (an error,
+    such as no memory left on the device); its last state is kept. One that was killed says nothing: ``unfinished``
+    finds it.
+
     Raises:
-        InputError: an unknown row, budget, device or seed; data that is missing or wrong.
+        InputError: an unknown row, budget, device or seed; data that is missing or wrong; a record of this run from
+            other ``weights``.
     """
     row = get_row(row) if isinstance(row, str) else row
     if budget not in BUDGETS:
         raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
     if type(seed) is not int or not 0 <= seed < 2**31:
-        raise InputError(f"seed is {seed!r}; expected a whole number from 0")
-    if not again and (done := find(row, budget, seed)):
+        raise InputError(f"seed is {short(seed)}; expected a whole number from 0")
+    if not save_every >= 0:
+        raise InputError(f"save_every is {save_every}; expected seconds, from 0")
+    for part in row.id.split("/"):
+        check_name(part, "row")
+    if not again and (done := _done(row, budget, seed, weights)):
         return done
 
     if not row.method:
         raise InputError(f"{row.id} is not trained here: {row.unknown or 'its method has no code here yet'}")
 
+    from . import ranks
+    from .checkpoint import sweep
     from .device import pick_device
     from .history import Diverged
 
-    where = pick_device(device)
-    with _only_one(run_folder(row, budget, seed)) as waited:
+    where, folder = pick_device(device), run_folder(row, budget, seed)
+    with lock.only_one(folder) as waited:
+        if ranks.rank() == 0:
+            sweep(folder)
         # another process may have finished it while this one waited, and left its weights
-        if (waited or not again) and (done := find(row, budget, seed)):
+        if (waited or not again) and (done := _done(row, budget, seed, weights)):
             return done
         try:
             return _run(row, budget, seed, where, data_dir, progress, save_every, weights, engine)
         except Diverged as error:
-            failed = {"status": "diverged", "error": str(error)}
-            return _append(row, budget, seed, _describe(row, budget, seed, where) | failed)
+            return _ended(row, budget, seed, where, "diverged", str(error))
+        except (InputError, OSError):  # nothing was run, or nothing can be written
+            raise
+        except Exception as error:
+            record = _ended(row, budget, seed, where, "failed", _reason(error, row.recipes[budget].batch_size))
+            if _no_memory(error):
+                return record
+            raise
+
+
+def _done(row: Row, budget: str, seed: int, weights) -> dict | None:
+    """The finished record of this run, whose state is then no longer needed.
+
+    Raises:
+        InputError: it was made from other weights.
+    """
+    from . import ranks
+    from .checkpoint import digest, discard
+
+    if (done := find(row, budget, seed)) is None:
+        return None
+    start = (done.get("found") or {}).get("start")
+    if weights is not None and start is not None:
+        mine = digest(_given(row, weights, None).state_dict())
+        if start.get("sha256") != mine:
+            made = start.get("weights") or start.get("row")
+            raise InputError(
+                f"{row.id}, {budget}, seed {seed} has a record made from other weights ({made}, sha256 "
+                f"{str(start.get('sha256'))[:12]}) than {weights} ({mine[:12]}); expected those, or another --seed"
+            )
+    folder = run_folder(row, budget, seed)
+    if ranks.rank() == 0:
+        tidy(row)
+    if ranks.rank() == 0 and (folder / STATE).exists() and not lock.held(folder):
+        discard(folder / STATE)
+    return done
+
+
+def _ended(row: Row, budget: str, seed: int, where, status: str, error: str) -> dict:
+    """The record of a run that did not finish; the first process writes it."""
+    from . import ranks
+
+    record = _describe(row, budget, seed, where) | {"status": status, "error": error}
+    return _append(row, budget, seed, record) if ranks.rank() == 0 else record
+
+
+def _no_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _reason(error: Exception, batch: int) -> str:
+    if _no_memory(error):
+        return (
+            f"no memory left for batches of {batch} ({one_line(str(error))[:200]}); the last state is kept: "
+            f"free memory or take a larger device, and the same command goes on"
+        )
+    return f"{type(error).__name__}: {one_line(str(error))[:500]}"
 
 
 def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, save_every, weights, engine: str):
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from . import ranks
-    from .checkpoint import digest
+    from .checkpoint import digest, discard, write_bytes
     from .cost import cost
     from .device import pick_precision
-    from .history import PROTOCOLS
+    from .history import PROTOCOLS, circumstances, exactness
     from .method import Start
     from .nets import arch_of, build
     from .papers import make_method
@@ -93,7 +162,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
     data = normalised(data, recipe)
     options = {key: value for key, value in row.method.items() if key != "name"}
     method = make_method(row.method["name"], arch_of(row.arch), **options)
-    state, precision = folder / "state.safetensors", pick_precision(device)
+    state, precision = folder / STATE, pick_precision(device)
     found: dict = {}
     if method.prunes_trained:
         dense, start = _dense(row, budget, seed, weights, len(data.classes), device, data_dir, progress)
@@ -101,10 +170,12 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
         found = {"start": start, **method.begin(begin)}
     torch.manual_seed(seed)
     model = build(row.arch, None if row.unknown else row.widths, len(data.classes))
+    identity = f"{row.id} {budget} seed {seed} {row.key(budget)} {precision}"
+    if "start" in found:
+        identity += f" from {found['start']['sha256'][:12]}"
     history = train(
-        model, data, recipe, method, seed=seed, device=device, precision=precision, state=state,
-        identity=f"{row.id} {budget} seed {seed} {row.key(budget)} {precision}", progress=progress,
-        save_every=save_every, engine=engine,
+        model, data, recipe, method, seed=seed, device=device, precision=precision, state=state, identity=identity,
+        progress=progress, save_every=save_every, engine=engine,
     )  # fmt: skip
     found |= method.found()
     networks = {}
@@ -112,7 +183,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
         if ranks.rank() == 0:
             kept = {conv: len(weights[f"{conv}.weight"]) for conv in arch_of(row.arch).filters}
             about = {"arch": row.arch, "widths": json.dumps(kept), "row": row.id, "protocol": protocol}
-            save_file(weights, folder / f"{protocol}.safetensors", metadata=about)
+            write_bytes(folder / f"{protocol}.safetensors", save(weights, about))
         networks[protocol] = {"sha256": digest(weights)}
     widths = found.get("widths") or (row.widths if row.pruned else None)
     counted = cost(row.arch, widths, row.rule, row.layout, len(data.classes))
@@ -144,24 +215,21 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
             "name": data.name, "sha256": data.fingerprint,
             "train": len(data.train), "heldout": len(data.heldout), "test": len(data.test),
         },
+        **exactness(history, circumstances(device, precision, engine)),
     }  # fmt: skip
     if ranks.rank() > 0:  # the first process writes
         return _rounded(record)
     record = _append(row, budget, seed, record)
-    for leftover in (state, state.with_name(f"{state.name}.previous")):
-        leftover.unlink(missing_ok=True)
+    discard(state)
     return record
 
 
 def _dense(row: Row, budget: str, seed: int, weights, classes: int, device, data_dir, progress: bool):
     """The trained full network that a row's method prunes, and where it is from."""
     from .checkpoint import digest
-    from .nets import build
-    from .weights import fit, read_weights
 
     if weights is not None:
-        dense = build(row.arch, None, classes)
-        fit(dense, read_weights(weights), weights)
+        dense = _given(row, weights, classes)
         return dense, {"weights": Path(weights).name, "sha256": digest(dense.state_dict())}
     if not row.start:
         raise InputError(f"{row.id} prunes a trained {row.arch}; name its weights with --weights")
@@ -172,33 +240,15 @@ def _dense(row: Row, budget: str, seed: int, weights, classes: int, device, data
     return dense, {"row": source.id, "budget": budget, "sha256": digest(dense.state_dict())}
 
 
-def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]:
-    """The records under ``results/``, in the order of their names: of ``row`` or of all, at ``budget`` or at any.
+def _given(row: Row, weights, classes: int | None):
+    """The full network of a row with the weights of a file."""
+    from .nets import build
+    from .weights import fit, read_weights
 
-    Records of a row that has since changed what it trains are left out: they belong to another key.
-    """
-    folder = home() / "results" / (row.id if row else "")
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            named = {name: record[name] for name in ("status", "budget", "key", "seed")}
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise InputError(f"{path}: not a record ({type(error).__name__}: {error})") from None
-        if named["budget"] not in BUDGETS:
-            raise InputError(f"{path}: not a record (its budget is {named['budget']!r})")
-        if budget in (None, named["budget"]) and (row is None or named["key"] == row.key(named["budget"])):
-            yield record
-
-
-def find(row: Row, budget: str, seed: int) -> dict | None:
-    """The finished record of this run, if there is one."""
-    return next((r for r in records(row, budget) if r["seed"] == seed and r["status"] == "finished"), None)
-
-
-def best_record(row: Row) -> dict | None:
-    """The finished record of the highest budget there is, of its lowest seed."""
-    finished = [r for r in records(row) if r["status"] == "finished"]
-    return min(finished, key=lambda r: (-BUDGETS.index(r["budget"]), r["seed"]), default=None)
+    tensors = read_weights(weights)
+    dense = build(row.arch, None, classes)
+    fit(dense, tensors, weights)
+    return dense
 
 
 def network(row: Row, budget: str, seed: int = 0, protocol: str = "last"):
@@ -215,36 +265,6 @@ def network(row: Row, budget: str, seed: int = 0, protocol: str = "last"):
     return load_network(path)
 
 
-def run_folder(row: Row, budget: str, seed: int) -> Path:
-    """Where a run keeps its state while it runs, and its compact networks afterwards."""
-    return home() / "runs" / row.id / f"{budget}-seed{seed}-{row.key(budget)}"
-
-
-def _append(row: Row, budget: str, seed: int, record: dict) -> dict:
-    """Write a record under a name of its own and return what was written.
-
-    An existing file is never touched: linking to its name fails.
-    """
-    from .checkpoint import write_text
-
-    folder = home() / "results" / row.id
-    stem = f"{budget}-seed{seed}-{row.key(budget)}"
-    new = folder / f".{stem}.{uuid.uuid4().hex}"
-    record = _rounded(record)
-    write_text(new, json.dumps(record, indent=1, allow_nan=False) + "\n")
-    try:
-        for attempt in range(1, 1000):
-            path = folder / (f"{stem}.json" if attempt == 1 else f"{stem}-{attempt}.json")
-            try:
-                os.link(new, path)
-                return record
-            except FileExistsError:
-                continue
-        raise InputError(f"{folder}: a thousand records of {stem}; expected one")
-    finally:
-        new.unlink()
-
-
 def _describe(row: Row, budget: str, seed: int, device) -> dict:
     return {
         "schema": SCHEMA,
@@ -258,36 +278,3 @@ def _describe(row: Row, budget: str, seed: int, device) -> dict:
         "recipe": dataclasses.asdict(row.recipes[budget]),
         "provenance": provenance(device),
     }
-
-
-def _rounded(value):
-    """Seven significant digits are all that float32 gives; NaN and infinities become null, which JSON has."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
-    return value
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[bool]:
-    """Hold a run's folder; waits for another process that has it, and gives whether it did. The lock is the kernel's,
-    so a process that dies, however hard, leaves none behind.
-    """
-    from . import ranks
-
-    folder.mkdir(parents=True, exist_ok=True)
-    if ranks.rank() > 0:  # the first process holds the folder for all
-        yield False
-        return
-    with open(folder / "lock", "w") as lock:
-        waited = False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            print(f"{folder.parent.name}/{folder.name} is being run by another process; waiting for it", flush=True)
-            waited = True
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield waited

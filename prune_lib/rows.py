@@ -4,19 +4,18 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 
-import yaml
-
-from .errors import InputError
+from .errors import InputError, short
 from .nets import check_widths, layout_of, read_spec
 from .papers import METHODS
 from .recipe import Recipe
 from .spec import Widths
 from .tasks import score_of
+from .text import check_name, from_yaml
 
 BUDGETS = ("smoke", "short", "paper")  # from seconds on embedded digits to the whole published recipe
 COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
@@ -123,6 +122,8 @@ def read_claims(paper: str, text: str) -> list[dict]:
         InputError: what is wrong, and in which claim.
     """
     claims = read_document(paper, text).get("claims") or []
+    if not isinstance(claims, list):
+        raise InputError(f"{paper}.yaml, claims: found {type(claims).__name__}; expected a list")
     for number, claim in enumerate(claims, 1):
         where = f"{paper}, claim {number}"
         _expect(claim, where, {"text", "where"}, {"row", "table", "figures", "finding"})
@@ -158,7 +159,7 @@ def get_row(name: str) -> Row:
     if name not in rows:
         near = difflib.get_close_matches(name, rows, n=3, cutoff=0.5)
         raise InputError(
-            f"unknown row {name!r}; expected such as {' '.join(near or [next(iter(rows))])} ('prune rows')"
+            f"unknown row {short(name)}; expected such as {' '.join(near or [next(iter(rows))])} ('prune rows')"
         )
     return rows[name]
 
@@ -169,7 +170,7 @@ def table_rows(table: str, among: Mapping[str, Row] | None = None) -> list[Row]:
     rows = [row for row in among.values() if row.table == table]
     if not rows:
         tables = dict.fromkeys(row.table for row in among.values())
-        raise InputError(f"unknown table {table!r}; expected one of: {' '.join(tables)}")
+        raise InputError(f"unknown table {short(table)}; expected one of: {' '.join(tables)}")
     return rows
 
 
@@ -179,12 +180,9 @@ def read_document(paper: str, text: str) -> dict:
     Raises:
         InputError: not YAML, or not these three.
     """
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{paper}.yaml: not YAML ({' '.join(str(error).split())})") from None
+    document = from_yaml(text, f"{paper}.yaml")
     _expect(document, f"{paper}.yaml", {"paper", "tables"}, {"claims"})
-    return document
+    return document  # type: ignore[return-value]
 
 
 def read_tables(paper: str, text: str) -> dict[str, Row]:
@@ -197,18 +195,19 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
     tables = read_document(paper, text)["tables"]
     _mappings(f"{paper}.yaml", {"tables": tables})
     for name, table in tables.items():
-        where = f"{paper}/{name}"
+        where = f"{paper}/{check_name(name, f'{paper}.yaml, tables')}"
         _expect(
             table, where, {"title", "dataset", "source", "rule", "rows"},
             {"arch", "layout", "method", "start", "tolerance", "recipe", "budgets", "unknown"},
         )  # fmt: skip
-        _mappings(where, {key: table[key] for key in ("rows", "recipe", "budgets", "method") if table.get(key)})
+        _mappings(where, {key: table[key] for key in ("rows", "recipe", "budgets", "method") if key in table})
+        _texts(where, table, ("title", "dataset", "source", "rule", "arch", "layout", "start", "unknown"))
         if extra := set(table.get("budgets") or {}) - set(BUDGETS):
-            raise InputError(f"{where}, budgets: unknown budget {extra.pop()!r}; expected {' '.join(BUDGETS)}")
-        if not isinstance(table.get("tolerance", 0), int | float) or not 0 <= table.get("tolerance", 0) <= 100:
+            raise InputError(f"{where}, budgets: unknown budget {short(extra.pop())}; expected {' '.join(BUDGETS)}")
+        if type(table.get("tolerance", 0)) not in (int, float) or not 0 <= table.get("tolerance", 0) <= 100:
             raise InputError(f"{where}: tolerance is {table['tolerance']!r}; expected percentage points, 0 … 100")
         for key, fields in table["rows"].items():
-            row = _read_row(f"{where}/{key}", table, fields)
+            row = _read_row(f"{where}/{check_name(key, where)}", table, fields)
             rows[row.id] = row
     return rows
 
@@ -216,16 +215,17 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
 def _read_row(where: str, table: dict, fields: dict) -> Row:
     given = ("arch", "layout", "rule", "source", "method", "start", "unknown")  # a row's own, else its table's
     _expect(fields, where, {"title", "reported"}, {*given, "rates", "note", "recipe", *BUDGETS})
+    _texts(where, fields, ("title", "note", "arch", "layout", "rule", "source", "start", "unknown"))
     fields = {name: table[name] for name in given if name in table} | fields
     _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *SCORES})
     for figure, printed in fields["reported"].items():
         if not isinstance(printed, str) or not PRINTED.fullmatch(printed):
-            raise InputError(f"{where}, {figure}: {printed!r}; expected text such as 72.77M, 76.83% or '35.8'")
+            raise InputError(f"{where}, {figure}: {short(printed)}; expected text such as 72.77M, 76.83% or '35.8'")
     if fields["rule"] not in RULE_NAMES:
         raise InputError(f"{where}: unknown counting rule {fields['rule']!r}; expected one of: {' '.join(RULE_NAMES)}")
-    _mappings(where, {key: fields[key] for key in ("method", "recipe", *BUDGETS) if fields.get(key)})
+    _mappings(where, {key: fields[key] for key in ("method", "recipe", *BUDGETS) if key in fields})
     if (name := (fields.get("method") or {}).get("name")) not in (None, *METHODS):
-        raise InputError(f"{where}: unknown method {name!r}; expected one of: {' '.join(METHODS)}")
+        raise InputError(f"{where}: unknown method {short(name)}; expected one of: {' '.join(METHODS)}")
     arch, method, unknown = fields.get("arch") or "", fields.get("method") or {}, fields.get("unknown") or ""
     if not unknown and (not arch or "rates" not in fields):
         raise InputError(f"{where}: {'rates' if arch else 'arch'} is missing; expected it, or why it is unknown")
@@ -251,6 +251,12 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
     return row
 
 
+def _texts(where: str, fields: dict, names: Sequence[str]) -> None:
+    for name in names:
+        if not isinstance(fields.get(name, ""), str):
+            raise InputError(f"{where}, {name}: found {short(fields[name])}; expected text")
+
+
 def _mappings(where: str, named: dict) -> None:
     for key, value in named.items():
         if not isinstance(value, dict):
@@ -262,7 +268,9 @@ def _expect(mapping, where: str, needed: set[str], optional: set[str] | None = N
         raise InputError(f"{where}: found {type(mapping).__name__}; expected a mapping")
     for key in mapping:
         if key not in needed | (optional or set()):
-            raise InputError(f"{where}: unknown key {key!r}; expected {' '.join(sorted(needed | (optional or set())))}")
+            raise InputError(
+                f"{where}: unknown key {short(key)}; expected {' '.join(sorted(needed | (optional or set())))}"
+            )
     for key in sorted(needed):
         if key not in mapping:
             raise InputError(f"{where}: {key} is missing")

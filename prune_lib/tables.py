@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from .records import records
+from .records import records, unfinished
 from .rows import COUNTS, SCORES, Row, table_rows
 from .verdict import INCONSISTENT, NOT_PUBLIC, Accuracy, Printed, judge, prints_like
 
@@ -19,6 +19,7 @@ class Line:
     row: Row
     counted: dict  # params, flops, their cuts and the full network's, exact, under the row's rule, where they are known
     accuracy: Accuracy
+    unfinished: Sequence[str] = ()  # runs that were begun and came to no end, in words
 
     def recounted(self, figure: str) -> str:
         """A recounted figure as the paper would print it (with its own precision where the paper has none)."""
@@ -83,6 +84,7 @@ class Line:
             f"{self.row.score}_sd": measured.sd,
             "tolerance": self.row.tolerance,
             "verdict": measured.verdict,
+            "unfinished": list(self.unfinished),
             "unknown": self.row.unknown,
             "note": self.row.note,
         }
@@ -148,6 +150,8 @@ class Table:
         """The two halves of the table: counts, and accuracies."""
         name = SCORE_NAMES.get(self.lines[0].row.score, self.lines[0].row.score).replace("Top", "top")
         rules = ", ".join(dict.fromkeys(line.row.rule for line in self.lines))
+        open_ends = [f"{line.row.title}, {words}" for line in self.lines for words in line.unfinished]
+        left = f" Not finished, and in no figure: {'; '.join(open_ends)}." if open_ends else ""
         return (
             Grid(self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
             Grid(
@@ -155,7 +159,8 @@ class Table:
                 "As reported; these rows are not trained here."
                 if not any(line.row.method for line in self.lines)
                 else f"In percent. Measured: test {name} at the epoch best on test (the papers' protocol), at "
-                "the epoch selected on held-out training images, and at the last. Only paper records are judged.",
+                "the epoch selected on held-out training images, and at the last. Only paper records are judged."
+                + left,
             ),
         )
 
@@ -179,7 +184,7 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     for row in table_rows(name, among):
         runs = list(records(row) if row.method else ())
         accuracy = judge(row.reported.get(row.score), row.tolerance, runs, row.score)
-        lines.append(Line(row, recount(row), accuracy))
+        lines.append(Line(row, recount(row), accuracy, unfinished(row, runs) if row.method else ()))
     return Table(name, lines)
 
 

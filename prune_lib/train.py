@@ -17,7 +17,7 @@ from . import ranks
 from .cudagraph import GraphedStep
 from .device import pick_device, pick_precision
 from .errors import InputError
-from .history import PROTOCOLS, Diverged, History, Saver, resume
+from .history import PROTOCOLS, Diverged, History, Saver, circumstances, resume
 from .method import Method
 from .recipe import Recipe
 
@@ -68,8 +68,9 @@ def train(
     ranks.join(device)
     shared = ranks.wrap(model, device)
     optimizer = _optimizer(model, recipe, device if engine == "graph" else None)
-    saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, method, save_every)
-    history, part = resume(state, identity, model, optimizer, method)
+    here = circumstances(device, precision, engine)
+    saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, method, save_every, here)
+    history, part = resume(state, identity, model, optimizer, method, here)
     history.score = data.score
     ranks.total(torch.zeros(1, device=device))  # every process has read before the first one writes
     steps = -(-len(data.train) // recipe.batch_size)
@@ -152,8 +153,7 @@ class _Loop:
             method, model, figures, history, part.get("step", 0), lambda: before + time.perf_counter() - started
         )
         loss, correct = (ranks.total(self.sums.double()) / len(self.data.train)).tolist()
-        if not math.isfinite(loss):
-            raise Diverged(f"epoch {self.epoch + 1}: the training loss is {loss}; expected a number")
+        self._check(loss)
         trained = before + time.perf_counter() - started
         figures = {**figures, "lr": self.lr, "loss": loss}
         if self.data.score == "top1":
@@ -191,7 +191,12 @@ class _Loop:
             self.bar.update()
             if step + 1 < steps and self.saver.due():
                 part = {"step": step + 1, "figures": figures, "sums": self.sums.tolist(), "seconds": seconds()}
+                self._check(part["sums"][0])  # a state that has diverged must not take the place of one that has not
                 self.saver.save(history, part)
+
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise Diverged(f"epoch {self.epoch + 1}: the training loss is {loss}; expected a number")
 
     def _mixed(self, images, labels, step: int):
         """``(images, [(share, labels), …])``: pairs of images mixed together, and cut out of, as the recipe says."""

@@ -3,14 +3,12 @@
 The first step of mmrazor's pruning (its ``get_channel_units.py``), for any network here.
 """
 
-import json
 from pathlib import Path
 
-import yaml
-
-from .errors import InputError
+from .errors import InputError, short
 from .nets import arch_of, check_widths
 from .spec import Widths
+from .text import from_json, from_yaml, read_text
 
 FIELDS = ("channels", "keep", "convs")
 
@@ -50,28 +48,25 @@ def read_units(path: str | Path, arch: str) -> Widths:
         InputError: no such file, not a file of units, another arch, an unknown unit, or a ``keep`` that cannot be.
     """
     path, about = Path(path), arch_of(arch)
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable file of units ({' '.join(str(error).split())[:200]})") from None
+    read = from_json if path.suffix == ".json" else from_yaml
+    found = read(read_text(path), f"{path}: not a readable file of units")
     if not isinstance(found, dict) or not isinstance(found.get("units"), dict):
         raise InputError(f"{path}: no units in it; expected what 'prune units {arch}' prints")
     if found.get("arch") != arch:
-        raise InputError(f"{path}: units of {found.get('arch')!r}; expected of {arch}")
+        raise InputError(f"{path}: units of {short(found.get('arch'))}; expected of {arch}")
     widths: Widths = {}
     for name, unit in found["units"].items():
         if name not in about.units:
-            raise InputError(f"{path}: {arch} has no unit {name!r}; expected one of: {' '.join(about.units)}")
+            raise InputError(f"{path}: {arch} has no unit {short(name)}; expected one of: {' '.join(about.units)}")
         if not isinstance(unit, dict) or "keep" not in unit or set(unit) - set(FIELDS):
-            raise InputError(f"{path}, {name}: {unit!r}; expected a mapping with {' '.join(FIELDS)}")
+            raise InputError(f"{path}, {name}: {short(unit)}; expected a mapping with {' '.join(FIELDS)}")
         if "convs" in unit and unit["convs"] != list(about.units[name]):
             raise InputError(f"{path}, {name}: its convs are {' '.join(about.units[name])}; only 'keep' may be edited")
         kept = _kept(unit["keep"], about.filters[name])
         if kept is None:
             raise InputError(
-                f"{path}, {name}: keep is {unit['keep']!r}; expected a whole number in 1 … {about.filters[name]}, or "
-                f"a share in (0, 1) that leaves a channel"
+                f"{path}, {name}: keep is {short(unit['keep'])}; expected a whole number in 1 … "
+                f"{about.filters[name]}, or a share in (0, 1) that leaves a channel"
             )
         widths |= dict.fromkeys(about.units[name], kept)
     return check_widths(arch, widths)

@@ -79,6 +79,12 @@ class Accuracy:
     sd: dict[str, float] | None = None  # protocol -> standard deviation, from two seeds on
 
 
+def _once(runs: Sequence[dict]) -> list[dict]:
+    """One run of each budget and seed, the first that ended: a seed that was run twice is no second observation."""
+    by_end = sorted(runs, key=lambda run: str(run.get("provenance", {}).get("ended", "")), reverse=True)
+    return list({(run["budget"], run["seed"]): run for run in by_end}.values())
+
+
 def judge(reported: str | None, tolerance: float, runs: Sequence[dict], score: str = "top1") -> Accuracy:
     """Judge the finished ``runs`` of one row at its highest budget; ``reported`` is such as ``93.47%``.
 
@@ -88,16 +94,17 @@ def judge(reported: str | None, tolerance: float, runs: Sequence[dict], score: s
     from .rows import BUDGETS
 
     finished = [run for run in runs if run["status"] == "finished"]
+    finished = _once(finished)
     if not finished:
         return Accuracy(NOT_ATTEMPTED, None)
     budget = max((run["budget"] for run in finished), key=BUDGETS.index)
     finished = sorted((run for run in finished if run["budget"] == budget), key=lambda run: run["seed"])
-    figures = {p: [run["metrics"][f"{score}_{p}"] for run in finished] for p in ("last", "selected", "test_best")}
+    figures = {p: [run["metrics"].get(f"{score}_{p}") for run in finished] for p in ("last", "selected", "test_best")}
     figures = {protocol: values for protocol, values in figures.items() if None not in values}
     means = {protocol: mean(values) for protocol, values in figures.items()}
     sds = {protocol: stdev(values) for protocol, values in figures.items()} if len(finished) > 1 else None
     verdict = NOT_ATTEMPTED
-    if budget == "paper" and reported is not None:
+    if budget == "paper" and reported is not None and "test_best" in means:
         below = Printed.read(reported).number - means["test_best"]
         share, images = means["test_best"] / 100, finished[0]["provenance"]["data"]["test"]
         chance = 2 * math.hypot(

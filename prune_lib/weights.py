@@ -7,7 +7,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .errors import InputError
+from .archive import check_zip
+from .errors import InputError, short
 from .nets import arch_of, build, check_widths, load_network
 from .spec import Widths
 
@@ -24,8 +25,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         InputError: no such file, not weights, or a damaged file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no weights at {path}")
+    try:
+        if not path.is_file():
+            raise InputError(f"no weights at {path}")
+        size = path.stat().st_size
+    except OSError as error:  # a name too long for any file
+        raise InputError(f"no weights at {path} ({error.strerror})") from None
+    check_zip(path)
     try:
         if path.suffix == ".safetensors":
             found: object = load_file(path)
@@ -39,8 +45,17 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         inner := next((key for key in WRAPPERS if isinstance(found.get(key), dict)), "")
     ):
         found = found[inner]
-    if not isinstance(found, dict) or not found or not all(isinstance(t, Tensor) for t in found.values()):
+    if (
+        not isinstance(found, dict)
+        or not found
+        or not all(isinstance(name, str) and isinstance(t, Tensor) for name, t in found.items())
+    ):
         raise InputError(f"{path}: not a state dict; expected names with a tensor each")
+    for name, tensor in found.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise InputError(f"{path}: {short(name)} is {tensor.layout} on {tensor.device}; expected a plain tensor")
+        if tensor.numel() * tensor.element_size() > size:
+            raise InputError(f"{path}: {short(name)} is {_shape(tensor)}; expected no more than the file holds")
     tensors = {name.removeprefix("module."): tensor for name, tensor in found.items()}
     return {name: tensor for name, tensor in tensors.items() if name.rsplit(".", 1)[-1] not in LEFTOVERS}
 
@@ -86,7 +101,7 @@ def widths_of(arch: str, weights: dict[str, Tensor], path: str | Path) -> Widths
         InputError: not as many convs as the arch has.
     """
     filters = arch_of(arch).filters
-    if all(f"{conv}.weight" in weights for conv in filters):
+    if all(f"{conv}.weight" in weights and weights[f"{conv}.weight"].dim() for conv in filters):
         return check_widths(arch, {conv: len(weights[f"{conv}.weight"]) for conv in filters})
     found = [len(tensor) for tensor in weights.values() if tensor.dim() == 4]
     if len(found) != len(filters):

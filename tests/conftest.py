@@ -7,6 +7,16 @@ import pytest
 import torch
 
 
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="tests/faults: many more kills and generated inputs")
+
+
+@pytest.fixture(scope="session")
+def soak(request):
+    """Whether the fault campaign may take its time."""
+    return request.config.getoption("--soak")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Networks this small gain nothing from a second thread, and on a busy machine two of them wait for each other."""

@@ -139,7 +139,7 @@ def _with(key, place, value, dtype=np.int64):
         ({"y_train": _zero(100)}, "y_train does not hold 10 labels of each class"),
         ({"y_test": _arrays()["y_test"] + 1}, "y_test does not hold 2 labels of each class"),
         ({"x_train": _with("x_train", (5, 0, 0, 1), 256)}, r"x_train holds .*expected bytes"),
-        ({"x_test": np.array([None] * 20)}, "not a readable .npz of plain arrays"),
+        ({"x_test": np.array([None] * 20)}, r"x_test is object \(20,\); expected whole numbers"),
         ({"y_train": _with("y_train", 3, -1)}, "y_train does not hold 10 labels of each class"),
         ({"y_train": _with("y_train", 3, 1, np.uint64)}, "y_train does not hold 10 labels of each class"),
         ({"y_train": _with("y_train", 3, 2**62)}, "y_train does not hold 10 labels of each class"),

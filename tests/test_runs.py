@@ -172,8 +172,8 @@ def test_the_key_of_a_row_that_changed_finds_no_old_record(finished, monkeypatch
 HOLD = """
 import sys
 from pathlib import Path
-from prune_lib.records import _only_one
-with _only_one(Path(sys.argv[1])):
+from prune_lib.lock import only_one
+with only_one(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -268,6 +268,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(finished, project, monkeypat
 
 def test_records_written_at_once_are_all_kept_whole(project):
     record = {"status": "finished", "budget": "smoke", "seed": 0, "key": ROW.key("smoke"), "text": "x" * 50_000}
+    record |= {name: {} for name in ("metrics", "curves", "networks", "provenance")}
     together = [threading.Thread(target=records._append, args=(ROW, "smoke", 0, {**record, "n": n})) for n in range(12)]
     for thread in together:
         thread.start()

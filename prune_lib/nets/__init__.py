@@ -102,6 +102,8 @@ def load_network(path: str | Path):
             about = archive.metadata() or {}
             weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
         arch, widths = about["arch"], json.loads(about["widths"])
+        if not isinstance(widths, dict):
+            raise InputError(f"{path}: its widths are {type(widths).__name__}; expected a mapping")
         scored = len(weights[f"{arch_of(arch).head}.bias"])
         network = build(arch, widths, scored - arch_of(arch).background)
         for key in [key for key in weights if key.endswith(".source")]:
@@ -109,6 +111,6 @@ def load_network(path: str | Path):
         network.load_state_dict(weights)
     except InputError:
         raise
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: not a compact network of this library ({error})") from None
+    except (SafetensorError, OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a compact network of this library ({str(error)[:300]})") from None
     return network.eval()

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..archive import check_zip
+from ..errors import InputError, short
 from ..home import home
 from . import DENSE
 
@@ -200,9 +201,9 @@ def _cifar10(data_dir=None) -> ImageSet:
     """CIFAR-10 (Krizhevsky 2009) from ``cifar10.npz`` or torchvision's own files, normalised as DCFF's code does."""
     folder = find_data(data_dir)
     archive, batches = folder / "cifar10.npz", folder / "cifar-10-batches-py"
-    if archive.exists():
+    if os.path.exists(archive):
         arrays = _read_npz(archive)
-    elif batches.exists():
+    elif os.path.exists(batches):
         arrays = _read_torchvision(folder)
     else:
         raise InputError(
@@ -245,7 +246,11 @@ FOLDERS = ("imagenet", "imagenet-sample")
 
 def find_data(data_dir: str | Path | None = None) -> Path:
     """The folder that data is read from: ``data_dir``, else ``$PRUNE_DATA``, else the project's ``data/``."""
-    return Path(data_dir or os.environ.get("PRUNE_DATA") or home() / "data").expanduser()
+    folder = Path(data_dir or os.environ.get("PRUNE_DATA") or home() / "data")
+    try:
+        return folder.expanduser()
+    except RuntimeError:  # ~somebody whom this machine does not know
+        return folder
 
 
 def download(name: str, data_dir: str | Path | None = None) -> None:
@@ -254,21 +259,37 @@ def download(name: str, data_dir: str | Path | None = None) -> None:
         raise InputError(f"{name} needs no download; expected: cifar10")
     from torchvision.datasets import CIFAR10
 
-    CIFAR10(str(find_data(data_dir)), download=True)
+    try:
+        CIFAR10(str(find_data(data_dir)), download=True)  # unpacked only once its checksum is the known one
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(f"{name} could not be fetched ({error}); try again, or fetch cifar10.npz by hand") from None
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    check_zip(path)
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [key for key in CIFAR10_SHAPES if key not in archive.files]
             if missing:
                 found = " ".join(archive.files) or "nothing"
-                raise InputError(f"{path}: {' '.join(missing)} missing; it holds {found}")
+                raise InputError(f"{' '.join(missing)} missing; it holds {found}")
+            for key, shape in CIFAR10_SHAPES.items():
+                _check_header(archive.zip.open(f"{key}.npy"), key, shape)
             return {key: archive[key] for key in CIFAR10_SHAPES}
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except Exception as error:  # numpy and zipfile raise many kinds on a damaged archive
         raise InputError(f"{path}: not a readable .npz of plain arrays ({error})") from None
+
+
+def _check_header(member, key: str, shape: tuple[int, ...]) -> None:
+    """Refuse an array by what it says of itself, before there is memory for it."""
+    with member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        found, _, kind = read(member)
+    if found != shape or kind.hasobject:
+        raise InputError(f"{key} is {kind} {short(found)}; expected whole numbers {shape}")
 
 
 def _read_torchvision(folder: Path) -> dict[str, np.ndarray]:
