@@ -83,8 +83,7 @@ def test_a_reader_sees_no_half_of_a_record(project):
 
 def test_many_processes_that_want_one_run_make_one_record(project):
     ended = _forked([lambda: crash.run("dcff", None, 1000.0)] * PROCESSES)
-    assert set(ended) <= {0, 2}  # 2: it is being run by another process
-    assert 0 in ended
+    assert set(ended) == {0}  # the others waited for it
     assert len(list(records.records(ROW))) == 1
     assert crash.leftovers(project) == []
 
@@ -100,8 +99,6 @@ def test_a_lock_of_a_dead_process_is_taken_over(project):
         os._exit(0)
     assert os.read(reading, 4) == b"held"
     assert (lock.held(folder), lock.status(folder)) == (True, "running")
-    with pytest.raises(InputError, match="is being run by another process"):
-        crash.run("dcff", None)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert (lock.held(folder), lock.status(folder)) == (False, "interrupted")
