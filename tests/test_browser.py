@@ -76,11 +76,12 @@ pytestmark = pytest.mark.skipif(bool(_why_not()), reason=_why_not() or "-")
 
 @pytest.fixture(scope="module")
 def address():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(HTML)))
+    """The book served from a folder below the host's root, as many hosts do."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(HTML.parent)))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}/{HTML.name}"
     server.shutdown()
     server.server_close()
     thread.join()
