@@ -105,7 +105,7 @@ def _done(row: Row, budget: str, seed: int, weights) -> dict | None:
         return None
     start = (done.get("found") or {}).get("start")
     if weights is not None and start is not None:
-        mine = digest(_given(row, weights, None).state_dict())
+        mine = digest(_given(row, weights).state_dict())
         if start.get("sha256") != mine:
             made = start.get("weights") or start.get("row")
             raise InputError(
@@ -240,13 +240,14 @@ def _dense(row: Row, budget: str, seed: int, weights, classes: int, device, data
     return dense, {"row": source.id, "budget": budget, "sha256": digest(dense.state_dict())}
 
 
-def _given(row: Row, weights, classes: int | None):
-    """The full network of a row with the weights of a file."""
+def _given(row: Row, weights, classes: int | None = None):
+    """The full network of a row with the weights of a file, for as many classes as these are, or as is said."""
     from .nets import build
     from .weights import fit, read_weights
 
     tensors = read_weights(weights)
-    dense = build(row.arch, None, classes)
+    heads = [len(tensor) for tensor in tensors.values() if tensor.dim() == 2]
+    dense = build(row.arch, None, classes or (heads[-1] if heads else None))
     fit(dense, tensors, weights)
     return dense
 

@@ -110,23 +110,25 @@ def wrong_with(record: object) -> str:
     kinds: dict = {"status": str, "budget": str, "key": str, "seed": int}
     if record.get("status") == "finished":
         kinds |= {"metrics": dict, "curves": dict, "networks": dict, "provenance": dict}
+    found = record.get("found", {})
+    if not isinstance(found, dict) or not isinstance(found.get("start", {}), dict):
+        return f"found is {short(found)}; expected a mapping"
     for name, kind in kinds.items():
         if type(record.get(name)) is not kind:
             return f"{name} is {short(record[name])}; expected {kind.__name__}" if name in record else f"no {name}"
     for name, known in (("budget", BUDGETS), ("status", STATUSES)):
         if record[name] not in known:
             return f"its {name} is {short(record[name])}; expected one of: {' '.join(known)}"
-    for name, value in record.get("metrics", {}).items() if record["status"] == "finished" else ():
-        score = name.rsplit("_", 1)[0] in SCORES
-        if type(value) not in (int, float, str, type(None)) or (score and not 0 <= _number(value) <= 100):
-            return f"{short(name)} is {short(value)}; expected {'percent' if score else 'a number'}"
+    for name, value in record["metrics"].items() if record["status"] == "finished" else ():
+        if name.rsplit("_", 1)[0] in SCORES and not 0 <= _number(value) <= 100:
+            return f"{short(name)} is {short(value)}; expected percent"
     if record["status"] == "finished" and not all(isinstance(curve, list) for curve in record["curves"].values()):
         return "a curve is no list"
     return ""
 
 
 def _number(value) -> float:
-    return 0.0 if value is None else value if isinstance(value, int | float) else math.nan
+    return 0.0 if value is None else value if type(value) in (int, float) else math.nan
 
 
 def unfinished(row: Row, found: list[dict] | None = None) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .. import baselines, checkpoint
+from .. import baselines, checkpoint, ranks
 from ..baselines import Scores
 from ..errors import InputError
 from ..features import run, watching
@@ -216,7 +216,7 @@ class CDP(Method):
         batches = start.training_batches(256)
         features = gather(start.dense, self.arch.filters, batches, images, start.precision)
         scores = {conv: importance(table, self.balance) for conv, table in features.items()}
-        if path:
+        if path and ranks.rank() == 0:
             checkpoint.write(path, scores, facts)
         return scores
 

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from .. import baselines, checkpoint
+from .. import baselines, checkpoint, ranks
 from ..baselines import Scores
 from ..errors import InputError
 from ..features import run, watching
@@ -151,7 +151,7 @@ class CFDP(Method):
         with watching(start.dense, dict.fromkeys(module for module, _ in places.values()), see):
             run(start.dense, some(), start.precision)
         scores = {conv: (sums[module] / images)[part].cpu().contiguous() for conv, (module, part) in places.items()}
-        if path:
+        if path and ranks.rank() == 0:
             checkpoint.write(path, scores, facts)
         return scores
 

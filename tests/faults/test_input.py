@@ -131,6 +131,7 @@ def _records():
         found.append(json.dumps({key: value for key, value in good.items() if key != name}))
     for odd in ("90", [1], {}, -0.1, 100.1, True):
         found.append(json.dumps(good | {"metrics": {"top1_last": odd}}))
+    found += [json.dumps(good | {"found": odd}) for odd in (3, [], {"start": "x"})]
     found += [json.dumps(good | {"curves": {"loss": 3}}), json.dumps(good)[:-1], "[" * 100_000, "\x00", "nul"]
     return [text for text in found if text]
 

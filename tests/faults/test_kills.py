@@ -75,7 +75,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(whole, weights, t
 def test_what_dies_twice_is_taken_up_twice(whole, weights, tmp_path, monkeypatch):
     method, points, expected = whole
     monkeypatch.setenv("PRUNE_HOME", str(tmp_path))
-    for share in (0.5, 0.3, 0.2):  # of the points of a whole run; each begins where the one before has come to
+    for share in (0.4, 0.15, 0.1):  # of the points of a whole run; each begins where the one before has come to
         assert crash.child(crash.run_until, int(share * len(points)), method, weights) == -signal.SIGKILL
     assert crash.child(crash.run, method, weights) == 0
     assert crash.digest_of(tmp_path, method) == expected
