@@ -62,7 +62,9 @@ None if moving else counted.grid
 # %% tags=["hide-input"]
 import torch
 
-torch.set_num_threads(min(2, torch.get_num_threads()))
+torch.set_num_threads(
+    1
+)  # networks this small gain nothing from more, and on a busy machine threads wait for each other
 subject = explore.subject(weights, arch, data, normalise=normalise, data_dir=data_dir or None, images=images)
 side = subject.data.test.images.shape[-1]
 print(f"{arch}: {subject.accuracy:.1f} % of {len(subject.data.test)} test images of {data}, {side}x{side} pixels")

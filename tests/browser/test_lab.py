@@ -99,10 +99,12 @@ def test_the_start_page_leads_to_an_explorer_that_moves(lab, page, tmp_path):
     page.goto(f"{lab}/lab/tree/start_here.py")
     page.locator(".jp-Notebook").first.wait_for()
     page.locator("a", has_text="open the explorer").click()
-    page.locator(".jp-Notebook h1", has_text="Explorer").wait_for()  # as a notebook, not as text
+    page.locator(".jp-Notebook h1", has_text="Explorer").click()  # as a notebook, not as text
+    page.locator(".jp-mod-current", has_text="explorer.py").first.wait_for()
+    page.locator("#jp-main-statusbar", has_text="Idle").wait_for()  # its kernel is there
     page.locator("li.lm-MenuBar-item", has_text="Run").click()
     page.locator("li.lm-Menu-item[data-command='runmenu:run-all']").click()
-    page.locator("text=sparsity").last.wait_for()
+    page.locator(".widget-label", has_text="sparsity").wait_for()
 
     outputs = page.locator(".jp-OutputArea-output", has=page.locator(".widget-readout"))
     specs, filters, sparsity = (outputs.nth(i) for i in range(3))
