@@ -4,8 +4,8 @@
 
 Peaks are measured here, in the same run: a large square matrix product in the precision that training uses, and the
 copy of an array larger than any cache. A step has three times the multiply-accumulates of a forward pass, two
-operations each; what it moves at the least is each conv's and norm's output, written once and read twice, forward and backward.
-Both shares are of that arithmetic, not of counters.
+operations each; what it moves at the least is each conv's and norm's output, written once and read twice, forward and
+backward. Both shares are of that arithmetic, not of counters.
 """
 
 import argparse

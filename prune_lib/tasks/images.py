@@ -15,17 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..archive import check_zip
-from ..errors import InputError, short
+from ..errors import InputError
 from ..home import home
 from . import DENSE
+from .cifar10 import CIFAR10_SHAPES, read_npz, read_torchvision
 
 if TYPE_CHECKING:
     from .dense import DenseSet
     from .imagenet import FolderSet
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR10_SHAPES = {"x_train": (50000, 32, 32, 3), "y_train": (50000,), "x_test": (10000, 32, 32, 3), "y_test": (10000,)}
 
 
 @dataclass(frozen=True)
@@ -202,9 +201,9 @@ def _cifar10(data_dir=None) -> ImageSet:
     folder = find_data(data_dir)
     archive, batches = folder / "cifar10.npz", folder / "cifar-10-batches-py"
     if os.path.exists(archive):
-        arrays = _read_npz(archive)
+        arrays = read_npz(archive)
     elif os.path.exists(batches):
-        arrays = _read_torchvision(folder)
+        arrays = read_torchvision(folder)
     else:
         raise InputError(
             f"no CIFAR-10 in {folder}; expected cifar10.npz (x_train y_train x_test y_test) or torchvision's "
@@ -263,44 +262,6 @@ def download(name: str, data_dir: str | Path | None = None) -> None:
         CIFAR10(str(find_data(data_dir)), download=True)  # unpacked only once its checksum is the known one
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(f"{name} could not be fetched ({error}); try again, or fetch cifar10.npz by hand") from None
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    check_zip(path)
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in CIFAR10_SHAPES if key not in archive.files]
-            if missing:
-                found = " ".join(archive.files) or "nothing"
-                raise InputError(f"{' '.join(missing)} missing; it holds {found}")
-            for key, shape in CIFAR10_SHAPES.items():
-                _check_header(archive.zip.open(f"{key}.npy"), key, shape)
-            return {key: archive[key] for key in CIFAR10_SHAPES}
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except Exception as error:  # numpy and zipfile raise many kinds on a damaged archive
-        raise InputError(f"{path}: not a readable .npz of plain arrays ({error})") from None
-
-
-def _check_header(member, key: str, shape: tuple[int, ...]) -> None:
-    """Refuse an array by what it says of itself, before there is memory for it."""
-    with member:
-        version = np.lib.format.read_magic(member)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        found, _, kind = read(member)
-    if found != shape or kind.hasobject:
-        raise InputError(f"{key} is {kind} {short(found)}; expected whole numbers {shape}")
-
-
-def _read_torchvision(folder: Path) -> dict[str, np.ndarray]:
-    from torchvision.datasets import CIFAR10
-
-    try:  # it compares every file with a known checksum before it reads it
-        parts = {part: CIFAR10(str(folder), train=part == "train") for part in ("train", "test")}
-    except Exception as error:
-        raise InputError(f"{folder / 'cifar-10-batches-py'}: incomplete or altered ({error})") from None
-    arrays = {f"x_{part}": data.data for part, data in parts.items()}
-    return arrays | {f"y_{part}": np.array(data.targets) for part, data in parts.items()}
 
 
 def _fingerprint(*arrays: np.ndarray) -> str:
