@@ -40,7 +40,8 @@ def _record(home, row, budget, seed, top1, **more):
     metrics |= {f"top1_{protocol}": top1 for protocol in ("last", "selected", "test_best")}
     record = {
         "row": row.id, "budget": budget, "seed": seed, "key": row.key(budget), "status": "finished", "metrics": metrics,
-        "recipe": {"epochs": 3}, "provenance": {"data": {"name": "cifar10", "train": 100, "test": 10_000}}, "curves": {}, "networks": {}, **more,
+        "recipe": {"epochs": 3}, "provenance": {"data": {"name": "cifar10", "train": 100, "test": 10_000}},
+        "curves": {}, "networks": {}, **more,
     }  # fmt: skip
     path = home / "results" / row.id / f"{budget}-seed{seed}-{record['key']}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,8 @@ from ..errors import InputError, short
 CIFAR10_SHAPES = {"x_train": (50000, 32, 32, 3), "y_train": (50000,), "x_test": (10000, 32, 32, 3), "y_test": (10000,)}
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` file, looked at before any is read.
+def read_npz(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The arrays of these ``shapes`` from an ``.npz`` file, looked at before any is read.
 
     Raises:
         InputError: one is missing or of another shape, or the file is not one of plain arrays.
@@ -19,13 +19,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     check_zip(path)
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in CIFAR10_SHAPES if key not in archive.files]
+            missing = [key for key in shapes if key not in archive.files]
             if missing:
                 found = " ".join(archive.files) or "nothing"
                 raise InputError(f"{' '.join(missing)} missing; it holds {found}")
-            for key, shape in CIFAR10_SHAPES.items():
+            for key, shape in shapes.items():
                 _check_header(archive.zip.open(f"{key}.npy"), key, shape)
-            return {key: archive[key] for key in CIFAR10_SHAPES}
+            return {key: archive[key] for key in shapes}
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # numpy and zipfile raise many kinds on a damaged archive

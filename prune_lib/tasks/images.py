@@ -201,7 +201,7 @@ def _cifar10(data_dir=None) -> ImageSet:
     folder = find_data(data_dir)
     archive, batches = folder / "cifar10.npz", folder / "cifar-10-batches-py"
     if os.path.exists(archive):
-        arrays = read_npz(archive)
+        arrays = read_npz(archive, CIFAR10_SHAPES)
     elif os.path.exists(batches):
         arrays = read_torchvision(folder)
     else:
