@@ -51,7 +51,7 @@ def build(
         for done in as_completed(runs):
             if problem := done.result():
                 pool.shutdown(cancel_futures=True)
-                raise InputError(f"{runs[done].name}{problem}")
+                raise InputError(problem)
             if not quiet:
                 print(f"executed {runs[done].name}", flush=True)
     page = root / "book" / "_build" / "html" / "index.html"
@@ -74,9 +74,9 @@ def _execute(source: Path, output: Path, parameters: dict, at_once: int, quiet: 
     try:
         execute(source, output, parameters, progress=not quiet)
     except papermill.PapermillExecutionError as error:
-        return f", cell {error.exec_count}: {error.ename}: {error.evalue}"
+        return f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
     except InputError as error:
-        return f": {error}"
+        return str(error)
     return ""
 
 
