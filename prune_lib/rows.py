@@ -159,7 +159,7 @@ def get_row(name: str) -> Row:
     if name not in rows:
         near = difflib.get_close_matches(name, rows, n=3, cutoff=0.5)
         raise InputError(
-            f"unknown row {short(name)}; expected such as {' '.join(near or [next(iter(rows))])} ('prune rows')"
+            f"unknown row {short(name)}; expected such as {' '.join(near or list(rows)[:1])} ('prune rows')"
         )
     return rows[name]
 

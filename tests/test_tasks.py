@@ -204,9 +204,9 @@ def test_the_papers_recipes_are_mmrazors():
 
 @pytest.mark.parametrize("name", LESS)
 def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights(name, drawn, tmp_path, monkeypatch):
-    from prune_lib import records, tables
+    from prune_lib import records, results, tables
 
-    monkeypatch.setattr(records, "home", lambda: tmp_path)
+    monkeypatch.setattr(results, "home", lambda: tmp_path)
     row = get_row(f"mmrazor/{name}-small/dcff")
     smoke = dataclasses.replace(row.recipes["smoke"], epochs=2, train_images=9, heldout=4, batch_size=4, test_every=2)
     method = dict(row.method) | ({"every": 2} if "every" in row.method else {})
