@@ -58,6 +58,7 @@ NOTEBOOK = textwrap.dedent(
 
 def test_a_kernel_killed_in_papermill_is_named_and_the_run_goes_on(project, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    row = crash.row_of("dcff")
     monkeypatch.setattr("prune_lib.rows.all_rows", lambda: {})
     source, output = project / "notebooks" / "n.py", project / "book" / "n.ipynb"
     source.write_text(NOTEBOOK.format(paths=[str(ROOT / "tests" / "faults"), str(ROOT / "tests")]))
@@ -65,7 +66,6 @@ def test_a_kernel_killed_in_papermill_is_named_and_the_run_goes_on(project, monk
         execute(source, output, {})
     assert not output.exists()
     assert failure(output.with_suffix(".failed.ipynb"))
-    row = crash.row_of("dcff")
     assert list(records.records(row)) == []
     assert records.unfinished(row) == ["smoke, seed 0: interrupted"]
     execute(source, output, {"killed": False})
