@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .. import ranks
+from .. import baselines, ranks
 from ..baselines import check_pruned, evenly
 from ..errors import InputError
 from ..method import Method
@@ -165,7 +165,7 @@ class FilterExpo(Method):
         self.total = sum(self.filters.values())
         check_pruned(int(self.total * self.sparsity), self.filters)
         kept = evenly(self.filters, int(self.total * max(0.0, self.sparsity - self.initial)))
-        self.keep: Keep = {conv: _best(_of(model, conv).flatten(1).abs().sum(1), n) for conv, n in kept.items()}
+        self.keep: Keep = baselines.best(baselines.norms(model, kept), kept)
         self.memory = {name: tensor.detach().cpu().clone() for name, tensor, _ in self._touched(model, True)}
         self._mask(model)
         return model
@@ -208,11 +208,12 @@ class FilterExpo(Method):
         divide = (lambda n: evenly(self.filters, n)) if self.share == "even" else (lambda n: allocate(scales, n))  # type: ignore[arg-type]
         now = divide(int(self.total * max(0.0, self.sparsity - share)))  # filters there are from here on
         fixed = now if self.regrow == "none" else divide(int(self.total * self.sparsity))  # those that earn their place
-        selected = {}
-        for conv, kept in fixed.items():
-            weight = _of(model, conv)
-            scores = leverage_scores(weight, kept) if self.select == "leverage" else weight.flatten(1).abs().sum(1)
-            selected[conv] = _best(scores, kept)
+        scores = (
+            {conv: leverage_scores(_of(model, conv), kept) for conv, kept in fixed.items()}
+            if self.select == "leverage"
+            else baselines.norms(model, fixed)
+        )
+        selected = baselines.best(scores, fixed)
         self._restore(model)
         generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
         for conv, chosen in selected.items():
@@ -286,12 +287,6 @@ def flops(arch: Arch, keep: Keep, classes: int | None = None) -> int:
     from ..cost import count
 
     return count(slim(mask(build(arch.name, None, classes), arch, keep), arch, keep), "chex", arch.image)[1]
-
-
-def _best(scores: Tensor, count: int) -> Tensor:
-    kept = torch.zeros(len(scores), dtype=torch.bool)
-    kept[scores.detach().cpu().double().sort(descending=True, stable=True).indices[:count]] = True
-    return kept
 
 
 def _of(model: nn.Module, conv: str) -> Tensor:
