@@ -90,8 +90,12 @@ def main() -> None:
     pictures, generator = Pictures(data.train), torch.Generator().manual_seed(0)
     loader = forever(lambda: iter(DataLoader(pictures, args.batch, shuffle=True, drop_last=True)))
     batched = forever(lambda: data.batches(args.batch, generator))
-    seconds = in_turn({"PIL": lambda: next(loader), "batched": lambda: next(batched)}, 4 * args.steps)
-    rates = {name: args.batch / value for name, value in seconds.items()}
+    epochs = {
+        "PIL": lambda: sum(len(y) for _, y in DataLoader(pictures, args.batch, shuffle=True)),
+        "batched": lambda: sum(len(y) for _, y in data.batches(args.batch, generator)),
+    }
+    seconds = in_turn(epochs, args.steps)
+    rates = {name: len(pictures) / value for name, value in seconds.items()}
     print(
         f"crop, flip, normalise: {rates['PIL']:,.0f} img/s with PIL, {rates['batched']:,.0f} batched: "
         f"{rates['batched'] / rates['PIL']:.0f} times"

@@ -45,12 +45,14 @@ def distances(weight: Tensor) -> Tensor:
     return squared.clamp_min_(0).fill_diagonal_(0).sqrt_()
 
 
-def _inner(filters: Tensor, rows: int = 128, depth: int = 1024) -> Tensor:
-    """``filters @ filters.T`` in float64, half of it computed, and a part of the weights in float64 at a time."""
-    total = torch.zeros(len(filters), len(filters), dtype=torch.float64, device=filters.device)
+def _inner(filters: Tensor, rows: int = 64, depth: int = 512) -> Tensor:
+    """``filters @ filters.T`` in float64, half of it computed, from a part of the weights in float64 at a time."""
+    n, depth = len(filters), min(depth, filters.shape[1])
+    total = torch.zeros(n, n, dtype=torch.float64, device=filters.device)
+    room = torch.empty(n * depth, dtype=torch.float64, device=filters.device)  # taken once: fresh pages cost more
     for columns in filters.split(depth, 1):
-        part = columns.double()
-        for start in range(0, len(filters), rows):
+        part = room[: columns.numel()].view(n, -1).copy_(columns)
+        for start in range(0, n, rows):
             total[start : start + rows, start:].addmm_(part[start : start + rows], part[start:].T)
     return total.triu_().add_(total.triu(1).T)
 
@@ -60,7 +62,7 @@ def similarity(weight: Tensor, temperature: float) -> Tensor:
 
     ``(C, …) -> (C, C)`` in the weight's dtype, each row summing to 1. As T grows the rows become one-hot.
     """
-    return torch.softmax(-temperature * distances(weight), dim=1).to(weight.dtype)
+    return torch.softmax(distances(weight).mul_(-temperature), dim=1).to(weight.dtype)
 
 
 def importance(weight: Tensor, temperature: float, variant: str = "authors") -> Tensor:
@@ -79,11 +81,11 @@ def importance(weight: Tensor, temperature: float, variant: str = "authors") -> 
     check_variant(variant)
     if variant == "authors":
         proxies = similarity(weight, temperature).double()
-        logs, others = proxies.log(), (proxies + EPSILON).log()
+        logs, others = proxies.log(), (proxies + EPSILON).log_().mean(0)
     else:
-        logs = others = torch.log_softmax(-temperature * distances(weight), dim=1)
-        proxies = logs.exp()
-    return (proxies * logs).sum(1) - proxies @ others.mean(0)
+        logs = torch.log_softmax(distances(weight).mul_(-temperature), dim=1)
+        proxies, others = logs.exp(), logs.mean(0)
+    return logs.mul_(proxies).sum(1) - proxies @ others
 
 
 def check_variant(variant: str) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +83,8 @@ class ImageSet:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One shuffled epoch of augmented training batches ``((B, 3, 32, 32) float32, (B,) int64)``.
 
-        Crop and flip are one gather for the whole batch. The last batch may be smaller. All that is random comes
-        from ``generator``, a CPU one, so that every device sees the same images.
+        Crop and flip are one gather of whole rows of pixels for the batch. The last batch may be smaller. All that is
+        random comes from ``generator``, a CPU one, so that every device sees the same images.
 
         Args:
             share: ``(r, n)`` gives the r-th of n parts of each batch.
@@ -94,15 +94,24 @@ class ImageSet:
         order = torch.randperm(n, generator=generator).to(device)
         shift = torch.randint(0, 2 * self.pad + 1, (2, n, 1), generator=generator).to(device)
         mirror = (torch.rand(n, 1, generator=generator) < (0.5 if self.flip else 0.0)).to(device)
-        padded = torch.nn.functional.pad(self.train.images, (self.pad,) * 4).permute(0, 2, 3, 1).contiguous()
-        outer, line = side + 2 * self.pad, torch.arange(side, device=device)
-        rows, cols = shift[0] + line, shift[1] + torch.where(mirror, side - 1 - line, line)
+        outer = side + 2 * self.pad
+        first_row, first_col = shift[0], torch.where(mirror, 2 * self.pad - shift[1], shift[1])
+        source, line = order[:, None] + n * mirror, torch.arange(side, device=device)
+        place = (source * outer + first_row) * outer + first_col  # of each crop's first row of pixels
         for batch in torch.arange(n, device=device).split(size)[skip:]:
             own = batch.tensor_split(share[1])[share[0]]
-            index, row, col = order[own], rows[own], cols[own]
-            place = ((index[:, None] * outer + row) * outer)[:, :, None] + col[:, None, :]  # of each pixel of the crops
-            crops = padded.view(-1, 3).index_select(0, place.flatten()).view(len(index), side, side, 3)
-            yield self._scaled(crops), self.train.labels[index]
+            crops = self._stretches.index_select(0, (place[own] + outer * line).flatten())
+            yield self._scaled(crops.view(len(own), side, side, 3)), self.train.labels[order[own]]
+
+    @cached_property
+    def _stretches(self) -> Tensor:
+        """Each run of ``side`` pixels in the padded training images, and then in their mirror images: a view.
+
+        ``(places, 3 side)`` uint8, by the place of its first pixel. It holds ``2 N (side + 2 pad)^2`` pixels.
+        """
+        padded = torch.nn.functional.pad(self.train.images, (self.pad,) * 4).permute(0, 2, 3, 1)
+        both = torch.cat([padded, padded.flip(2)]) if self.flip else padded
+        return both.contiguous().view(-1).unfold(0, 3 * self.train.images.shape[-1], 3)
 
     def whole(self, split: Split, size: int, *, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[Tensor, Tensor]]:
         """Every image of ``split`` once, in order and as it is, in batches of ``size``; ``share`` as above."""
