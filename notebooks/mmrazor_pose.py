@@ -70,12 +70,6 @@ arch = arch_of(rows["compact"].arch)
 print(
     f"{arch.name}: {len(DCFF.for_arch(arch, shortcuts=True).filters)} of its {len(arch.filters)} convs in the backbone are fused"
 )
-for name, record in records.items():
-    where, metrics = record["provenance"], record["metrics"]
-    print(
-        f"{name:8}{record['row']}, {budget}, seed {seed}: {where['data']['name']}, {where['data']['train']} for training, "
-        f"{where['data']['test']} for the test; {metrics['params']:,} params, {metrics['flops']:,} FLOPs"
-    )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test score of each epoch, of the full and of the compact network"}}
 from prune_lib import draw
@@ -83,15 +77,12 @@ from prune_lib import draw
 draw.scores(records, rows["compact"].score)
 
 # %% tags=["hide-input"]
-from prune_lib.tables import Grid
+from prune_lib.tables import side_by_side
 
-score = rows["compact"].score
-lines = [["Network", "Budget", "Data", *(f"{score}, {how}" for how in ("best on test", "selected", "last"))]]
-for name, record in records.items():
-    figures = [record["metrics"][f"{score}_{protocol}"] for protocol in ("test_best", "selected", "last")]
-    data_name = record["provenance"]["data"]["name"]
-    lines.append([name, budget, data_name, *("–" if figure is None else f"{figure:.2f}" for figure in figures)])
-Grid(lines, "In percent. On drawn data it shows that the line works, and says nothing about the table above.")
+side_by_side(records, rows["compact"].score)
+
+# %% [markdown]
+# On drawn data this shows that the line works, and says nothing about the table above.
 
 # %% [markdown]
 # ## The same images, full and compact

@@ -188,6 +188,24 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     return Table(name, lines)
 
 
+def side_by_side(records: Mapping[str, dict], score: str) -> Grid:
+    """The records of several networks of one task, each by its name: data, size, and ``score`` by each protocol."""
+    ways = {"test_best": "best on test", "selected": "selected", "last": "last"}
+    lines = [
+        ["Network", "Row", "Data", "Training", "Test", "Params", "FLOPs", *(f"{score}, {w}" for w in ways.values())]
+    ]
+    for name, record in records.items():
+        data, metrics = record["provenance"]["data"], record["metrics"]
+        figures = [metrics[f"{score}_{protocol}"] for protocol in ways]
+        lines.append([
+            name, record["row"], data["name"], f"{data['train']:,}", f"{data['test']:,}",
+            f"{metrics['params']:,}", f"{metrics['flops']:,}",
+            *("–" if figure is None else f"{figure:.2f}" for figure in figures),
+        ])  # fmt: skip
+    budgets = sorted({f"{record['budget']} budget, seed {record['seed']}" for record in records.values()})
+    return Grid(lines, f"In percent; {', '.join(budgets)}.")
+
+
 @cache
 def _cost(arch: str, widths: tuple[tuple[str, int], ...] | None, rule: str, layout: str) -> dict:
     from .cost import cost

@@ -8,7 +8,7 @@ import pytest
 from prune_lib import rows
 from prune_lib.errors import InputError
 from prune_lib.rows import all_rows, get_row, read_tables, table_rows
-from prune_lib.tables import load_table
+from prune_lib.tables import load_table, side_by_side
 from prune_lib.verdict import Accuracy, judge, prints_like
 
 
@@ -107,3 +107,16 @@ def test_a_table_escapes_what_it_shows(project, monkeypatch):
     page = load_table(nasty.table)._repr_html_()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_records_stand_side_by_side():
+    def record(row, best, selected):
+        metrics = {"params": 1234, "flops": 5_000_000, "AP_test_best": best, "AP_selected": selected, "AP_last": 1.0}
+        data = {"name": "shapes", "train": 1400, "test": 40}
+        return {"row": row, "budget": "smoke", "seed": 3, "metrics": metrics, "provenance": {"data": data}}
+
+    grid = side_by_side({"full": record("a/b", 12.345, None), "<b>": record("a/c", 2.0, 1.5)}, "AP")
+    assert grid.cells[1] == ["full", "a/b", "shapes", "1,400", "40", "1,234", "5,000,000", "12.35", "–", "1.00"]
+    assert grid.cells[2][-3:] == ["2.00", "1.50", "1.00"]
+    assert grid.caption == "In percent; smoke budget, seed 3."
+    assert "&lt;b&gt;" in grid._repr_html_() and "<b>" not in grid._repr_html_()

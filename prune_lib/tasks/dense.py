@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..home import cores
 from . import DENSE
-from .imagenet import AHEAD, CPU, cores, read
+from .imagenet import AHEAD, CPU, read
 
 Items = tuple[Any, ...]  # what the set's own reader needs for each of its images
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..home import cores
 from .images import _split_by_class
 
 # The operator itself: the function around it warns, from torchvision 0.29, that it will go. PIL then decodes, slower.
@@ -186,12 +187,6 @@ def read(path: str) -> np.ndarray:
     except Exception as error:  # decoders raise many kinds
         reason = getattr(error, "strerror", None) or "cut short, damaged or no image"
         raise InputError(f"{path}: {reason}; copy that file again from the archive it came from") from None
-
-
-def cores() -> int:
-    """How many cores this process may use; processes that ``torchrun`` started here share them."""
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, own // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def load(
