@@ -119,4 +119,5 @@ def test_records_stand_side_by_side():
     assert grid.cells[1] == ["full", "a/b", "shapes", "1,400", "40", "1,234", "5,000,000", "12.35", "–", "1.00"]
     assert grid.cells[2][-3:] == ["2.00", "1.50", "1.00"]
     assert grid.caption == "In percent; smoke budget, seed 3."
-    assert "&lt;b&gt;" in grid._repr_html_() and "<b>" not in grid._repr_html_()
+    assert "&lt;b&gt;" in grid._repr_html_()
+    assert "<b>" not in grid._repr_html_()
