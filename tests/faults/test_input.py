@@ -269,7 +269,7 @@ def test_whatever_is_generated_is_read_or_refused_in_one_line(name, soak):
             assert str(error).isprintable()  # noqa: PT017
 
     check()
-    assert seen >= min(count, 1000) * 0.9  # hypothesis stops before only where it has seen everything
+    assert seen >= count
     assert len(GENERATORS) * (GENERATED // len(GENERATORS)) == 10_000
 
 

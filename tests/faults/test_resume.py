@@ -167,3 +167,18 @@ def test_a_state_from_other_weights_is_not_gone_on_from(project, two):
         crash.run("cdp", two[1])
     assert _state("cdp").read_bytes() == before
     assert crash.run("cdp", two[0])["provenance"]["bit_exact"] is True
+
+
+def test_the_generator_of_a_card_is_kept_for_a_card_alone(monkeypatch):
+    """There is no card here: what stands in for one holds its state, and is asked for the right device."""
+    card, asked = {"cuda:1": torch.arange(16, dtype=torch.uint8)}, []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: card[device].clone())
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked.append((device, state.tolist())))
+    kept = history.generators("cuda:1")
+    assert "cuda" not in history.generators("cpu")
+    card["cuda:1"] += 1
+    history.set_generators(kept, "cuda:1")
+    assert asked == [("cuda:1", list(range(16)))]
+    history.set_generators(kept, "cpu")  # taken up without it: the resume is said to be inexact, see above
+    history.set_generators(history.generators("cpu"), "cuda:1")
+    assert len(asked) == 1
