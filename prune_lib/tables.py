@@ -188,6 +188,30 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     return Table(name, lines)
 
 
+def export_grid(networks: Mapping[str, tuple], caption: str = "") -> Grid:
+    """Each network in every format of ``prune_lib.export``, written and read back now: MiB, and how far outputs differ.
+
+    Args:
+        networks: name -> the arguments of ``exports``: model, example inputs and, for one of this library's, about.
+    """
+    from .export import FORMATS, exports
+
+    cells = [["Network", "Params", *(head for to in FORMATS for head in (f".{to}, MiB", "differs by")), "Batch"]]
+    by: dict[str, str] = {}
+    for name, given in networks.items():
+        found = exports(*given)
+        by |= {to: facts["checked_with"] for to, facts in found.items() if facts}
+        pairs = [
+            text
+            for facts in found.values()
+            for text in ((f"{facts['bytes'] / 2**20:.2f}", f"{facts['difference']:.1e}") if facts else ("–", "–"))
+        ]
+        batches = {str(facts["batch"]) for facts in found.values() if facts}
+        cells.append([name, f"{sum(p.numel() for p in given[0].parameters()):,}", *pairs, ", ".join(sorted(batches))])
+    readers = "; ".join(f"{to} by {reader}" for to, reader in by.items())
+    return Grid(cells, f"{caption} Read back: {readers}.".strip())
+
+
 @cache
 def _cost(arch: str, widths: tuple[tuple[str, int], ...] | None, rule: str, layout: str) -> dict:
     from .cost import cost
