@@ -65,7 +65,9 @@ def load_checks(part: str = "") -> tuple[Grid, Grid]:
         cells.append([page["page"], *(f"{page[name]:,}" for name in PAGE), "yes" if well else "no"])
     by = f"{record['command']}, {record['browser']}, {record['date']}, code {record['code']}"
     moved = [moves, *([name, f"{seconds:.2f}"] for name, seconds in record["explorer"].items())]
-    return Grid(cells, f"{by}."), Grid(moved, f"{by}. As the explorer itself says below each picture.")
+    return Grid(cells, f"{by}; the record is results/{BROWSER}/{path.name}."), Grid(
+        moved, f"{by}. As the explorer itself says below each picture."
+    )
 
 
 def _wrong_with(record: object) -> str:
