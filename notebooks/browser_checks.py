@@ -17,7 +17,8 @@
 # picture must be drawn and have words for who cannot see it, every formula set, no request leave the book, nothing be
 # said in the console, no page scroll sideways on a phone, and no text of a table or a box have a contrast below 4.5 to 1.
 # What it found is kept, what failed included. `make test-browser` does it again, on the book that was built before, so
-# that a new page enters this table one build later.
+# that a new page enters this table one build later. It does not see a browser ask the host for an icon; the pages name
+# one of their own, so that none is asked for.
 
 # %% tags=["parameters", "remove-input"]
 part = ""  # only pages whose name has this in it; empty: all
