@@ -148,7 +148,7 @@ def test_what_cannot_be_taken_away_is_one_line(compact, tmp_path):
         (lambda: export(nn.Conv2d(3, 3, 1), images, tmp_path / "x.safetensors"), "only networks of this library"),
         (lambda: export(nn.Conv2d(3, 3, 1), images, tmp_path / "x.bin"), "unknown format 'bin'; expected one of"),
         (lambda: export(nn.Conv2d(3, 3, 1), images, tmp_path / "x.pt", "onnx"), "expected a name that ends in .onnx"),
-        (lambda: module.export_file(tmp_path / "none", tmp_path / "x.onnx"), "not a compact network of this library"),
+        (lambda: module.export_file(tmp_path / "none", tmp_path / "x.onnx"), "no such file; expected the safetensors"),
     ):
         with pytest.raises(InputError, match=words) as refusal:
             attempt()
