@@ -36,8 +36,8 @@ test: $(STAMP) ## lint, types, tests
 	$(BIN)/mypy prune_lib
 	$(BIN)/python -m pytest
 
-test-browser: $(STAMP) ## JupyterLab and the explorer in a real chromium
-	PRUNE_BROWSER=1 $(BIN)/python -m pytest tests/browser
+test-browser: $(STAMP) ## the built book and JupyterLab's explorer in a real chromium; leaves results/browser/checks.json
+	PRUNE_BROWSER=1 $(BIN)/python -m pytest -rs tests/browser tests/test_browser.py
 
 soak: $(STAMP) ## the fault campaign at length: 200 kills for each method, 200,000 generated inputs
 	$(BIN)/python -m pytest tests/faults --soak

@@ -62,6 +62,7 @@ def build(
     if built.returncode or not page.is_file():
         if quiet:
             sys.stderr.write((built.stdout or b"").decode(errors="replace"))
+        page.unlink(missing_ok=True)  # it is there after a warning, too; nothing that failed is looked at or published
         raise InputError("the book did not build; what is wrong is said above")
     return page
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from .nets import ARCHS
 from .rows import BUDGETS, RULE_NAMES, all_rows
+from .tasks import DENSE
 
 SHELLS = ("bash", "zsh")
 FILES, FOLDERS = "<file>", "<folder>"  # what the shell knows itself
@@ -19,8 +20,7 @@ WORDS: dict[str, Callable[[], Iterable[str]]] = {  # what an argument, by its na
     "engine": lambda: ("eager", "graph"),
     "layout": lambda: dict.fromkeys(name for arch in ARCHS.values() for name in arch.layouts),
     "to": lambda: ("onnx", "pt2", "safetensors"),
-    "name": lambda: ("cifar10", "digits", "imagenet", "imagenet-sample"),
-    "data": lambda: ("cifar10", "digits", "imagenet", "imagenet-sample"),
+    **dict.fromkeys(("name", "data"), lambda: ("cifar10", "digits", "imagenet", "imagenet-sample", *DENSE)),
     "data_dir": lambda: (FOLDERS,),
     **dict.fromkeys(("weights", "units", "file", "out"), lambda: (FILES,)),
 }
@@ -44,7 +44,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     own = [word for action in parser._actions for word in action.option_strings]
     lines = _BASH.replace("@COMMANDS@", " ".join([*commands, *own])).replace("@OPTIONS@", "\n".join(options))
     lines = lines.replace("@VALUES@", "\n".join(values)).replace("@PLACES@", "\n".join(places))
-    return f"autoload -U +X bashcompinit && bashcompinit\n{lines}" if shell == "zsh" else lines
+    return f"{_ZSH}{lines}" if shell == "zsh" else lines
 
 
 def _words(action: argparse.Action) -> list[str]:
@@ -57,6 +57,10 @@ def _case(pattern: str, words: Iterable[str]) -> str:
     return f"        '{pattern}') echo '{' '.join(words)}' ;;"
 
 
+_ZSH = """\
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }
+autoload -Uz bashcompinit && bashcompinit
+"""
 _BASH = """\
 # Completion of prune, written by 'prune completion'.
 _prune_options() {
@@ -77,7 +81,7 @@ _prune_places() {
 }
 _prune() {
     local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" name="${COMP_WORDS[1]}"
-    local words='' place=0 i
+    local words='' place=0 i each
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         words='@COMMANDS@'
@@ -98,7 +102,10 @@ _prune() {
     case "$words" in
         '<file>') local IFS=$'\\n'; COMPREPLY=($(compgen -f -- "$word")) ;;
         '<folder>') local IFS=$'\\n'; COMPREPLY=($(compgen -d -- "$word")) ;;
-        *) COMPREPLY=($(compgen -W "$words" -- "$word")) ;;
+        *)  # not by compgen, which in zsh lets every word through
+            for each in $(echo "$words"); do
+                case "$each" in "$word"*) COMPREPLY+=("$each") ;; esac
+            done ;;
     esac
 }
 complete -o filenames -F _prune prune

@@ -8,6 +8,7 @@ import copy
 import hashlib
 import io
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -84,6 +85,24 @@ def export(
         "to": to, "file": str(out), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "checked_with": by,
         "difference": off, "batch": batch, **({"about": about} if about else {}),
     }  # fmt: skip
+
+
+def exports(model: nn.Module, example_inputs: Any, about: Mapping[str, str] | None = None) -> dict[str, dict | None]:
+    """``model`` in every format, in a folder that is gone afterwards: format -> the facts of ``export``.
+
+    ``None`` stands for safetensors of a network which is not one of this library's, as ``about`` does not name it.
+
+    Raises:
+        InputError: as ``export``.
+    """
+    ours = {"arch", "widths"} <= set(about or {})
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            to: export(model, example_inputs, Path(folder) / f"network.{to}", to, about)
+            if ours or to != "safetensors"
+            else None
+            for to in FORMATS
+        }
 
 
 def export_file(path: str | Path, out: str | Path, to: str | None = None) -> dict:

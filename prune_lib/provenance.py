@@ -10,6 +10,8 @@ from pathlib import Path
 
 from . import __version__
 
+PACKAGE = Path(__file__).resolve().parent
+
 
 def provenance(device) -> dict:
     """Code version, package versions and hardware of a run on ``device``."""
@@ -21,13 +23,15 @@ def now() -> str:
 
 
 @cache
-def code_version() -> str:
-    """The package's version and, in a git checkout, its commit, marked when files differ from it."""
-    folder = Path(__file__).resolve().parent
+def code_version(folder: Path = PACKAGE) -> str:
+    """The package's version and, in a git checkout, its commit, marked when files of ``folder`` differ from it.
+
+    What a browser saw does not count: it is about the commit.
+    """
     try:
         git = ["git", "-C", str(folder)]
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        status = ["status", "--porcelain", "--", "."]
+        status = ["status", "--porcelain", "--", ".", ":(exclude,top)results/browser"]
         changed = subprocess.run([*git, *status], capture_output=True, text=True, check=True)
         return f"{__version__}+{commit.stdout.strip()}{'.changed' if changed.stdout.strip() else ''}"
     except (OSError, subprocess.CalledProcessError):

@@ -14,6 +14,7 @@ from .rows import BUDGETS, SCORES, Row
 from .text import from_json, read_text
 
 STATUSES = ("finished", "diverged", "failed")
+BROWSER = "browser"  # the folder of what a browser saw of the book, which is no run: ``prune_lib.checks``
 
 
 def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]:
@@ -23,6 +24,8 @@ def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]
     """
     folder = home() / "results" / (row.id if row else "")
     for path in sorted(folder.rglob("*.json")):
+        if path.parent == home() / "results" / BROWSER:
+            continue
         record = from_json(read_text(path), f"{path}: not a record")
         if wrong := wrong_with(record):
             raise InputError(f"{path}: not a record ({wrong})")

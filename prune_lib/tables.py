@@ -191,9 +191,8 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
 def side_by_side(records: Mapping[str, dict], score: str) -> Grid:
     """The records of several networks of one task, each by its name: data, size, and ``score`` by each protocol."""
     ways = {"test_best": "best on test", "selected": "selected", "last": "last"}
-    lines = [
-        ["Network", "Row", "Data", "Training", "Test", "Params", "FLOPs", *(f"{score}, {w}" for w in ways.values())]
-    ]
+    scores = (f"{score}, {way}" for way in ways.values())
+    lines = [["Network", "Row", "Data", "Training", "Test", "Params", "FLOPs", *scores]]
     for name, record in records.items():
         data, metrics = record["provenance"]["data"], record["metrics"]
         figures = [metrics[f"{score}_{protocol}"] for protocol in ways]
@@ -204,6 +203,30 @@ def side_by_side(records: Mapping[str, dict], score: str) -> Grid:
         ])  # fmt: skip
     budgets = sorted({f"{record['budget']} budget, seed {record['seed']}" for record in records.values()})
     return Grid(lines, f"In percent; {', '.join(budgets)}.")
+
+
+def export_grid(networks: Mapping[str, tuple], caption: str = "") -> Grid:
+    """Each network in every format of ``prune_lib.export``, written and read back now: MiB, and how far outputs differ.
+
+    Args:
+        networks: name -> the arguments of ``exports``: model, example inputs and, for one of this library's, about.
+    """
+    from .export import FORMATS, exports
+
+    cells = [["Network", "Params", *(head for to in FORMATS for head in (f".{to}, MiB", "differs by")), "Batch"]]
+    by: dict[str, str] = {}
+    for name, given in networks.items():
+        found = exports(*given)
+        by |= {to: facts["checked_with"] for to, facts in found.items() if facts}
+        pairs = [
+            text
+            for facts in found.values()
+            for text in ((f"{facts['bytes'] / 2**20:.2f}", f"{facts['difference']:.1e}") if facts else ("–", "–"))
+        ]
+        batches = {str(facts["batch"]) for facts in found.values() if facts}
+        cells.append([name, f"{sum(p.numel() for p in given[0].parameters()):,}", *pairs, ", ".join(sorted(batches))])
+    readers = "; ".join(f"{to} by {reader}" for to, reader in by.items())
+    return Grid(cells, f"{caption} Read back: {readers}.".strip())
 
 
 @cache

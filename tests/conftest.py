@@ -1,4 +1,4 @@
-"""What every test shares. Nothing here or below writes into the checkout: ``project`` gives a home of its own."""
+"""What every test shares. Nothing here or below writes into the checkout, but the record of ``make test-browser``."""
 
 import os
 from pathlib import Path
@@ -21,6 +21,17 @@ def soak(request):
 def one_thread():
     """Networks this small gain nothing from a second thread, and on a busy machine two of them wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def seen():
+    """What the browser tests see; with ``make test-browser``, once all of it was seen, a record that the book shows."""
+    seen = {"pages": [], "explorer": {}, "browser": "", "whole": 0}
+    yield seen
+    if os.environ.get("PRUNE_BROWSER") and seen["explorer"] and len(seen["pages"]) == seen.pop("whole"):
+        from prune_lib.checks import save_checks
+
+        print(f"\n{save_checks(**seen)}")
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ ORDER = (
     "errors", "text", "archive", "home", "provenance", "spec", "nets", "recipe", "reparam", "slim", "features",
     "method", "checkpoint", "ranks", "device", "cudagraph", "weights", "rules", "cost", "baselines", "units", "graph",
     "tasks", "papers", "scores", "anynet", "export", "history", "train", "latency", "rows", "lock", "results",
-    "records", "queue", "models", "evaluate", "verdict", "tables", "errata", "overview", "show", "draw", "explore",
-    "pictures", "lab", "notebook", "book", "publish", "completion", "commands", "cli",
+    "records", "queue", "models", "evaluate", "verdict", "tables", "errata", "overview", "checks", "show", "draw",
+    "explore", "pictures", "lab", "notebook", "book", "publish", "completion", "commands", "cli",
 )  # fmt: skip
 LIGHT = {"torch", "torchvision", "numpy", "yaml", "tqdm", "safetensors", *sys.stdlib_module_names}
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ("__init__.py", "__main__.py")]

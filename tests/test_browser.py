@@ -3,6 +3,7 @@
 Needs Debian's chromium (``apt-get install chromium``) and the book that ``make`` built; it skips where one is missing.
 """
 
+import contextlib
 import re
 import threading
 from functools import partial
@@ -23,6 +24,10 @@ CONTENTS = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8
 PAGES = [CONTENTS["root"], *(chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"])]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1300, "height": 900}
 RENDERED = "[...document.querySelectorAll('.math')].every((math) => math.querySelector('mjx-container'))"
+UNSET = (
+    "[...document.querySelectorAll('.math')].filter((m) => !m.querySelector('mjx-container') || "
+    "m.querySelector('mjx-merror')).map((m) => m.textContent)"
+)
 PICTURES = "[...document.querySelectorAll('img')]"
 CONTRAST = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -88,11 +93,12 @@ def address():
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(seen):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        seen |= {"browser": f"Chromium {browser.version}", "whole": len(PAGES)}
         yield browser
         browser.close()
 
@@ -130,21 +136,33 @@ def _overflow(page):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_is_whole(page, address, name):
+def test_every_page_is_whole(visitor, address, name, seen):
+    import playwright.sync_api as playwright
+
+    page, wrong = visitor
+    wrong.clear()
     page.goto(f"{address}/{name}.html")
-    page.wait_for_function(RENDERED)
-    assert page.locator("mjx-merror").count() == 0
+    with contextlib.suppress(playwright.TimeoutError):  # then it is counted as not set
+        page.wait_for_function(RENDERED)
     pictures = page.evaluate(f"{PICTURES}.map((img) => [img.alt.trim(), img.complete, img.naturalWidth])")
-    assert all(alt and complete and width > 100 for alt, complete, width in pictures), pictures
+    undrawn = [one for one in pictures if not (one[0] and one[1] and one[2] > 100)]
     text = page.locator("article.bd-article").inner_text()
-    assert "Traceback" not in text
-    assert not re.search(r"\$[^$\n]{1,80}\\[a-z]+", text), "maths that was not rendered"
+    unset = [*page.evaluate(UNSET), *re.findall(r"\$[^$\n]{1,80}\\[a-z]+", text)]
+    overflow, faint = 0, set()
     for size in (PHONE, DESK):
         page.set_viewport_size(size)
         for theme in ("light", "dark"):
             page.evaluate("(theme) => { document.documentElement.dataset.theme = theme }", theme)
-            assert _overflow(page) <= 0, f"scrolls sideways at {size['width']}"
-            assert size is PHONE or page.evaluate(CONTRAST) == []
+            overflow = max(overflow, _overflow(page))
+            faint |= set(page.evaluate(CONTRAST) if size is DESK else ())
+    outside = [words for words in wrong if words.startswith("asked for")]
+    errors = [words for words in wrong if words not in outside]
+    found = {"undrawn": undrawn, "unset": unset, "outside": outside, "errors": errors, "faint": faint}
+    numbers = {what: len(those) for what, those in found.items()} | {"overflow": overflow, "pictures": len(pictures)}
+    seen["pages"].append({"page": name, **numbers, "formulas": page.locator(".math").count()})
+    assert not any(found.values()), found
+    assert overflow <= 0, "scrolls sideways"
+    assert "Traceback" not in text
 
 
 def test_search_lists_hits(page, address):

@@ -131,6 +131,16 @@ def test_the_completion_is_a_script_that_its_shell_can_read(shell, capsys):
     assert script.count("complete -o filenames -F _prune prune") == 1
 
 
+def test_zsh_completes_in_a_shell_that_has_nothing_set_up(tmp_path, capsys):
+    if not (zsh := shutil.which("zsh")):
+        pytest.skip("no zsh here")
+    assert main(["completion", "zsh"]) == 0
+    (tmp_path / "prune.zsh").write_text(capsys.readouterr().out)
+    asked = "source $1; emulate ksh; COMP_WORDS=(prune run dcff/cifar10/resnet5); COMP_CWORD=2; _prune; echo $COMPREPLY"
+    done = subprocess.run([zsh, "-fc", asked, "-", tmp_path / "prune.zsh"], capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr) == (["dcff/cifar10/resnet56"], "")
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -141,6 +151,7 @@ def test_the_completion_is_a_script_that_its_shell_can_read(shell, capsys):
         (["prune", "cost", "mobile"], {"mobilenet_v2"}),
         (["prune", "cost", "vgg16", "--rule", "thop-0.1"], {"thop-0.1.1"}),
         (["prune", "table", "cdp/cifar10"], {"cdp/cifar10", "cdp/cifar10-dense"}),
+        (["prune", "data", "city"], {"cityscapes"}),
         (["prune", "book", "--q"], {"--quiet"}),
         (["prune", "completion", ""], {"bash", "zsh"}),
         (["prune", "frob", ""], set()),

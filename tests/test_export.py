@@ -18,6 +18,7 @@ from prune_lib.export import FORMATS, export
 from prune_lib.latency import as_text, latency
 from prune_lib.nets import build, load_network, read_spec
 from prune_lib.reparam import plain
+from prune_lib.tables import export_grid
 
 SPEC = "[0.5]*9+[0.25]*3"
 
@@ -147,7 +148,7 @@ def test_what_cannot_be_taken_away_is_one_line(compact, tmp_path):
         (lambda: export(nn.Conv2d(3, 3, 1), images, tmp_path / "x.safetensors"), "only networks of this library"),
         (lambda: export(nn.Conv2d(3, 3, 1), images, tmp_path / "x.bin"), "unknown format 'bin'; expected one of"),
         (lambda: export(nn.Conv2d(3, 3, 1), images, tmp_path / "x.pt", "onnx"), "expected a name that ends in .onnx"),
-        (lambda: module.export_file(tmp_path / "none", tmp_path / "x.onnx"), "not a compact network of this library"),
+        (lambda: module.export_file(tmp_path / "none", tmp_path / "x.onnx"), "no such file; expected the safetensors"),
     ):
         with pytest.raises(InputError, match=words) as refusal:
             attempt()
@@ -211,3 +212,17 @@ def test_bad_numbers_are_one_line():
         with pytest.raises(InputError, match=words):
             latency("resnet20", **options)
     assert torch.get_num_threads() == 1
+
+
+def test_a_grid_of_exports_is_measured_when_it_is_asked_for(shaken):
+    widths = read_spec("resnet20", SPEC)[1]
+    about = {"arch": "resnet20", "widths": json.dumps(widths)}
+    images = torch.randn(2, 3, 32, 32)
+    own = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    grid = export_grid({"ours": (shaken(build("resnet20", widths)), images, about), "own": (own, images)}, "Relative.")
+    heads, ours, other = grid.cells
+    assert heads[2::2] == [*(f".{to}, MiB" for to in FORMATS), "Batch"]
+    assert all(float(ours[column]) <= 1e-5 for column in (3, 5, 7))
+    assert other[1:4] == ["112", "–", "–"]
+    assert (ours[-1], other[-1]) == ("any", "any")
+    assert grid.caption.startswith("Relative. Read back: safetensors by prune_lib")

@@ -111,6 +111,8 @@ def load_network(path: str | Path):
         network.load_state_dict(weights)
     except InputError:
         raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected the safetensors of a compact network") from None
     except (SafetensorError, OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a compact network of this library ({str(error)[:300]})") from None
     return network.eval()

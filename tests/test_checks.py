@@ -1,0 +1,48 @@
+"""What a browser saw of the book is kept, shown as it is, and is no record of a run."""
+
+import json
+
+import pytest
+
+from prune_lib.checks import PAGE, checks_file, load_checks, save_checks
+from prune_lib.errors import InputError
+from prune_lib.results import records
+
+WELL = dict.fromkeys(PAGE, 0) | {"page": "index", "pictures": 2, "formulas": 1234}
+
+
+def test_what_was_seen_is_shown_with_its_provenance(project):
+    poor = WELL | {"page": "<b>notebooks/a</b>", "overflow": 7}
+    save_checks([WELL, poor], {"sparsity": 0.125}, "Chromium 1.2")
+    pages, explorer = load_checks()
+    assert pages.cells[1] == ["index", "2", "1,234", "0", "0", "0", "0", "0", "0", "yes"]
+    assert pages.cells[2][-3:] == ["7", "0", "no"]
+    assert "&lt;b&gt;notebooks" in pages._repr_html_()
+    assert "<b>" not in pages._repr_html_()
+    assert pages.caption.startswith("make test-browser, Chromium 1.2, 20")
+    assert explorer.cells[1] == ["sparsity", "0.12"]
+    assert list(records()) == []
+
+
+def test_before_a_browser_saw_anything_the_book_says_so(project):
+    pages, _ = load_checks()
+    assert "make test-browser" in pages.caption
+    assert len(pages.cells) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"pages": {}}, "pages: expected list"),
+        ({"pages": [WELL | {"page": 1}]}, "a page without a name"),
+        ({"pages": [WELL | {"errors": -1}]}, "index: expected whole numbers from 0"),
+        ({"explorer": {"sparsity": "fast"}}, "explorer: expected seconds"),
+        ({"browser": None}, "browser: expected str"),
+    ],
+)
+def test_a_damaged_record_is_named(project, change, words):
+    save_checks([WELL], {}, "Chromium")
+    path = checks_file()
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=words):
+        load_checks()
