@@ -27,7 +27,7 @@ ARCHS: dict[str, Arch] = {
         under("pose", "dense:PoseNet", resnet("", 50), (3, 256, 192), 17, "heatmap"),
         # the same classes around a thin ResNet-18: what a CPU trains in seconds
         under("faster_rcnn_small", "detection:FasterRCNN", THIN, (3, 96, 96), 3, "box_class", width=64, regions=32),
-        under("mask_rcnn_small", "detection:MaskRCNN", THIN, (3, 96, 96), 3, "box_class", width=64, regions=32),
+        under("mask_rcnn_small", "detection:MaskRCNN", THIN, (3, 96, 96), 3, "box_class", width=32, regions=32),
         under("ssd_small", "ssd:SSD", resnet("", 18, width=16, stages=3), (3, 96, 96), 3, "classes.0", **SMALL_SSD),
         under("pointrend_small", "pointrend:PointRend", resnet("", 18, True, 16), (3, 64, 128), 19, "coarse", width=64),
         under("pose_small", "dense:PoseNet", THIN, (3, 64, 64), 17, "heatmap", width=64),

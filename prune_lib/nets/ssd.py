@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from .dense import backbone
 from .init import he_normal
 
@@ -62,7 +63,15 @@ class SSD(nn.Module):
         Args:
             x: images ``(N, 3, H, W)`` of one size, so that ``sizes`` says nothing more.
             targets: of each image ``boxes`` ``(M, 4)``, corners in pixels, and ``labels`` ``(M,)`` from 1; M > 0.
+
+        Raises:
+            InputError: one image alone in training.
         """
+        if self.training and len(x) == 1:
+            raise InputError(
+                "SSD cannot be trained on a batch of one image: its last map is one cell, and BatchNorm needs two; "
+                "expected a batch size that leaves no such batch"
+            )
         maps = self._maps(x)
         if targets is None:
             return self._answers(maps)["cls_logits"]

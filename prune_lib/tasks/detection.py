@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .coco import Object, Picture, average_precision, corners, read_annotations
+from .coco import Object, Picture, average_precision, corners, decode, read_annotations
 from .dense import DenseSet, Items
 from .imagenet import resize
 
@@ -55,11 +55,9 @@ class DetectionSet(DenseSet):
     def _masks(self, item: Picture, objects: Sequence[Object], height: int, width: int) -> np.ndarray:
         """The masks of ``objects``, scaled as their image is: ``(M, height, width)`` uint8 of 0 and 1; none: M is 0."""
         from PIL import Image
-        from pycocotools import mask as coco
 
-        size = [item.height, item.width]
-        masks = [coco.decode({"size": size, "counts": o.mask}) for o in objects if self.masks]
-        if size != [height, width]:
+        masks = [decode(found.mask, item.height, item.width) for found in objects if self.masks]
+        if (item.height, item.width) != (height, width):
             masks = [np.asarray(Image.fromarray(m).resize((width, height), Image.Resampling.NEAREST)) for m in masks]
         return np.stack(masks) if masks else np.zeros((0, height, width), np.uint8)
 
