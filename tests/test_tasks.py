@@ -339,3 +339,13 @@ def test_ssd300_has_the_boxes_that_its_paper_counts():
 def test_a_batch_of_one_image_is_refused_by_ssd():
     with pytest.raises(InputError, match="SSD cannot be trained on a batch of one image"):
         build("ssd_small").train()(torch.zeros(1, 3, 96, 96), [(96, 96)], [])
+
+
+def test_mask_rcnn_has_torchvisions_layers():
+    """But for the boxes of the background, which mmdet's layers have not: 4 outputs of a layer that reads 1,024."""
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+    with torch.device("meta"):
+        theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=81)
+        ours = build("mask_rcnn")
+    assert sum(p.numel() for p in theirs.parameters()) - sum(p.numel() for p in ours.parameters()) == 4 * 1025
