@@ -32,24 +32,29 @@ def scores(named: Mapping[str, dict], score: str):
 
 
 def detections(data, pictures: Sequence, named: Mapping[str, list[dict]], least: float = 0.5):
-    """Annotated boxes above, and below those that each network finds with a score of ``least`` or more.
+    """Annotated boxes above, and below those that each network finds with a score of ``least`` or more; masks tinted.
 
     Args:
         data: the detection set; pictures: some of its test images; named: title -> results of ``data.predict``.
     """
+    from .tasks.coco import decode
+
     with _style() as plt:
         figure, grid = _grid(plt, ["annotated", *named], len(pictures))
         for column, picture in enumerate(pictures):
             image = data.read(picture.path, picture.height, picture.width)
             for line, name in enumerate(["annotated", *named]):
-                found = [(o.label, o.box, None) for o in picture.objects] if not line else [
-                    (r["category_id"], r["bbox"], r["score"]) for r in named[name]
-                    if r["image_id"] == picture.id and r["score"] >= least
+                found = [(o.label, o.box, None, o.mask) for o in picture.objects] if not line else [
+                    (r["category_id"], r["bbox"], r["score"], r.get("segmentation", {}).get("counts"))
+                    for r in named[name] if r["image_id"] == picture.id and r["score"] >= least
                 ]  # fmt: skip
                 axes = grid[line][column]
                 axes.imshow(image)
-                for label, (x, y, width, height), sure in found:
+                for label, (x, y, width, height), sure, mask in found:
                     colour = COLOURS[label % len(COLOURS)]
+                    if mask:
+                        inside = decode(mask, picture.height, picture.width)[..., None]
+                        axes.imshow(inside * np.array(plt.matplotlib.colors.to_rgba(colour, 0.5)))
                     axes.add_patch(plt.Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=1.5))
                     text = data.classes[label] + ("" if sure is None else f" {sure:.2f}")
                     axes.text(x, y, text, fontsize=6, color="white", va="bottom", clip_on=True,

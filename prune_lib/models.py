@@ -37,7 +37,7 @@ def publish(name: str, budget: str, seed: int = 0, protocol: str = "last") -> Pa
     data = source.read_bytes()
     if len(data) > LARGEST:
         raise InputError(f"{source} has {len(data):,} bytes; expected at most {LARGEST:,} to commit")
-    target = home() / "results" / row.id / f"{budget}-seed{seed}-{row.key(budget)}.{protocol}.safetensors"
+    target = home() / "results" / row.runs / f"{budget}-seed{seed}-{row.key(budget)}.{protocol}.safetensors"
     write_text(target.with_suffix(".md"), _card(record, protocol, target.name, len(data)))
     write_bytes(target, data, load_network)
     return target
@@ -63,9 +63,9 @@ def load(name: str, budget: str | None = None, seed: int | None = None, protocol
             found = [
                 path
                 for root in dict.fromkeys((home(), CHECKOUT))
-                for path in (root / "results" / row.id).glob(f"{stem}.{kind}.safetensors")
+                for path in (root / "results" / row.runs).glob(f"{stem}.{kind}.safetensors")
             ]
-            found += (home() / "runs" / row.id).glob(f"{stem}/{kind}.safetensors")
+            found += (home() / "runs" / row.runs).glob(f"{stem}/{kind}.safetensors")
             for i, path in enumerate(found):
                 of = int((path.parent if path.stem == kind else path).name.split("-")[1].removeprefix("seed"))
                 if seed in (None, of):
@@ -98,7 +98,7 @@ def _card(record: dict, protocol: str, file: str, size: int) -> str:
         f"- Network: {record['arch']}, {metrics['params']:,} params, {metrics['flops']:,} FLOPs ({metrics['rule']})",
         f"- Method: {json.dumps(record['method'])}",
         f"- Budget: `{record['budget']}`, {record['recipe']['epochs']} epochs of {origin['data']['train']:,} images of "
-        f"{origin['data']['name']}; reported: {row.reported.get(row.score, 'nothing')}",
+        f"{origin['data']['name']}; reported: {row.printed or 'nothing'}",
         f"- Run: {origin['hardware']['name']}, {origin['precision']}, torch {origin['versions']['torch']}, "
         f"code {origin['code']}",
         "- The record beside this file has the whole of it. Test images chose nothing but the epoch of the third line.",

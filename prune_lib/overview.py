@@ -144,11 +144,11 @@ def record_files() -> list[Path]:
 def _result(row: Row, least: str) -> Result:
     allowed = BUDGETS[BUDGETS.index(least) :]
     found = [run for run in records(row) if run["budget"] in allowed] if row.method else []
-    accuracy = judge(row.reported.get(row.score), row.tolerance, found, row.score)
+    accuracy = judge(row.printed, row.tolerance, found, row.score)
     runs = [run for run in found if run["status"] == "finished" and run["budget"] == accuracy.budget]
-    folder = home() / "results" / row.id
+    folder = home() / "results" / row.runs
     stems = dict.fromkeys(f"{run['budget']}-seed{run['seed']}-{run['key']}" for run in runs)
-    files = [f"{row.id}/{path.name}" for stem in stems for path in sorted(folder.glob(f"{stem}*.json"))]
+    files = [f"{row.runs}/{path.name}" for stem in stems for path in sorted(folder.glob(f"{stem}*.json"))]
     counted = recount(row) if row.reported else {}  # of our own the run's record has the counts
     return Result(Line(row, counted, accuracy), runs, files)
 

@@ -53,6 +53,7 @@ def run(
             other ``weights``.
     """
     row = get_row(row) if isinstance(row, str) else row
+    row = get_row(row.runs_of) if row.runs_of else row
     if budget not in BUDGETS:
         raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
     if type(seed) is not int or not 0 <= seed < 2**31:

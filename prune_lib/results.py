@@ -22,7 +22,7 @@ def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]
 
     Records of a row that has since changed what it trains are left out: they belong to another key.
     """
-    folder = home() / "results" / (row.id if row else "")
+    folder = home() / "results" / (row.runs if row else "")
     for path in sorted(folder.rglob("*.json")):
         if path.parent == home() / "results" / BROWSER:
             continue
@@ -47,7 +47,7 @@ def best_record(row: Row) -> dict | None:
 
 def run_folder(row: Row, budget: str, seed: int) -> Path:
     """Where a run keeps its state while it runs, and its compact networks afterwards."""
-    return home() / "runs" / row.id / f"{budget}-seed{seed}-{row.key(budget)}"
+    return home() / "runs" / row.runs / f"{budget}-seed{seed}-{row.key(budget)}"
 
 
 def append(row: Row, budget: str, seed: int, record: dict) -> dict:
@@ -61,11 +61,11 @@ def append(row: Row, budget: str, seed: int, record: dict) -> dict:
     """
     from .checkpoint import sweep, sync, write_text
 
-    folder = home() / "results" / row.id
+    folder = home() / "results" / row.runs
     stem = f"{budget}-seed{seed}-{row.key(budget)}"
     record = rounded(record)
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    with lock.in_turn(home() / "runs" / row.id):
+    with lock.in_turn(home() / "runs" / row.runs):
         sweep(folder)
         new = folder / f".{stem}.{uuid.uuid4().hex}.new"
         try:
@@ -87,11 +87,11 @@ def append(row: Row, budget: str, seed: int, record: dict) -> dict:
 
 def tidy(row: Row) -> None:
     """Remove what a process that died while it wrote a record of ``row`` has left beside it."""
-    folder = home() / "results" / row.id
+    folder = home() / "results" / row.runs
     if any(folder.glob(".*.new")):
         from .checkpoint import sweep
 
-        with lock.in_turn(home() / "runs" / row.id):
+        with lock.in_turn(home() / "runs" / row.runs):
             sweep(folder)
 
 
@@ -123,7 +123,7 @@ def wrong_with(record: object) -> str:
         if record[name] not in known:
             return f"its {name} is {short(record[name])}; expected one of: {' '.join(known)}"
     for name, value in record["metrics"].items() if record["status"] == "finished" else ():
-        if name.rsplit("_", 1)[0] in SCORES and not 0 <= _number(value) <= 100:
+        if name.rsplit("_", 1)[0].removeprefix("segm_") in SCORES and not 0 <= _number(value) <= 100:
             return f"{short(name)} is {short(value)}; expected percent"
     if record["status"] == "finished" and not all(isinstance(curve, list) for curve in record["curves"].values()):
         return "a curve is no list"
@@ -147,7 +147,7 @@ def unfinished(row: Row, found: list[dict] | None = None) -> list[str]:
     said = {
         (run["budget"], run["seed"]): run["status"] for run in sorted(runs, key=lambda r: r["status"] == "finished")
     }
-    for folder in sorted((home() / "runs" / row.id).glob("*-seed*-*")):
+    for folder in sorted((home() / "runs" / row.runs).glob("*-seed*-*")):
         budget, _, rest = folder.name.partition("-seed")
         seed, _, key = rest.partition("-")
         if budget not in row.recipes or key != row.key(budget) or not seed.isdecimal():

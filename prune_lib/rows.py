@@ -42,6 +42,8 @@ class Row:
     tolerance: float = 0.0  # percentage points of its score, fixed before anything was run
     note: str = ""
     given: Widths | None = None  # a user's own widths instead of a rate list
+    runs_of: str = ""  # the row whose runs are this one's too: one training, of which it has another figure
+    judged: str = ""  # that figure; empty: its data's score
 
     @property
     def table(self) -> str:
@@ -49,8 +51,18 @@ class Row:
 
     @property
     def score(self) -> str:
-        """What its accuracy is: ``top1``, or ``AP`` or ``mIoU`` where that is its data's; in percent."""
-        return score_of(self.recipes["paper"].data if self.recipes else "")
+        """What its accuracy is: ``top1``, or ``AP``, ``segm_AP`` or ``mIoU`` where that is its data's; in percent."""
+        return self.judged or score_of(self.recipes["paper"].data if self.recipes else "")
+
+    @property
+    def printed(self) -> str | None:
+        """The reported figure that its score is held against, as printed; a table of masks heads it AP."""
+        return self.reported.get(self.score.removeprefix("segm_"))
+
+    @property
+    def runs(self) -> str:
+        """The row under whose name its runs and records are."""
+        return self.runs_of or self.id
 
     @property
     def pruned(self) -> bool:
@@ -75,7 +87,7 @@ class Row:
         digest = hashlib.sha256(json.dumps(widths, sort_keys=True).encode()).hexdigest()[:8]
         return replace(
             self, id=f"own/{self.id.replace('/', '-')}/{digest}", rates=None, given=widths, reported={}, unknown="",
-            note=f"widths given by the user, trained as {self.id}",
+            runs_of="", note=f"widths given by the user, trained as {self.id}",
         )  # fmt: skip
 
     def key(self, budget: str) -> str:
@@ -214,8 +226,9 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
 
 def _read_row(where: str, table: dict, fields: dict) -> Row:
     given = ("arch", "layout", "rule", "source", "method", "start", "unknown")  # a row's own, else its table's
-    _expect(fields, where, {"title", "reported"}, {*given, "rates", "note", "recipe", *BUDGETS})
-    _texts(where, fields, ("title", "note", "arch", "layout", "rule", "source", "start", "unknown"))
+    own = ("note", "runs_of", "judged")
+    _expect(fields, where, {"title", "reported"}, {*given, *own, "rates", "recipe", *BUDGETS})
+    _texts(where, fields, ("title", "arch", "layout", "rule", "source", "start", "unknown", *own))
     fields = {name: table[name] for name in given if name in table} | fields
     _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *SCORES})
     for figure, printed in fields["reported"].items():
@@ -242,7 +255,7 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
             layout=layout_of(arch, fields.get("layout")) if arch else "", rule=fields["rule"],
             reported=fields["reported"], source=fields["source"], unknown=unknown, method=method if recipes else {},
             start=fields.get("start", ""), recipes=recipes, tolerance=float(table.get("tolerance", 0)),
-            note=fields.get("note", ""),
+            note=fields.get("note", ""), runs_of=fields.get("runs_of", ""), judged=fields.get("judged", ""),
         )  # fmt: skip
         if not unknown:
             _ = row.widths

@@ -16,6 +16,7 @@ from .nets.resnet_cifar import Block as PaddingBlock
 from .reparam import hide, plain
 from .spec import Widths
 
+LARGEST = 300  # pixels of a side of the images that a masked and its smaller network are compared on
 Keep = dict[str, Tensor]  # conv name -> (C_out,) bool: the filters that stay
 
 
@@ -101,7 +102,7 @@ def slim(model: nn.Module, arch: Arch, keep: Keep) -> nn.Module:
         InputError: the two do not agree, so that the masked network has no smaller form (its norms are not masked).
     """
     full, kept = plain(model).eval(), kept_by_unit(arch, keep)
-    classes = len(full.state_dict()[f"{arch.head}.weight"]) - arch.background
+    classes = arch.scored(len(full.state_dict()[f"{arch.head}.weight"]))
     compact = build(arch.name, {conv: int(k.sum()) for conv, k in kept.items()}, classes)
     transplant(full, compact.to(next(full.parameters()).device), arch, kept)
     _check(full, compact.eval(), arch)
@@ -157,8 +158,9 @@ def _align(arch: Arch, full, block, name: str, kept: Keep) -> None:
 
 
 def _check(full: nn.Module, compact: nn.Module, arch: Arch, tolerance: float = 1e-5) -> None:
-    parameter = next(full.parameters())
-    images = torch.randn(2, *arch.image, generator=torch.Generator().manual_seed(0)).to(parameter)
+    parameter, (channels, *sides) = next(full.parameters()), arch.image
+    size = (2, channels, *(min(side, LARGEST) for side in sides))
+    images = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(parameter)
     expected, found = full(images), compact(images)
     off = float((expected - found).abs().max() / expected.abs().max().clamp_min(1))
     if not off <= tolerance:

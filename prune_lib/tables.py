@@ -183,7 +183,7 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     lines = []
     for row in table_rows(name, among):
         runs = list(records(row) if row.method else ())
-        accuracy = judge(row.reported.get(row.score), row.tolerance, runs, row.score)
+        accuracy = judge(row.printed, row.tolerance, runs, row.score)
         lines.append(Line(row, recount(row), accuracy, unfinished(row, runs) if row.method else ()))
     return Table(name, lines)
 

@@ -7,7 +7,7 @@ import pytest
 
 from prune_lib.errors import InputError
 from prune_lib.tasks import segmentation, shapes
-from prune_lib.tasks.coco import Object, Picture, average_precision, read_annotations
+from prune_lib.tasks.coco import Object, Picture, average_precision, decode, read_annotations
 from prune_lib.tasks.images import load
 
 PERSON = (0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89)
@@ -105,6 +105,77 @@ WRONG = {
     "no categories": ("instances", lambda document: document.pop("categories"), "not COCO's format"),
     "categories as text": ("instances", _set("categories", value="person"), "not COCO's format"),
 }  # fmt: skip
+
+
+MASK = (*ANNOTATION, "segmentation")
+WRONG_MASKS = {  # looked at only where masks are read
+    "no mask": ("instances", lambda document: document["annotations"][0].pop("segmentation"), "it has no mask"),
+    "no outline": ("instances", _set(*MASK, value=[]), "it has no mask; expected polygons, or run lengths"),
+    "an outline of words": ("instances", _set(*MASK, value=[["1"] * 6]), "a corner of its outline"),
+    "an outline far away": ("instances", _set(*MASK, value=[[1, 2, 3, 4, 5, 1e9]]), "not near its image"),
+    "an outline of nothing": ("instances", _set(*MASK, value=[[1, 2, 3, 4, 5, float("nan")]]), "not near its image"),
+    "run lengths that end early": (
+        "person_keypoints", _set(*MASK, "counts", value=[9000, 5]), "add up to 9005 pixels; expected the 9216 of its",
+    ),
+    "run lengths below zero": ("person_keypoints", _set(*MASK, "counts", value=[9217, -1]), "it has no mask"),
+    "run lengths as other text": ("person_keypoints", _set(*MASK, "counts", value="~~"), "it has no mask"),
+    "run lengths without end": ("person_keypoints", _set(*MASK, "counts", value="o" * 99), "it has no mask"),
+    "no run lengths": ("person_keypoints", lambda d: d["annotations"][0]["segmentation"].pop("counts"), "has no mask"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_MASKS)
+def test_what_is_wrong_in_a_mask_is_named(name, copy):
+    kind, how, words = WRONG_MASKS[name]
+    read_annotations(copy / "coco", "train2017", kind, masks=True)
+    _change(copy, kind, how)
+    with pytest.raises(InputError, match=words) as refusal:
+        read_annotations(copy / "coco", "train2017", kind, masks=True)
+    assert "\n" not in str(refusal.value)
+    assert "annotation 1: " in str(refusal.value)
+
+
+def test_polygons_and_run_lengths_of_both_kinds_are_one_mask(copy):
+    """A rectangle of 4 x 3 pixels from (10, 20), written in each of the ways that COCO has."""
+    pixels = np.zeros((96, 96), np.uint8)
+    pixels[20:23, 10:14] = 1
+    runs = shapes._rle(pixels)
+    square = [[10, 20, 14, 20, 14, 23, 10, 23]]
+    found = []
+    for mask in (square, runs):
+        _change(copy, "instances", _set(*MASK, value=mask))
+        read = read_annotations(copy / "coco", "train2017", masks=True)
+        (about,) = [o for p in read.pictures for o in p.objects if json.dumps(list(o.box)) == json.dumps(_box(copy))]
+        found.append(about.mask)
+    _change(copy, "instances", _set(*MASK, value={"size": [96, 96], "counts": found[1].decode()}))
+    read = read_annotations(copy / "coco", "train2017", masks=True)
+    assert any(o.mask == found[1] for p in read.pictures for o in p.objects)
+    assert found[0] == found[1]
+    np.testing.assert_array_equal(decode(found[0], 96, 96), pixels)
+    assert all(o.mask == b"" for p in read_annotations(copy / "coco", "train2017").pictures for o in p.objects)
+
+
+def _box(root):
+    text = (root / "coco" / "annotations" / "instances_train2017.json").read_text()
+    return [float(side) for side in json.loads(text)["annotations"][0]["bbox"]]
+
+
+@pytest.mark.parametrize(("taken", "expected"), [(10, 100), (6, 30), (0, 0)])  # 0.6 passes three thresholds of ten
+def test_ap_of_masks_by_hand(taken, expected):
+    """The boxes are right, and the mask found is the upper ``taken`` of ten rows."""
+    whole = np.zeros((100, 100), np.uint8)
+    whole[10:20, 10:20] = 1
+    part = whole.copy()
+    part[10 + taken :] = 0
+    from pycocotools import mask as coco
+
+    def runs(pixels):
+        return coco.encode(np.asfortranarray(pixels))
+
+    truth = Picture("x.png", 1, 100, 100, (Object(0, FIRST, 100, False, mask=runs(whole)["counts"]),))
+    results = [{**_found(FIRST), "segmentation": runs(part)}]
+    assert average_precision([truth], results, "segm")["AP"] == pytest.approx(expected)
+    assert average_precision([truth], results, "bbox")["AP"] == pytest.approx(100)
 
 
 @pytest.mark.parametrize("name", WRONG)

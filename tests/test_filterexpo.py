@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from prune_lib import checkpoint, cli
 from prune_lib.baselines import evenly
+from prune_lib.cost import cost
 from prune_lib.errors import InputError
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers import filterexpo
@@ -97,11 +98,47 @@ def test_the_share_that_comes_back_is_a_half_cosine():
 @pytest.mark.parametrize(
     ("arch", "layers", "channels"),
     [("resnet50", 36, 11_392), ("resnet18", 11, 2_816), ("resnet20", 9, 336), ("resnet56", 27, 1_008),
-     ("vgg16", 12, 4_160), ("googlenet", 63, 7_712)],
+     ("vgg16", 12, 4_160), ("googlenet", 63, 7_712),
+     ("mask_rcnn", 36, 11_392), ("ssd300", 29, 6_272)],
 )  # fmt: skip
 def test_which_channels_can_go(arch, layers, channels):
     found = filterexpo.norms(build(arch), ARCHS[arch])
     assert (len(found), sum(ARCHS[arch].filters[conv] for conv in found)) == (layers, channels)
+
+
+@pytest.mark.parametrize(
+    ("arch", "sparsity", "backbone", "half", "printed"),
+    [("mask_rcnn", 0.5, 32.8, 19.6, 63), ("ssd300", 0.5, 67.1, 41.2, 75), ("ssd300", 0.7, 67.1, 53.2, 75)],
+)
+def test_the_cut_that_is_printed_is_more_than_the_backbone_has(arch, sparsity, backbone, half, printed):
+    """What the rows' notes say: the backbone's share of the FLOPs, and what the same share of each layer saves."""
+    about, flops = ARCHS[arch], {}
+    with torch.device("meta"):
+        model = build(arch).eval()
+        images = torch.zeros(1, *about.image)
+
+    def count(name, layer, y):
+        inputs = layer.weight.numel() // layer.weight.shape[0]
+        flops[name] = flops.get(name, 0) + y.numel() * (inputs + (layer.weight.dim() == 2))  # the RPN has five maps
+
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            layer.register_forward_hook(lambda module, x, y, name=name: count(name, module, y))
+    with torch.no_grad():
+        model(images)
+    whole = sum(flops.values())
+    assert whole == cost(arch, None, "chex").flops
+    share = 100 * sum(n for name, n in flops.items() if name.startswith("backbone.")) / whole
+    assert share == pytest.approx(backbone, abs=0.05)
+    assert share < printed
+    keep = {conv: torch.arange(n) < int(n * (1 - sparsity)) for conv, n in about.filters.items()}
+    keep = {conv: keep[conv] for conv in filterexpo.norms(model, about)}
+    left = 0.0
+    for name, n in flops.items():
+        made = keep[name].float().mean() if name in keep else 1
+        read = [keep[c].float().mean() for c in about.inputs.get(name, ()) if c in keep and "downsample" not in c]
+        left += n * made * (read[0] if read else 1)
+    assert 100 * (1 - left / whole) == pytest.approx(half, abs=0.05)
 
 
 def test_a_network_whose_norms_read_many_convs_is_refused():

@@ -31,15 +31,13 @@ def _train(recipe, state=None):
     return [epoch["loss"] for epoch in history.curve], [epoch["test_top1"] for epoch in history.curve], history
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    """What two processes found: ``{name: losses}``, and the folder with their weights."""
-    folder = tmp_path_factory.mktemp("ranks")
+def start(script, folder: Path) -> Path:
+    """Run ``script FOLDER`` in two processes, as torchrun would, and give the folder back."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     env = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, str(folder)]
+    command = [sys.executable, script, str(folder)]
     logs = [folder / f"{r}.log" for r in range(2)]
     processes = []
     for r, path in enumerate(logs):
@@ -54,6 +52,12 @@ def pair(tmp_path_factory):
             process.wait()
     assert codes == [0, 0], [path.read_text()[-1000:] for path in logs]
     return folder
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """What two processes found: ``{name: losses}``, and the folder with their weights."""
+    return start(__file__, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", RECIPES)

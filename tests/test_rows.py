@@ -49,6 +49,8 @@ FULL = {  # row whose network is not public -> params and FLOPs of the full one
     "cdp/imagenet/resnet50": (25_557_032, 4_089_184_256),
     "dcff/imagenet/mobilenet_v2": (3_504_872, 300_774_272),
     "filterexpo/imagenet/resnet50_2g": (25_557_032, 4_089_185_256),
+    "filterexpo/detection/mask_rcnn_bbox": (44_396_593, 254_200_705_640),
+    "filterexpo/detection/ssd_75": (22_894_902, 20_150_906_112),
 }
 DIFFER = {  # rows whose printed counts do not follow from what they print beside them, and those counts
     "dcff/cifar10/vgg16": ["params", "params_cut"],

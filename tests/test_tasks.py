@@ -1,10 +1,13 @@
 """Detection, segmentation and pose: each learns on the drawn set, and its compact network answers as the fused one."""
 
 import dataclasses
+import json
+from random import Random
 
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as coco_masks
 
 from prune_lib.errors import InputError
 from prune_lib.nets import arch_of, build
@@ -12,15 +15,19 @@ from prune_lib.nets.pointrend import sample
 from prune_lib.papers import make_method
 from prune_lib.recipe import Recipe
 from prune_lib.reparam import fusions
-from prune_lib.rows import get_row
+from prune_lib.rows import all_rows, get_row
+from prune_lib.tables import load_table
 from prune_lib.tasks import pose, segmentation, shapes
+from prune_lib.tasks.coco import corners, decode
 from prune_lib.tasks.images import load
 from prune_lib.train import evaluate, train
 
 LESS = {  # what a test can afford of each row's recipe, and the score that it must reach
-    "pose": ({"epochs": 6, "train_images": 200, "heldout": 0}, 4),
-    "segmentation": ({"epochs": 4, "train_images": 40, "heldout": 0}, 20),
-    "detection": ({"epochs": 4, "train_images": 96, "heldout": 0}, 5),
+    "mmrazor/pose-small/dcff": ({"epochs": 6, "train_images": 200, "heldout": 0}, 4),
+    "mmrazor/segmentation-small/dcff": ({"epochs": 4, "train_images": 40, "heldout": 0}, 20),
+    "mmrazor/detection-small/dcff": ({"epochs": 4, "train_images": 96, "heldout": 0}, 5),
+    "filterexpo/detection-small/explore": ({"epochs": 4, "train_images": 96, "heldout": 0}, 4),
+    "filterexpo/ssd-small/explore": ({"epochs": 4, "train_images": 120, "heldout": 0}, 5),
 }
 
 
@@ -34,17 +41,17 @@ def drawn(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=LESS)
 def trained(request, drawn):
-    """(data, score before, history, the fused network, its export) of a small row's DCFF."""
-    row = get_row(f"mmrazor/{request.param}-small/dcff")
+    """(data, scores before, what to reach, history, the trained network, its export) of a small row's method."""
+    row = get_row(request.param)
     less, reach = LESS[request.param]
     recipe = dataclasses.replace(row.recipes["smoke"], **less, test_every=less["epochs"])
     data = load(recipe.data, heldout=0, train_images=recipe.train_images)
     data = dataclasses.replace(data, test=data.test[:24])
     options = {name: value for name, value in row.method.items() if name != "name"}
-    method = make_method("dcff", arch_of(row.arch), **options)
+    method = make_method(row.method["name"], arch_of(row.arch), **options)
     torch.manual_seed(0)
     model = build(row.arch, row.widths, len(data.classes))
-    before = evaluate(model, data, data.test)[data.score]
+    before = evaluate(model, data, data.test)
     history = train(model, data, recipe, method, device="cpu", precision="fp32", progress=False)
     return data, before, reach, history, model, method.export(model)
 
@@ -52,13 +59,16 @@ def trained(request, drawn):
 def test_a_task_learns(trained):
     data, before, reach, history, *_ = trained
     assert history.curve[-1]["loss"] < 0.7 * history.curve[0]["loss"]
-    assert history.best("last")[f"test_{data.score}"] > before + reach
+    scores = {data.score, *({"segm_AP"} & set(before))}
+    assert len(scores) == 1 + getattr(data, "masks", False)
+    for score in scores:
+        assert history.best("last")[f"test_{score}"] > before[score] + reach
 
 
 def test_the_compact_network_answers_as_the_fused_one(trained):
     data, _, _, _, fused, compact = trained
-    assert fusions(fused)
     assert not fusions(compact)
+    assert sum(p.numel() for p in compact.parameters()) < sum(p.numel() for p in fused.parameters())
     answers = []
     for model in (fused.eval(), compact.eval()):
         with torch.inference_mode():
@@ -76,6 +86,10 @@ def test_the_compact_network_answers_as_the_fused_one(trained):
     for first, second in zip(ours, theirs, strict=True):
         for key in {"bbox", "keypoints", "score"} & set(first):
             np.testing.assert_allclose(first[key], second[key], rtol=1e-4, atol=1e-3)
+        if data.score == "AP" and getattr(data, "masks", False):
+            pair = [found["segmentation"] for found in (first, second)]
+            areas = coco_masks.area(pair)
+            assert (areas == 0).all() or coco_masks.iou([pair[0]], [pair[1]], [0])[0, 0] > 0.98
 
 
 def test_points_are_refined_where_the_network_is_least_sure(drawn):
@@ -207,15 +221,15 @@ def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights
     from prune_lib import records, results, tables
 
     monkeypatch.setattr(results, "home", lambda: tmp_path)
-    row = get_row(f"mmrazor/{name}-small/dcff")
-    smoke = dataclasses.replace(row.recipes["smoke"], epochs=2, train_images=9, heldout=4, batch_size=4, test_every=2)
+    row = get_row(name)
+    smoke = dataclasses.replace(row.recipes["smoke"], epochs=2, train_images=10, heldout=4, batch_size=4, test_every=2)
     method = dict(row.method) | ({"every": 2} if "every" in row.method else {})
     row = dataclasses.replace(row, method=method, recipes={**row.recipes, "smoke": smoke})
     whole = records.run(row, seed=0, device="cpu", progress=False)
     assert whole["status"] == "finished"
     assert {f"{row.score}_last", f"{row.score}_selected", f"{row.score}_test_best"} < set(whole["metrics"])
     assert whole["provenance"]["data"] | {"sha256": ""} == {
-        "name": smoke.data, "sha256": "", "train": 9, "heldout": 4, "test": len(load(smoke.data, heldout=0).test)
+        "name": smoke.data, "sha256": "", "train": 10, "heldout": 4, "test": len(load(smoke.data, heldout=0).test)
     }  # fmt: skip
     assert whole["curves"][f"test_{row.score}"][0] is None
     (line,) = tables.load_table(row.table, {row.id: row}).lines
@@ -236,3 +250,102 @@ def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights
     again = records.run(row, seed=0, device="cpu", progress=False)
     assert len(calls) == 5 + 2  # the fourth step was kept
     assert again["networks"] == whole["networks"]
+
+
+def test_one_training_of_mask_rcnn_is_both_of_its_rows(project, drawn):
+    """Boxes and masks are judged apart, by the same record."""
+    from prune_lib import records, results
+
+    box, mask = get_row("filterexpo/detection/mask_rcnn_bbox"), get_row("filterexpo/segmentation/mask_rcnn_segm")
+    assert (box.score, mask.score) == ("AP", "segm_AP")
+    assert (box.printed, mask.printed) == ("37.3", "34.5")
+    for row in all_rows().values():
+        if row.runs_of:
+            assert all(row.key(budget) == get_row(row.runs_of).key(budget) for budget in row.recipes)
+            assert results.run_folder(row, "paper", 0) == results.run_folder(get_row(row.runs_of), "paper", 0)
+    metrics = {f"{score}_{p}": 30.0 + (score == "AP") for score in ("AP", "segm_AP") for p in ("test_best", "last")}
+    about = {"row": box.id, "budget": "paper", "seed": 0, "key": box.key("paper"), "status": "finished"}
+    record = about | {"metrics": metrics, "curves": {}, "networks": {}, "provenance": {"data": {"test": 5000}}}
+    (results.home() / "results" / box.id).mkdir(parents=True)
+    (results.home() / "results" / box.id / "paper-seed0-x.json").write_text(json.dumps(record))
+    (found,) = list(results.records(mask))
+    assert found["row"] == box.id
+    assert records.run(mask, "paper")["metrics"] == metrics
+    line = next(line for line in load_table(mask.table).lines if line.row is mask)
+    assert (line.accuracy.mean["test_best"], line.accuracy.verdict) == (30.0, "not reproduced")
+
+
+def test_masks_are_scaled_and_mirrored_with_their_image(drawn):
+    """What is inside a mask has another colour than what is not, whatever was done to both."""
+    data = load("shapes-masks", heldout=0)
+    data = dataclasses.replace(data, short=150, long=200)
+    for seed in range(4):
+        pixels, target = data.training_item(data.train[seed], Random(seed))
+        assert pixels.shape == (150, 150, 3)
+        assert target["masks"].shape == (len(target["boxes"]), 150, 150)
+        for mask, (x0, y0, x1, y1) in zip(target["masks"], target["boxes"], strict=True):
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            np.testing.assert_allclose([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], [x0, y0, x1, y1], atol=2.5)
+            inside = mask.astype(bool)
+            spread = [pixels[part].astype(float).std(0).mean() for part in (inside, ~inside)]
+            assert spread[0] < 20 < np.abs(pixels[inside].mean(0) - pixels[~inside].mean(0)).max()
+
+
+def test_a_mask_that_is_found_is_put_where_its_box_is():
+    from prune_lib.tasks.coco import Picture
+    from prune_lib.tasks.detection import _pasted
+
+    half = torch.zeros(1, 1, 28, 28)
+    half[..., :14] = 1  # the left half of the box
+    (found,) = _pasted(half, torch.tensor([[10.0, 20.0, 50.0, 60.0]], dtype=torch.float64), Picture("", 1, 80, 100, ()))
+    whole = decode(found["segmentation"]["counts"], 80, 100)
+    assert whole.shape == (80, 100)
+    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
+    np.testing.assert_allclose([columns[0], columns[-1], rows[0], rows[-1]], [10, 29, 20, 59], atol=1)
+
+
+def test_images_for_ssd_are_square_and_boxes_come_back():
+    data = load("shapes-300", heldout=0)
+    item = dataclasses.replace(data.test[0])
+    pixels, (size, scale) = data.test_item(item)
+    assert pixels.shape == (300, 300, 3)
+    assert (size, scale.tolist()) == ((300, 300), [300 / 96] * 4)
+    images, (_, targets) = data.batch_of([data.training_item(item, Random(0))])
+    assert images.shape == (1, 3, 300, 300)
+    assert set(targets[0]) == {"boxes", "labels"}
+
+    class Told:  # a "network" that finds what is annotated
+        def detect(self, images, sizes):
+            boxes = torch.from_numpy((corners(item.objects) * scale).astype(np.float32))
+            labels = torch.tensor([found.label + 1 for found in item.objects])
+            return [{"boxes": boxes, "labels": labels, "scores": torch.ones(len(boxes))}]
+
+    assert data.evaluate(Told(), (item,))["AP"] == pytest.approx(100)
+
+
+def test_ssd300_has_the_boxes_that_its_paper_counts():
+    model = build("ssd300", num_classes=3).eval()
+    images = torch.zeros(1, 3, 300, 300)
+    with torch.no_grad():
+        maps = model._maps(images)
+        assert [m.shape[-1] for m in maps] == [38, 19, 10, 5, 3, 1]
+        assert model(images).shape == (1, 8732, 4)
+        (anchors,) = model._torchvision(images, maps)[1]
+    assert anchors.shape == (8732, 4)
+    np.testing.assert_allclose(anchors[0], [4 - 10.5, 4 - 10.5, 4 + 10.5, 4 + 10.5], atol=1e-3)  # 21 pixels a side
+    np.testing.assert_allclose(anchors[-4], [150 - 130.5, 150 - 130.5, 150 + 130.5, 150 + 130.5], atol=1e-3)
+
+
+def test_a_batch_of_one_image_is_refused_by_ssd():
+    with pytest.raises(InputError, match="SSD cannot be trained on a batch of one image"):
+        build("ssd_small").train()(torch.zeros(1, 3, 96, 96), [(96, 96)], [])
+
+
+def test_mask_rcnn_has_torchvisions_layers():
+    """But for the boxes of the background, which mmdet's layers have not: 4 outputs of a layer that reads 1,024."""
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+
+    with torch.device("meta"):
+        theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=81)
+        ours = build("mask_rcnn")
+    assert sum(p.numel() for p in theirs.parameters()) - sum(p.numel() for p in ours.parameters()) == 4 * 1025

@@ -105,7 +105,7 @@ def load_network(path: str | Path):
         if not isinstance(widths, dict):
             raise InputError(f"{path}: its widths are {type(widths).__name__}; expected a mapping")
         scored = len(weights[f"{arch_of(arch).head}.bias"])
-        network = build(arch, widths, scored - arch_of(arch).background)
+        network = build(arch, widths, arch_of(arch).scored(scored))
         for key in [key for key in weights if key.endswith(".source")]:
             network.get_submodule(key.removesuffix(".source")).take_channels(weights[key])
         network.load_state_dict(weights)

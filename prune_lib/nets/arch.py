@@ -25,6 +25,7 @@ class Arch:
     classes: int = 10
     head: str = "linear"  # the last linear layer
     background: int = 0  # classes that it scores beyond those of the data
+    anchors: int = 1  # times that it scores them all
     cam_layer: str = ""  # the module whose output Grad-CAM weighs: the last with maps of 4x4 pixels or more
     padded: dict[str, str] = field(default_factory=dict)  # unit -> the unit that a zero-padding shortcut adds to it
 
@@ -32,6 +33,15 @@ class Arch:
     def plain(self) -> tuple[str, ...]:
         """The convs that DCFF's code leaves unfused: those of shortcuts, and those that see one channel each."""
         return tuple(c for c in self.filters if "downsample" in c or c.endswith(".depthwise"))
+
+    def scored(self, outputs: int) -> int:
+        """Classes of the data that a network has whose ``head`` has so many outputs."""
+        return outputs // self.anchors - self.background
+
+    @property
+    def backbone(self) -> str:
+        """The module that its convs are of: the network itself, ``""``, or what is under another task's head."""
+        return "backbone" if next(iter(self.filters)).startswith("backbone.") else ""
 
 
 def make_arch(

@@ -14,10 +14,10 @@ from .resnet import ResNet
 
 
 def backbone(widths: Mapping[str, int], deep_stem: bool = False) -> tuple[ResNet, list[int]]:
-    """The ResNet of the widths named ``backbone.…``, without a classifier, and the channels of its four stages."""
+    """The ResNet of the widths named ``backbone.…``, without a classifier, and the channels of its stages."""
     own = {conv.removeprefix("backbone."): n for conv, n in widths.items()}
     last = "conv3" if "layer1.0.conv3" in own else "conv2"
-    channels = [own[f"layer{stage}.0.{last}"] for stage in (1, 2, 3, 4)]
+    channels = [own[out] for stage in (1, 2, 3, 4) if (out := f"layer{stage}.0.{last}") in own]
     return ResNet(own, num_classes=0, deep_stem=deep_stem), channels
 
 

@@ -1,4 +1,4 @@
-"""Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid, as mmdet has its layers.
+"""Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid, as mmdet has its layers, and Mask R-CNN.
 
 Anchors, sampling, box coding, losses and suppression are torchvision's, around our layers.
 """
@@ -18,8 +18,8 @@ class FasterRCNN(nn.Module):
     """Called with images and targets it gives its losses; ``detect`` gives boxes.
 
     With images ``(1, 3, H, W)`` alone it does what its cost is counted by: the RPN on five levels, the box head on
-    1,000 regions, ``-> (1000, num_classes + 1)`` class scores, the background's first. Those regions are blank, since
-    no count depends on them.
+    1,000 regions, ``-> (1000, num_classes + 1)`` class scores, the background's first. Each of those regions is the
+    whole of the first image: no count depends on them, and the scores depend on every layer of the backbone.
     """
 
     init_filters = staticmethod(he_normal)
@@ -41,28 +41,35 @@ class FasterRCNN(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]] = (), targets: list[dict] | None = None):
-        """Losses by name, given ``targets``, or else the class scores of blank regions.
+        """Losses by name, given ``targets``, or else the class scores of 1,000 regions.
 
         Args:
             x: images, smaller ones padded; ``sizes`` are height and width of each.
-            targets: of each image ``boxes`` ``(M, 4)``, corners in pixels, and ``labels`` ``(M,)`` from 1.
+            targets: of each image ``boxes`` ``(M, 4)``, corners in pixels, ``labels`` ``(M,)`` from 1 and, where masks
+                are learnt, ``masks`` ``(M, h, w)`` of 0 and 1.
         """
         levels = self.neck(self.backbone.stages(x))
         if targets is None:
             self._score_anchors(levels)
-            return self._class_and_box(self._describe(x.new_zeros(1000, self.width, 7, 7)))[0]
+            return self._score_regions(levels)
         rpn, head, listed, features = self._torchvision(x, levels, sizes)
         regions, losses = rpn(listed, features, targets)
         return losses | head(features, regions, listed.image_sizes, targets)[1]
 
     def detect(self, x: Tensor, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Tensor]]:
-        """Of each image ``boxes`` ``(M, 4)``, ``labels`` ``(M,)`` from 1 and ``scores`` ``(M,)``, best first."""
+        """Of each image ``boxes`` ``(M, 4)``, ``labels`` ``(M,)`` from 1 and ``scores`` ``(M,)``, best first.
+
+        Mask R-CNN's ``masks`` ``(M, 1, 28, 28)`` are probabilities within the boxes.
+        """
         rpn, head, listed, features = self._torchvision(x, self.neck(self.backbone.stages(x)), sizes)
         return head(features, rpn(listed, features)[0], listed.image_sizes)[0]
 
     def _score_anchors(self, levels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         shared = [F.relu(self.rpn_conv(level)) for level in levels]
         return [self.rpn_class(x).float() for x in shared], [self.rpn_box(x).float() for x in shared]
+
+    def _score_regions(self, levels: list[Tensor]) -> Tensor:
+        return self._class_and_box(self._describe(_whole(levels, 1000, 7)))[0]
 
     def _describe(self, regions: Tensor) -> Tensor:
         return self.relu(self.fc2(self.relu(self.fc1(regions.flatten(1)))))
@@ -89,9 +96,48 @@ class FasterRCNN(nn.Module):
         head = RoIHeads(
             MultiScaleRoIAlign(LEVELS[:4], 7, 2), self._describe, self._class_and_box, fg_iou_thresh=0.5,
             bg_iou_thresh=0.5, batch_size_per_image=self.regions, positive_fraction=0.25, bbox_reg_weights=None,
-            score_thresh=0.05, nms_thresh=0.5, detections_per_img=100,
+            score_thresh=0.05, nms_thresh=0.5, detections_per_img=min(100, self.regions), **self._mask_stage(),
         )  # fmt: skip
         for part in (rpn, head):
             part.train(self.training)
         features = dict(zip(LEVELS, (level.float() for level in levels), strict=True))
         return rpn, head, ImageList(x, list(sizes)), features
+
+    def _mask_stage(self) -> dict:
+        """What torchvision's second stage needs for masks: nothing here."""
+        return {}
+
+
+class MaskRCNN(FasterRCNN):
+    """Mask R-CNN (He et al. 2017, arXiv 1703.06870): a mask of 28 x 28 pixels for each class and region found.
+
+    Counted with the mask head on 100 regions, as mmdet counts it, beside the 1,000 of the box head.
+    """
+
+    def __init__(self, widths: Mapping[str, int], num_classes: int = 80, width: int = 256, regions: int = 512):
+        super().__init__(widths, num_classes, width, regions)
+        convs = [nn.Conv2d(width, width, 3, padding=1) for _ in range(4)]
+        self.mask_convs = nn.Sequential(*(layer for conv in convs for layer in (conv, nn.ReLU(inplace=True))))
+        self.mask_deconv = nn.ConvTranspose2d(width, width, 2, 2)
+        self.mask = nn.Conv2d(width, num_classes + 1, 1)  # torchvision has one for the background too
+        for layer in (*convs, self.mask_deconv, self.mask):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def _score_regions(self, levels: list[Tensor]) -> Tensor:
+        self._masks(self.mask_convs(_whole(levels, 100, 14)))
+        return super()._score_regions(levels)
+
+    def _masks(self, x: Tensor) -> Tensor:
+        return self.mask(F.relu(self.mask_deconv(x))).float()
+
+    def _mask_stage(self) -> dict:
+        from torchvision.ops import MultiScaleRoIAlign
+
+        pool = MultiScaleRoIAlign(LEVELS[:4], 14, 2)
+        return {"mask_roi_pool": pool, "mask_head": self.mask_convs, "mask_predictor": self._masks}
+
+
+def _whole(levels: list[Tensor], count: int, side: int) -> Tensor:
+    """``count`` times the whole of the first image, from its finest map: ``(count, C, side, side)``."""
+    return F.interpolate(levels[0][:1], size=(side, side)).expand(count, -1, -1, -1)

@@ -10,10 +10,11 @@ from .arch import Arch, Groups, make_arch
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks of each depth
 
 
-def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64) -> Arch:
+def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64, stages: int = 4) -> Arch:
     """ImageNet ResNet, v1.5 (the stride is on the 3x3 conv); ``deep_stem`` has three 3x3 convs before, v1c.
 
-    Its first stage has ``width`` filters, and each of the others twice as many as the one before.
+    Its first stage has ``width`` filters, and each of the others twice as many as the one before. With fewer ``stages``
+    it is a backbone without the last.
 
     DCFF's list: the stem, each block's conv1, each block's conv2, and one rate for each stage's output, which the
     shortcut's conv shares (where blocks have two convs the stem takes stage 1's). HRank's: stem, stages 1 to 3, and
@@ -24,7 +25,7 @@ def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64) -> A
     stem = {"stem.0": width // 2, "stem.3": width // 2, "stem.6": width} if deep_stem else {"conv1": width}
     inner_convs = ("conv1", "conv2") if bottleneck else ("conv1",)
     filters, inner, outer = dict(stem), [], []  # inner[stage][block], outer[stage]: tuples of conv names
-    for stage, blocks in enumerate(STAGES[depth], 1):
+    for stage, blocks in enumerate(STAGES[depth][:stages], 1):
         planes, inner_of, outer_of = width << (stage - 1), [], []
         for block in range(blocks):
             convs = [f"layer{stage}.{block}.{conv}" for conv in inner_convs]
@@ -88,12 +89,14 @@ def under(name: str, cls: str, backbone: Arch, image: tuple[int, int, int], clas
     filters = {f"backbone.{conv}": n for conv, n in backbone.filters.items()}
     inputs = {f"backbone.{m}": named([convs])[0] for m, convs in backbone.inputs.items() if m != backbone.head}
     last = "conv3" if "layer1.0.conv3" in backbone.filters else "conv2"
-    stages = [f"backbone.layer{stage}.0.{last}" for stage in (1, 2, 3, 4)]
-    reads = {"deconv.0": stages[3]} if head == "heatmap" else {f"neck.lateral.{i}": s for i, s in enumerate(stages)}
+    stages = [out for stage in (1, 2, 3, 4) if (out := f"backbone.layer{stage}.0.{last}") in filters]
+    readers = {"heatmap": ("deconv.0",), "classes.0": ("extras.0.0", "classes.0", "boxes.0")}  # of the last stage
+    reads = dict.fromkeys(readers.get(head, ()), stages[-1]) or {f"neck.lateral.{i}": s for i, s in enumerate(stages)}
     inputs |= {module: (stage,) for module, stage in reads.items()}
     return make_arch(
         name, cls, filters, named(backbone.units.values()), first, inputs, options=options, image=image,
-        classes=classes, head=head, background=int(head == "box_class"),
+        classes=classes, head=head, background=int(head in ("box_class", "classes.0")),
+        anchors=4 if head == "classes.0" else 1,
     )  # fmt: skip
 
 

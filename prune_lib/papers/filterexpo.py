@@ -149,12 +149,15 @@ class FilterExpo(Method):
 
     def find_norms(self, model: nn.Module) -> dict[str, str]:
         """``{conv: its BatchNorm}`` of every conv whose channels can go, in module order."""
-        self.classes = len(model.get_submodule(self.arch.head).weight)  # type: ignore[arg-type]
+        self.classes = self.arch.scored(len(model.get_submodule(self.arch.head).weight))  # type: ignore[arg-type]
         return norms(model, self.arch)
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """He's initialisation, BatchNorm scales of 0.5, and the first masks: the largest filters by L1 norm."""
-        for module in model.modules():
+        """He's initialisation, BatchNorm scales of 0.5, and the first masks: the largest filters by L1 norm.
+
+        What stands on a backbone for another task stays as it was drawn.
+        """
+        for module in model.get_submodule(self.arch.backbone if self.arch else "").modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, BATCH_NORM):

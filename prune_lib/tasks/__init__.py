@@ -3,6 +3,10 @@
 DENSE = {  # sets of other tasks than classification: name -> (the module that reads them, the score that judges)
     "coco": ("detection", "AP"),
     "shapes": ("detection", "AP"),
+    "coco-masks": ("detection", "AP"),  # the same images, with the masks of the objects
+    "shapes-masks": ("detection", "AP"),
+    "coco-300": ("detection", "AP"),  # scaled to 300 x 300 pixels, whatever their proportions
+    "shapes-300": ("detection", "AP"),
     "cityscapes": ("segmentation", "mIoU"),
     "shapes-cityscapes": ("segmentation", "mIoU"),
     "coco-keypoints": ("pose", "AP"),

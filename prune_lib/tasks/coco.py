@@ -1,4 +1,4 @@
-"""COCO's annotation files, read and checked: boxes and classes of instances, keypoints of people, and AP.
+"""COCO's annotation files, read and checked: boxes, classes and masks of instances, keypoints of people, and AP.
 
 Lin et al. 2014, arXiv 1405.0312. The layout is COCO's own: ``ROOT/annotations/instances_train2017.json``,
 ``ROOT/annotations/person_keypoints_train2017.json``, images in ``ROOT/train2017``; the same for ``val2017``.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, short
 
 AROUND = 1.0  # pixels by which a box may reach over the edge of its image: COCO's own are rounded
 
@@ -30,6 +30,7 @@ class Object:
     area: float  # of its mask
     crowd: bool  # a group that was not taken apart: neither trained on nor counted as missed
     keypoints: tuple[float, ...] = ()  # x, y, visibility (0: not labelled, 1: hidden, 2: visible) of each
+    mask: bytes = b""  # COCO's compressed run lengths over the whole image; empty: masks were not read
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,16 @@ class Annotations:
     digest: str  # SHA-256 of the annotation file and of the names and sizes of the images
 
 
-def read_annotations(root: Path, split: str, kind: str = "instances") -> Annotations:
+def read_annotations(root: Path, split: str, kind: str = "instances", masks: bool = False) -> Annotations:
     """All pictures of ``split`` (``train2017``, ``val2017``), each with its objects; ``kind`` as in the file's name.
+
+    Args:
+        masks: read the outlines and run lengths of the objects too.
 
     Raises:
         InputError: no such file; not COCO's format; an image that is missing or has no bytes; a box outside its image,
-            an unknown category or image, a mask of another size than its image. It says which, and what is expected.
+            an unknown category or image, a mask that is none, or of another size than its image. It says which, and
+            what is expected.
     """
     path, folder = root / "annotations" / f"{kind}_{split}.json", root / split
     try:
@@ -83,7 +88,7 @@ def read_annotations(root: Path, split: str, kind: str = "instances") -> Annotat
     objects: dict[int, list[Object]] = {image: [] for image in names}
     for number, fields in enumerate(found):
         where = f"{path}, annotation {fields.get('id', number) if isinstance(fields, dict) else number}"
-        read = _object(fields, where, labels, sizes, keypoints=kind == "person_keypoints")
+        read = _object(fields, where, labels, sizes, kind == "person_keypoints", masks)
         objects[fields["image_id"]].append(read)
     digest = hashlib.sha256(text)
     digest.update(b"".join(os.fsencode(f"{split}/{name} {there[name]}\n") for name in sorted(names.values())))
@@ -91,7 +96,7 @@ def read_annotations(root: Path, split: str, kind: str = "instances") -> Annotat
     return Annotations(tuple(pictures), categories, digest.hexdigest())
 
 
-def _object(fields: dict, where: str, labels: dict, sizes: dict, keypoints: bool) -> Object:
+def _object(fields: dict, where: str, labels: dict, sizes: dict, keypoints: bool, masks: bool) -> Object:
     try:
         image, category, crowd = fields["image_id"], fields["category_id"], bool(fields.get("iscrowd", 0))
         box = tuple(float(side) for side in fields["bbox"])
@@ -116,13 +121,70 @@ def _object(fields: dict, where: str, labels: dict, sizes: dict, keypoints: bool
     if keypoints and (len(points) != 51 or any(v not in (0, 1, 2) for v in points[2::3])):
         raise InputError(f"{where}: {len(points)} numbers as keypoints; expected 17 times x, y and 0, 1 or 2")
     mask = fields.get("segmentation")
-    if isinstance(mask, dict) and list(mask.get("size", ())) != [height, width]:
+    if isinstance(mask, dict) and mask.get("size") != [height, width]:
         raise InputError(
-            f"{where}: its mask has the size {mask.get('size')}; expected [{height}, {width}], as its image {image} has"
+            f"{where}: its mask has the size {short(mask.get('size'))}; expected [{height}, {width}], as its image "
+            f"{image} has"
         )
     if isinstance(mask, list) and any(not isinstance(p, list) or len(p) < 6 or len(p) % 2 for p in mask):
         raise InputError(f"{where}: its outline is no polygon; expected x, y of three corners or more")
-    return Object(labels[category], box, area, crowd, points)  # type: ignore[arg-type]
+    compressed = _compressed(mask, where, height, width) if masks else b""
+    return Object(labels[category], box, area, crowd, points, compressed)  # type: ignore[arg-type]
+
+
+def _compressed(mask, where: str, height: int, width: int) -> bytes:
+    """The mask of an annotation, polygons or run lengths of either kind, as compressed run lengths.
+
+    pycocotools takes what it is given on trust, so all that could lead it astray is looked at before.
+
+    Raises:
+        InputError: there is none, or it is not a mask of this size.
+    """
+    from pycocotools import mask as coco
+
+    if isinstance(mask, list) and mask:
+        room = 2 * max(height, width)  # corners outside are cut off; far outside they would only cost memory
+        corners = (value for polygon in mask for value in polygon)
+        if not all(type(value) in (int, float) and abs(value) <= room for value in corners):
+            raise InputError(f"{where}: a corner of its outline is not near its image; expected x and y in its pixels")
+        return coco.merge(coco.frPyObjects(mask, height, width))["counts"]
+    runs = mask.get("counts") if isinstance(mask, dict) else None
+    if isinstance(runs, str):
+        runs = _runs(runs)
+    if not isinstance(runs, list) or any(type(n) is not int or n < 0 for n in runs):
+        raise InputError(f"{where}: it has no mask; expected polygons, or run lengths with their size")
+    if sum(runs) != height * width:
+        raise InputError(
+            f"{where}: the run lengths of its mask add up to {sum(runs)} pixels; expected the {height * width} of its "
+            f"image"
+        )
+    return coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"]
+
+
+def _runs(text: str) -> list[int]:
+    """COCO's compressed run lengths as numbers: five bits a character, and from the third on less the one before last.
+
+    Of text that is something else, ``[-1]``.
+    """
+    runs: list[int] = []
+    number = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            return [-1]
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last of this number, whose highest bit is its sign
+            number -= (bits & 16) << (shift - 4)
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+            number = shift = 0
+    return [-1] if shift else runs
+
+
+def decode(mask: bytes, height: int, width: int) -> np.ndarray:
+    """The pixels ``(height, width)`` uint8, 0 and 1, of compressed run lengths. (pycocotools' own warns in numpy 2.)"""
+    runs = _runs(mask.decode("ascii"))
+    return np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs).reshape(width, height).T
 
 
 def average_precision(
@@ -131,12 +193,13 @@ def average_precision(
     """AP by pycocotools, in percent, of ``results`` against what is annotated in ``pictures``.
 
     Args:
-        results: each with ``image_id``, ``category_id`` (a label, from 0), ``score``, and ``bbox`` or ``keypoints``.
-        kind: ``bbox``, or ``keypoints`` for the likeness of 17 keypoints (OKS).
+        results: each with ``image_id``, ``category_id`` (a label, from 0), ``score``, and ``bbox``, ``keypoints`` or
+            ``segmentation`` (``size`` and compressed ``counts``).
+        kind: ``bbox``, ``segm`` for the overlap of masks, or ``keypoints`` for the likeness of 17 keypoints (OKS).
 
     Returns:
         ``AP`` (mean over the thresholds 0.50 to 0.95), ``AP50``, ``AP75`` and, where there are objects of such sizes,
-        ``APS`` (boxes only), ``APM`` and ``APL``.
+        ``APS`` (not of keypoints), ``APM`` and ``APL``.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -149,19 +212,22 @@ def average_precision(
             if kind == "keypoints":
                 labelled = sum(v > 0 for v in found.keypoints[2::3])
                 fields |= {"keypoints": list(found.keypoints), "num_keypoints": labelled}
+            if kind == "segm":
+                fields |= {"segmentation": {"size": [picture.height, picture.width], "counts": found.mask}}
             annotations.append(fields)
     truth = COCO()
     truth.dataset = {
         "info": {}, "images": [{"id": p.id, "height": p.height, "width": p.width} for p in pictures],
         "annotations": annotations, "categories": [{"id": label} for label in range(classes)],
     }  # fmt: skip
-    names = ("AP", "AP50", "AP75", *(("APS",) if kind == "bbox" else ()), "APM", "APL")
+    names = ("AP", "AP50", "AP75", *(("APS",) if kind != "keypoints" else ()), "APM", "APL")
     with redirect_stdout(StringIO()):
         truth.createIndex()
         if not results:  # pycocotools refuses an empty list; nothing found is worth nothing
             areas = [found.area for picture in pictures for found in picture.objects if not found.crowd]
             return {name: 0.0 for name in names if any(_sized(area, name) for area in areas)}
-        judge = COCOeval(truth, truth.loadRes(list(results)), kind)
+        own = ("image_id", "category_id", "score", {"segm": "segmentation"}.get(kind, kind))
+        judge = COCOeval(truth, truth.loadRes([{key: found[key] for key in own} for found in results]), kind)
         judge.evaluate()
         judge.accumulate()
         judge.summarize()

@@ -1,0 +1,72 @@
+"""Two processes that share a training of detection, segmentation or pose end in one network, by the losses of one.
+
+As a script, ``python test_task_ranks.py OUT`` is one of the processes, as torchrun would start it.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_ranks import start
+
+from prune_lib import ranks
+from prune_lib.checkpoint import digest
+from prune_lib.nets import arch_of, build
+from prune_lib.papers import make_method
+from prune_lib.rows import get_row
+from prune_lib.tasks import shapes
+from prune_lib.tasks.images import load
+from prune_lib.train import train
+
+# chance differs: each process draws its own anchors, regions and points; a pose has nothing to draw
+ROWS = {
+    "mmrazor/detection-small/dcff": 0.15,
+    "filterexpo/detection-small/explore": 0.15,
+    "filterexpo/ssd-small/explore": 0.15,
+    "mmrazor/segmentation-small/dcff": 0.15,
+    "mmrazor/pose-small/dcff": 1e-3,
+}
+
+
+def _train(name):
+    row = get_row(name)
+    recipe = dataclasses.replace(row.recipes["smoke"], epochs=2, train_images=8, heldout=0, batch_size=4, test_every=2)
+    data = load(recipe.data, heldout=0, train_images=recipe.train_images)
+    data = dataclasses.replace(data, test=data.test[:2])
+    options = {key: value for key, value in row.method.items() if key != "name"}
+    torch.manual_seed(0)
+    method = make_method(row.method["name"], arch_of(row.arch), **options)
+    model = build(row.arch, row.widths, len(data.classes))
+    history = train(model, data, recipe, method, device="cpu", precision="fp32", progress=False)
+    last = history.curve[-1]
+    scores = {figure: value for figure, value in last.items() if figure.startswith("test_")}
+    weights = digest(model.state_dict())
+    return {"loss": [epoch["loss"] for epoch in history.curve], "weights": weights, "scores": scores}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("task-ranks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRUNE_HOME", str(folder))
+        shapes.folder()
+        yield start(__file__, folder)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_two_processes_train_one_network(pair, name):
+    first, second = (json.loads((pair / f"{name.replace('/', '-')} {rank}.json").read_text()) for rank in range(2))
+    assert first == second  # the same weights to the bit, losses and scores
+    alone = _train(name)
+    torch.testing.assert_close(torch.tensor(first["loss"]), torch.tensor(alone["loss"]), rtol=ROWS[name], atol=0)
+    assert set(first["scores"]) == set(alone["scores"])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in ROWS:
+        found = _train(name)
+        (Path(sys.argv[1]) / f"{name.replace('/', '-')} {ranks.rank()}.json").write_text(json.dumps(found))
