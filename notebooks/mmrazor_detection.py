@@ -108,4 +108,4 @@ draw.detections(data, data.test[:4], found, least=0.3)
 #
 # Anchors, sampling, box coding, losses and suppression are torchvision's, around layers that are counted as mmdet has
 # them; AP is pycocotools'. What differs from mmdet's training: torchvision's smooth L1 for boxes, and each image padded
-# to the largest of its batch. CHEX's SSD300 and Mask R-CNN rows are in the tables, and are not trained here.
+# to the largest of its batch. CHEX's SSD300 and Mask R-CNN are in [a chapter of their own](filterexpo_detection).
