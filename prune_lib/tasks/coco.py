@@ -184,7 +184,7 @@ def _runs(text: str) -> list[int]:
 def decode(mask: bytes, height: int, width: int) -> np.ndarray:
     """The pixels ``(height, width)`` uint8, 0 and 1, of compressed run lengths. (pycocotools' own warns in numpy 2.)"""
     runs = _runs(mask.decode("ascii"))
-    return np.repeat(np.arange(len(runs), dtype=np.uint8) % 2, runs).reshape(width, height).T
+    return np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs).reshape(width, height).T
 
 
 def average_precision(
