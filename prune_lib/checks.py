@@ -13,7 +13,7 @@ from .tables import Grid
 from .text import from_json, read_text
 
 PAGE = {  # what is noted of a page -> its heading; all but the first two are best at zero
-    "pictures": "Pictures", "formulas": "Formulas", "undrawn": "not drawn, or without words", "unset": "not set",
+    "pictures": "Pictures", "formulas": "Formulas", "undrawn": "undrawn, or no words", "unset": "not set",
     "outside": "Requests outside", "errors": "Errors in the console", "overflow": "Scrolls sideways by, px",
     "faint": "Texts too faint",
 }  # fmt: skip
@@ -52,7 +52,7 @@ def load_checks(part: str = "") -> tuple[Grid, Grid]:
         InputError: the record is damaged.
     """
     path = checks_file()
-    heads, moves = ["Page", *PAGE.values(), "All well"], ["Moved", "Seconds"]
+    heads, moves = ["Page", "All well", *PAGE.values()], ["Moved", "Seconds"]
     if not path.exists():
         return Grid([heads], "No browser has looked at it yet: make test-browser."), Grid([moves])
     record = from_json(read_text(path), f"{path}: not a record of browser checks")
@@ -62,7 +62,7 @@ def load_checks(part: str = "") -> tuple[Grid, Grid]:
     cells = [heads]
     for page in (page for page in record["pages"] if part in page["page"]):
         well = not any(page[name] for name in PAGE if name not in TOTALS)
-        cells.append([page["page"], *(f"{page[name]:,}" for name in PAGE), "yes" if well else "no"])
+        cells.append([page["page"].split("/")[-1], "yes" if well else "no", *(f"{page[name]:,}" for name in PAGE)])
     by = f"{record['command']}, {record['browser']}, {record['date']}, code {record['code']}"
     moved = [moves, *([name, f"{seconds:.2f}"] for name, seconds in record["explorer"].items())]
     return Grid(cells, f"{by}; the record is results/{BROWSER}/{path.name}."), Grid(

@@ -12,12 +12,13 @@ WELL = dict.fromkeys(PAGE, 0) | {"page": "index", "pictures": 2, "formulas": 123
 
 
 def test_what_was_seen_is_shown_with_its_provenance(project):
-    poor = WELL | {"page": "<b>notebooks/a</b>", "overflow": 7}
+    poor = WELL | {"page": "notebooks/<b>", "overflow": 7}
     save_checks([WELL, poor], {"sparsity": 0.125}, "Chromium 1.2")
     pages, explorer = load_checks()
-    assert pages.cells[1] == ["index", "2", "1,234", "0", "0", "0", "0", "0", "0", "yes"]
-    assert pages.cells[2][-3:] == ["7", "0", "no"]
-    assert "&lt;b&gt;notebooks" in pages._repr_html_()
+    assert pages.cells[1] == ["index", "yes", "2", "1,234", "0", "0", "0", "0", "0", "0"]
+    assert pages.cells[2][:2] == ["<b>", "no"]
+    assert pages.cells[2][-2:] == ["7", "0"]
+    assert "&lt;b&gt;" in pages._repr_html_()
     assert "<b>" not in pages._repr_html_()
     assert pages.caption.startswith("make test-browser, Chromium 1.2, 20")
     assert explorer.cells[1] == ["sparsity", "0.12"]
