@@ -42,7 +42,7 @@ def drawn(filters: Mapping[str, int], seed: int) -> Scores:
 
 
 def best(scores: Scores, widths: Widths) -> Keep:
-    """The ``widths[conv]`` filters of each conv with the highest scores.
+    """The ``widths[conv]`` filters of each conv with the highest scores; of equal ones the first.
 
     Raises:
         InputError: more filters than there are, or none.
@@ -55,7 +55,7 @@ def best(scores: Scores, widths: Widths) -> Keep:
                 f"{conv}: {kept} filters of {len(values)}; expected at least one and no more than there are"
             )
         mask = torch.zeros(len(values), dtype=torch.bool)
-        mask[values.cpu().topk(kept).indices] = True
+        mask[values.detach().cpu().sort(descending=True, stable=True).indices[:kept]] = True
         keep[conv] = mask
     return keep
 

@@ -43,7 +43,7 @@ class Row:
     note: str = ""
     given: Widths | None = None  # a user's own widths instead of a rate list
     runs_of: str = ""  # the row whose runs are this one's too: one training, of which it has another figure
-    judged: str = ""  # that figure; empty: its data's score
+    judged: str = ""  # that figure, at epochs chosen by its data's score; empty: that score itself
 
     @property
     def table(self) -> str:

@@ -16,7 +16,7 @@ from .nets.resnet_cifar import Block as PaddingBlock
 from .reparam import hide, plain
 from .spec import Widths
 
-LARGEST = 300  # pixels of a side of the images that a masked and its smaller network are compared on
+LARGEST = 320  # pixels of a side of the images that a masked and its smaller network are compared on: 32 divide it
 Keep = dict[str, Tensor]  # conv name -> (C_out,) bool: the filters that stay
 
 

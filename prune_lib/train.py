@@ -49,7 +49,7 @@ def train(
             up to rounding.
 
     Raises:
-        InputError: an engine that is unknown or cannot run this recipe, a batch that the processes cannot share, or a
+        InputError: an engine that is unknown or cannot run this recipe, a batch that is too small to share, or a
             state that is another run's.
         Diverged: the loss of an epoch is not finite.
     """
@@ -57,10 +57,11 @@ def train(
     method, precision = method or Method(), precision or pick_precision(device)
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    if 0 < len(data.train) % recipe.batch_size < ranks.size() or recipe.batch_size < ranks.size():
+    least = getattr(model, "least_images", 1) * ranks.size()
+    if 0 < len(data.train) % recipe.batch_size < least or recipe.batch_size < least:
         raise InputError(
-            f"{len(data.train)} training images in batches of {recipe.batch_size} leave a batch that {ranks.size()} "
-            f"processes cannot share; expected another batch size or fewer processes"
+            f"{len(data.train)} training images in batches of {recipe.batch_size} leave a batch of fewer than {least}, "
+            f"which {type(model).__name__} in {ranks.size()} processes needs; expected another batch size"
         )
     _check_engine(engine, data, recipe)
     data = data.to(device)

@@ -1,6 +1,7 @@
 """COCO's and Cityscapes' files: what is wrong in them is named, and AP is what it is by hand."""
 
 import json
+from random import Random
 
 import numpy as np
 import pytest
@@ -102,6 +103,12 @@ WRONG = {
         r"mask has the size \[96, 95\]; expected \[96, 96\]",
     ),
     "sixteen keypoints": ("person_keypoints", _set(*ANNOTATION, "keypoints", value=[0] * 48), "48 numbers as key"),
+    "an image without height": ("instances", _set("images", 0, "height", value=0), "96 x 0 pixels; expected 1 to"),
+    "an image below zero": ("instances", _set("images", 0, "width", value=-1), "-1 x 96 pixels; expected 1 to 65535"),
+    "an image as high as none": ("instances", _set("images", 0, "height", value=2**31), "expected 1 to 65535 a side"),
+    "an image larger than any": (
+        "instances", lambda d: d["images"][0].update(height=60_000, width=60_000), "at most 536870911 in all",
+    ),
     "no categories": ("instances", lambda document: document.pop("categories"), "not COCO's format"),
     "categories as text": ("instances", _set("categories", value="person"), "not COCO's format"),
 }  # fmt: skip
@@ -114,6 +121,9 @@ WRONG_MASKS = {  # looked at only where masks are read
     "an outline of words": ("instances", _set(*MASK, value=[["1"] * 6]), "a corner of its outline"),
     "an outline far away": ("instances", _set(*MASK, value=[[1, 2, 3, 4, 5, 1e9]]), "not near its image"),
     "an outline of nothing": ("instances", _set(*MASK, value=[[1, 2, 3, 4, 5, float("nan")]]), "not near its image"),
+    "an outline without end": (
+        "instances", _set(*MASK, value=[[-150, 0, 150, 1] * 2000]), "its outline is .* pixels long; expected at most",
+    ),
     "run lengths that end early": (
         "person_keypoints", _set(*MASK, "counts", value=[9000, 5]), "add up to 9005 pixels; expected the 9216 of its",
     ),
@@ -207,6 +217,23 @@ def test_images_that_cannot_be_used_are_named(copy, monkeypatch):
     Image.new("RGB", (50, 40)).save(first)
     with pytest.raises(InputError, match="50 x 40 pixels; expected 96 x 96"):
         data.test_item(data.train[0])
+
+
+def test_a_box_in_the_tolerated_pixel_outside_is_not_trained_on(copy):
+    """Cut to the image it would have no width, and its loss would be no number."""
+    from prune_lib.tasks.detection import load as load_detection
+
+    def only(box):
+        def how(document):
+            document["annotations"] = [document["annotations"][0] | {"bbox": box}]
+
+        return how
+
+    _change(copy, "instances", only([95, 10, 1, 20]))
+    (picture,) = load_detection(copy / "coco", "shapes", True).train
+    assert load_detection(copy / "coco", "shapes", True).training_item(picture, Random(0))[1]["boxes"].shape == (1, 4)
+    _change(copy, "instances", only([96, 10, 1, 20]))
+    assert load_detection(copy / "coco", "shapes", True).train == ()
 
 
 def test_an_image_without_objects_is_tested_and_not_trained_on(copy):

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+from prune_lib import baselines
 from prune_lib.errors import InputError
 from prune_lib.nets import ARCHS, build, load_network
 from prune_lib.slim import complete, kept_by_unit, mask, slim, slim_widths
 
-SMALL = {"faster_rcnn", "mask_rcnn", "pointrend"}  # large, and the pose network's backbone is theirs
+SMALL = {"faster_rcnn", "mask_rcnn"}  # large, and the pose network's backbone is theirs
 
 
 def _keep(arch, seed=0, share=0.4):
@@ -110,3 +111,8 @@ def test_a_second_mask_replaces_the_first(masked):
 def test_masks_that_do_not_fit_are_named(keep, words):
     with pytest.raises(InputError, match=words):
         mask(build("resnet20"), ARCHS["resnet20"], keep)
+
+
+def test_of_equal_scores_the_first_filters_stay():
+    scores = {"conv": torch.tensor([0.0, 2.0] + [0.0] * 98)}
+    assert baselines.best(scores, {"conv": 40})["conv"].nonzero().flatten().tolist() == [*range(40)]

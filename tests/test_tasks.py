@@ -336,9 +336,22 @@ def test_ssd300_has_the_boxes_that_its_paper_counts():
     np.testing.assert_allclose(anchors[-4], [150 - 130.5, 150 - 130.5, 150 + 130.5, 150 + 130.5], atol=1e-3)
 
 
-def test_a_batch_of_one_image_is_refused_by_ssd():
-    with pytest.raises(InputError, match="SSD cannot be trained on a batch of one image"):
-        build("ssd_small").train()(torch.zeros(1, 3, 96, 96), [(96, 96)], [])
+def test_boxes_of_ssd_are_in_whole_precision_under_bf16():
+    model = build("ssd_small").eval()
+    images = torch.zeros(1, 3, 96, 96)
+    found = []
+    for bf16 in (False, True):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            found += model._torchvision(images, model._maps(images))[1]
+    assert torch.equal(*found)
+
+
+def test_a_batch_of_one_image_is_refused_by_ssd_before_it_starts():
+    row = get_row("filterexpo/ssd-small/dense")
+    recipe = dataclasses.replace(row.recipes["smoke"], batch_size=4, train_images=9, heldout=0)
+    data = load(recipe.data, heldout=0, train_images=9)
+    with pytest.raises(InputError, match="9 training images in batches of 4 leave a batch of fewer than 2, which SSD"):
+        train(build(row.arch, num_classes=3), data, recipe)
 
 
 def test_mask_rcnn_has_torchvisions_layers():

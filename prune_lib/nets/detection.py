@@ -111,7 +111,8 @@ class FasterRCNN(nn.Module):
 class MaskRCNN(FasterRCNN):
     """Mask R-CNN (He et al. 2017, arXiv 1703.06870): a mask of 28 x 28 pixels for each class and region found.
 
-    Counted with the mask head on 100 regions, as mmdet counts it, beside the 1,000 of the box head.
+    Counted with the mask head on 100 regions, as mmdet counts it, beside the 1,000 of the box head. Rules without
+    transposed convs, ``chex`` among them, leave its deconv out.
     """
 
     def __init__(self, widths: Mapping[str, int], num_classes: int = 80, width: int = 256, regions: int = 512):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ import numpy as np
 from ..errors import InputError, short
 
 AROUND = 1.0  # pixels by which a box may reach over the edge of its image: COCO's own are rounded
+LONGEST, MOST = 2**16 - 1, 2**29 - 1  # pixels of a side, and of an image: what JPEG has, and pycocotools can count
+OUTLINE = 10**6  # pixels that all outlines of an object may be long: pycocotools keeps each step of them
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ def read_annotations(root: Path, split: str, kind: str = "instances", masks: boo
 
     Raises:
         InputError: no such file; not COCO's format; an image that is missing or has no bytes; a box outside its image,
-            an unknown category or image, a mask that is none, or of another size than its image. It says which, and
-            what is expected.
+            an unknown category or image, a mask that is none, or of another size than its image, an image of no size
+            or of too large a one. It says which, and what is expected.
     """
     path, folder = root / "annotations" / f"{kind}_{split}.json", root / split
     try:
@@ -79,6 +82,12 @@ def read_annotations(root: Path, split: str, kind: str = "instances", masks: boo
             f"{path}: not COCO's format ({type(error).__name__}: {error}); expected images (id, file_name, height, "
             f"width), annotations and categories (id, name)"
         ) from None
+    for image, (height, width) in sizes.items():
+        if not (1 <= height <= LONGEST and 1 <= width <= LONGEST and height * width <= MOST):
+            raise InputError(
+                f"{path}, image {image}: {short(width)} x {short(height)} pixels; expected 1 to {LONGEST} a side, and "
+                f"at most {MOST} in all"
+            )
     there = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
     for image, name in names.items():
         if not there.get(name):
@@ -143,10 +152,12 @@ def _compressed(mask, where: str, height: int, width: int) -> bytes:
     from pycocotools import mask as coco
 
     if isinstance(mask, list) and mask:
-        room = 2 * max(height, width)  # corners outside are cut off; far outside they would only cost memory
+        room = 2 * max(height, width)  # corners outside are cut off
         corners = (value for polygon in mask for value in polygon)
         if not all(type(value) in (int, float) and abs(value) <= room for value in corners):
             raise InputError(f"{where}: a corner of its outline is not near its image; expected x and y in its pixels")
+        if (length := sum(map(_length, mask))) > OUTLINE:
+            raise InputError(f"{where}: its outline is {length:.0f} pixels long; expected at most {OUTLINE}")
         return coco.merge(coco.frPyObjects(mask, height, width))["counts"]
     runs = mask.get("counts") if isinstance(mask, dict) else None
     if isinstance(runs, str):
@@ -161,8 +172,14 @@ def _compressed(mask, where: str, height: int, width: int) -> bytes:
     return coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"]
 
 
+def _length(polygon: list[float]) -> float:
+    """How many pixels a closed outline ``x, y, x, y, …`` is long, each side by the longer of its two extents."""
+    points = list(zip(polygon[::2], polygon[1::2], strict=True))
+    return sum(max(abs(a - c), abs(b - d)) for (a, b), (c, d) in pairwise([*points, points[0]]))
+
+
 def _runs(text: str) -> list[int]:
-    """COCO's compressed run lengths as numbers: five bits a character, and from the third on less the one before last.
+    """COCO's compressed run lengths as numbers: five bits a character, and from the fourth on less the one before last.
 
     Of text that is something else, ``[-1]``.
     """

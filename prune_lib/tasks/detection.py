@@ -33,9 +33,9 @@ class DetectionSet(DenseSet):
     score: ClassVar[str] = "AP"
 
     def training_item(self, item: Picture, rng: Random) -> tuple[np.ndarray, Any]:
-        """Scaled; half of them mirrored. Crowds, and boxes of less than a pixel, are not trained on."""
+        """Scaled; half of them mirrored. What ``_trained`` leaves out is not trained on."""
         pixels, scale = self._scaled(item)
-        real = [found for found in item.objects if not found.crowd and min(found.box[2:]) >= 1]
+        real = _trained(item)
         boxes = (corners(real) * scale).astype(np.float32)
         masks = self._masks(item, real, *pixels.shape[:2])
         if rng.random() < 0.5:
@@ -117,6 +117,14 @@ class DetectionSet(DenseSet):
         return results
 
 
+def _trained(picture: Picture) -> list[Object]:
+    """The objects that are learnt: no crowds, and none whose box has less than a pixel across or down in the image."""
+    boxes = corners(picture.objects)
+    within = boxes.clip(0, (picture.width, picture.height) * 2)
+    large = (within[:, 2:] - within[:, :2]).min(1) >= 1
+    return [found for found, enough in zip(picture.objects, large, strict=True) if enough and not found.crowd]
+
+
 def _pasted(small: Tensor, boxes: Tensor, picture: Picture) -> list[dict]:
     """Masks ``(M, 1, m, m)``, probabilities within ``boxes``, put into the picture one by one: COCO's run lengths."""
     from pycocotools import mask as coco
@@ -138,7 +146,7 @@ def load(root: Path, name: str, generated: bool) -> DetectionSet:
     train, test = (read_annotations(root, split, masks=masks) for split in ("train2017", "val2017"))
     if train.categories != test.categories:
         raise InputError(f"{root}/annotations: train2017 and val2017 have other categories; expected the same")
-    trained = tuple(p for p in train.pictures if any(not o.crowd and min(o.box[2:]) >= 1 for o in p.objects))
+    trained = tuple(picture for picture in train.pictures if _trained(picture))
     small: dict = {"short": 96, "long": 160} if generated else {"test_batch": 4}
     names = tuple(train.categories.values())
     fingerprint = hashlib.sha256((train.digest + test.digest).encode()).hexdigest()
