@@ -23,6 +23,7 @@ from ..nets import Arch
 from ..reparam import bank, fuse, fusions
 
 VARIANTS = ("authors", "paper")
+ROWS = 64  # of a matrix that are worked on at once, so that a CPU finds them in its caches
 EPSILON = 1e-7  # the published code adds it to the second distribution of each divergence
 
 
@@ -45,16 +46,30 @@ def distances(weight: Tensor) -> Tensor:
     return squared.clamp_min_(0).fill_diagonal_(0).sqrt_()
 
 
-def _inner(filters: Tensor, rows: int = 64, depth: int = 512) -> Tensor:
-    """``filters @ filters.T`` in float64, half of it computed, from a part of the weights in float64 at a time."""
+def _inner(filters: Tensor, depth: int = 512) -> Tensor:
+    """``filters @ filters.T`` in float64, the upper half computed, from a part of the weights in float64 at a time."""
     n, depth = len(filters), min(depth, filters.shape[1])
     total = torch.zeros(n, n, dtype=torch.float64, device=filters.device)
     room = torch.empty(n * depth, dtype=torch.float64, device=filters.device)  # taken once: fresh pages cost more
     for columns in filters.split(depth, 1):
-        part = room[: columns.numel()].view(n, -1).copy_(columns)
-        for start in range(0, n, rows):
-            total[start : start + rows, start:].addmm_(part[start : start + rows], part[start:].T)
-    return total.triu_().add_(total.triu(1).T)
+        _add_upper(total, room[: columns.numel()].view(n, -1).copy_(columns))
+    for start in range(0, n, ROWS):
+        stop = start + ROWS
+        total[stop:, start:stop] = total[start:stop, stop:].T
+        block = total[start:stop, start:stop].triu_()
+        block += block.triu(1).T
+    return total
+
+
+def _add_upper(total: Tensor, part: Tensor) -> None:
+    """Add ``part @ part.T`` to ``total``, below the diagonal only in small blocks on it: quarter by quarter."""
+    if (n := len(part)) <= ROWS:
+        total.addmm_(part, part.T)
+        return
+    half = n // 2
+    total[:half, half:].addmm_(part[:half], part[half:].T)
+    _add_upper(total[:half, :half], part[:half])
+    _add_upper(total[half:, half:], part[half:])
 
 
 def similarity(weight: Tensor, temperature: float) -> Tensor:
@@ -79,13 +94,20 @@ def importance(weight: Tensor, temperature: float, variant: str = "authors") -> 
         InputError: an unknown variant.
     """
     check_variant(variant)
-    if variant == "authors":
-        proxies = similarity(weight, temperature).double()
-        logs, others = proxies.log(), (proxies + EPSILON).log_().mean(0)
-    else:
-        logs = torch.log_softmax(distances(weight).mul_(-temperature), dim=1)
-        proxies, others = logs.exp(), logs.mean(0)
-    return logs.mul_(proxies).sum(1) - proxies @ others
+    proxies, own = distances(weight).mul_(-temperature), []
+    others = torch.zeros_like(proxies[0])
+    for rows in proxies.split(ROWS):
+        if variant == "authors":
+            found = torch.softmax(rows, 1).to(weight.dtype).double()
+            logs = found.log()
+            others += (found + EPSILON).log_().sum(0)
+        else:
+            logs = torch.log_softmax(rows, 1)
+            found = logs.exp()
+            others += logs.sum(0)
+        own.append(logs.mul_(found).sum(1))
+        rows.copy_(found)
+    return torch.cat(own) - proxies @ others / len(proxies)
 
 
 def check_variant(variant: str) -> None:
