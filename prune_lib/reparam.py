@@ -1,6 +1,7 @@
 """Compressed layers as parametrizations: the stored tensor is the method's, the computed weight is the compact one."""
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +34,20 @@ class FilterFusion(nn.Module):
                 picks = (self.proxy == 1).sum(1) == 1
                 one_hot = bool(picks.all()) and int(self.proxy.count_nonzero()) == len(self.proxy)
                 self._looked_at, self._picked = version, self.proxy.argmax(1) if one_hot else None
-            if self._picked is not None:
-                return bank.index_select(0, self._picked)
-        return (self.proxy @ bank.flatten(1)).view(-1, *bank.shape[1:]) if bank.dim() > 1 else self.proxy @ bank
+            if (picked := self._picked) is not None:
+                return _in_its_layout(bank, lambda filters: filters.index_select(0, picked))
+        return _in_its_layout(bank, lambda filters: self.proxy @ filters)
+
+
+def _in_its_layout(bank: Tensor, pick: Callable[[Tensor], Tensor]) -> Tensor:
+    """``pick`` of the bank's filters as rows of a matrix, laid out in memory as the bank is.
+
+    Channels last stays channels last: from a weight of another layout a conv and all that follows it are slower.
+    """
+    if bank.dim() == 4 and bank.is_contiguous(memory_format=torch.channels_last):
+        rows = bank.permute(0, 2, 3, 1)
+        return pick(rows.flatten(1)).view(-1, *rows.shape[1:]).permute(0, 3, 1, 2)
+    return pick(bank.flatten(1)).view(-1, *bank.shape[1:]) if bank.dim() > 1 else pick(bank)
 
 
 def _capturing(tensor: Tensor) -> bool:
