@@ -46,7 +46,7 @@ def distances(weight: Tensor) -> Tensor:
     return squared.clamp_min_(0).fill_diagonal_(0).sqrt_()
 
 
-def _inner(filters: Tensor, depth: int = 512) -> Tensor:
+def _inner(filters: Tensor, depth: int = 1152) -> Tensor:
     """``filters @ filters.T`` in float64, the upper half computed, from a part of the weights in float64 at a time."""
     n, depth = len(filters), min(depth, filters.shape[1])
     total = torch.zeros(n, n, dtype=torch.float64, device=filters.device)
