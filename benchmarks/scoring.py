@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from timing import extra_memory, in_turn, machine
 
-from prune_lib.features import run
+from prune_lib.device import at_once, pick_device
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers import cdp, cfdp, dcff
 
@@ -48,6 +48,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    pick_device("cpu")  # as every run does: it settles how memory is kept
     print(machine())
 
     model, arch = build("vgg16"), ARCHS["vgg16"]
@@ -83,17 +84,28 @@ def main() -> None:
     )
 
     for name in ("vgg16_cdp", "resnet56"):
-        net, arch = build(name).eval().to(memory_format=torch.channels_last), ARCHS[name]
-        batch = torch.randn(256, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-        batches = [(batch, torch.zeros(256, dtype=torch.int64))]
+        net, filters = build(name).eval().to(memory_format=torch.channels_last), ARCHS[name].filters
+        images = torch.randn(256, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+        batches = [(images, torch.zeros(len(images), dtype=torch.int64))]
+
+        def bare(at_once, net=net, images=images):
+            with torch.inference_mode():
+                for part in images.split(at_once):
+                    net(part)
+
         seconds = in_turn(
             {
-                "bare": lambda net=net, batches=batches: run(net, batches),
-                "gather": lambda net=net, arch=arch, batches=batches: cdp.gather(net, arch.filters, batches, 256),
+                "bare": lambda bare=bare: bare(256),
+                "parts": lambda bare=bare: bare(at_once(torch.device("cpu"))),
+                "gather": lambda net=net, filters=filters, batches=batches: cdp.gather(net, filters, batches, 256),
             },
-            args.rounds,
+            2 * args.rounds,
         )
-        print(f"CDP, gathering of {name} over the bare forward pass: {seconds['gather'] / seconds['bare']:.3f}")
+        print(
+            f"CDP, gathering of {name} from a batch of 256, over the bare forward pass: "
+            f"{seconds['gather'] / seconds['bare']:.3f}; over one in parts, as gathering makes it: "
+            f"{seconds['gather'] / seconds['parts']:.3f}"
+        )
 
 
 if __name__ == "__main__":

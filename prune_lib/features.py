@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .device import at_once
+
 
 def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor], None]):
     """Within this block every forward pass calls ``see(layer, output)`` for each of ``layers``."""
@@ -17,7 +19,10 @@ def calling(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor,
     """Within this block every forward pass calls ``see(layer, first input, output)`` for each of ``layers``."""
 
     def hook(name: str):
-        return lambda module, inputs, output: see(name, inputs[0], output)
+        def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # None: the output stays
+            see(name, inputs[0], output)
+
+        return look
 
     handles = [model.get_submodule(name).register_forward_hook(hook(name)) for name in layers]
     try:
@@ -29,11 +34,15 @@ def calling(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor,
 
 @torch.inference_mode()
 def run(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> int:
-    """Pass every batch through ``model`` in evaluation mode; returns how many images there were."""
+    """Pass every batch through ``model`` in evaluation mode; returns how many images there were.
+
+    A CPU is given few images of a batch at a time.
+    """
     model.eval()
     seen = 0
     for images, labels in batches:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            model(images)
+        for part in images.split(at_once(images.device)):
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                model(part)
         seen += len(labels)
     return seen

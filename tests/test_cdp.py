@@ -4,9 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from prune_lib.cost import masked_flops
+from prune_lib.device import at_once
 from prune_lib.errors import InputError
+from prune_lib.features import run, watching
 from prune_lib.method import Start
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers import cdp
@@ -78,6 +81,23 @@ def test_features_are_the_rectified_means_before_batch_norm():
     assert torch.equal(cdp.gather(model, convs, batches, 6)["conv1"], found["conv1"][:, :6])
     with pytest.raises(InputError, match="10 images were given; expected 11"):
         cdp.gather(model, convs, batches, 11)
+
+
+def test_looking_at_a_network_does_not_change_what_it_gives():
+    torch.manual_seed(0)
+    model, images = build("resnet20").eval(), torch.randn(4, 3, 32, 32)
+    with torch.inference_mode():
+        expected = model(images)
+        with watching(model, ["conv1", "layer2.0.conv2"], lambda conv, output: output * 0):
+            torch.testing.assert_close(model(images), expected, rtol=0, atol=0)
+
+
+def test_a_cpu_passes_a_large_batch_in_parts_and_every_image_once():
+    images, seen = torch.randn(250, 3, 4, 4), []
+    with watching(net := nn.Sequential(nn.Conv2d(3, 2, 1)), ["0"], lambda conv, output: seen.append(output)):
+        assert run(net, [(images, torch.zeros(250))]) == 250
+    assert max(map(len, seen)) <= at_once(torch.device("cpu"))
+    torch.testing.assert_close(torch.cat(seen), net(images))
 
 
 SCORES = {"a": torch.tensor([0.5, 0.1, 0.4]).double(), "b": torch.tensor([0.01, 0.02]).double()}

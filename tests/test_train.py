@@ -1,6 +1,8 @@
 import copy
 import dataclasses
 import math
+import os
+import platform
 import signal
 import subprocess
 import sys
@@ -277,6 +279,31 @@ def test_the_schedule_is_followed_and_each_epoch_draws_its_own_crops(data):
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises(InputError, match=f"device '{name}' is not usable here"):
         pick_device(name)
+
+
+def test_freed_memory_is_kept_for_the_next_tensors():
+    """In a process of its own, since what malloc was told stays: how often pages of 64 MiB are brought in again."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("this machine's C library is not glibc")
+    code = """
+import resource, sys, torch
+from prune_lib.device import pick_device
+pick_device("cpu")
+torch.ones(2**24), torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+
+    def faults(**environment):
+        command = [sys.executable, "-c", code]
+        return int(subprocess.run(command, env=plain | environment, capture_output=True, check=True, text=True).stdout)
+
+    pages = 2**26 // os.sysconf("SC_PAGE_SIZE")
+    assert faults() < pages / 10
+    assert faults(MALLOC_MMAP_THRESHOLD_=str(2**20)) > 7 * pages  # what the user set is left as it is
 
 
 def test_every_row_has_a_recipe_for_each_budget():

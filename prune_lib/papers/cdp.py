@@ -20,7 +20,7 @@ from ..nets import Arch
 from ..reparam import plain
 from ..slim import Keep, mask, slim, slim_widths
 
-IN_CACHE = 2**18  # values of a conv's output that a CPU rectifies and averages at once
+IN_CACHE = 2**17  # values of a conv's output that a CPU rectifies and averages at once
 CRITERIA = ("cdp", "l1", "random", "uniform", "scratch")
 
 

@@ -47,29 +47,23 @@ def distances(weight: Tensor) -> Tensor:
 
 
 def _inner(filters: Tensor, depth: int = 1152) -> Tensor:
-    """``filters @ filters.T`` in float64, the upper half computed, from a part of the weights in float64 at a time."""
+    """``filters @ filters.T`` in float64: the lower half, column block by column block, then its mirror image.
+
+    A part of the weights is in float64 at a time, in room that is taken once: fresh pages cost more.
+    """
     n, depth = len(filters), min(depth, filters.shape[1])
     total = torch.zeros(n, n, dtype=torch.float64, device=filters.device)
-    room = torch.empty(n * depth, dtype=torch.float64, device=filters.device)  # taken once: fresh pages cost more
+    room = torch.empty(n * depth, dtype=torch.float64, device=filters.device)
     for columns in filters.split(depth, 1):
-        _add_upper(total, room[: columns.numel()].view(n, -1).copy_(columns))
+        part = room[: columns.numel()].view(n, -1).copy_(columns)
+        for start in range(0, n, ROWS):
+            total[start:, start : start + ROWS].addmm_(part[start:], part[start : start + ROWS].T)
     for start in range(0, n, ROWS):
         stop = start + ROWS
-        total[stop:, start:stop] = total[start:stop, stop:].T
-        block = total[start:stop, start:stop].triu_()
-        block += block.triu(1).T
+        total[start:stop, stop:] = total[stop:, start:stop].T
+        block = total[start:stop, start:stop].tril_()
+        block += block.tril(-1).T
     return total
-
-
-def _add_upper(total: Tensor, part: Tensor) -> None:
-    """Add ``part @ part.T`` to ``total``, below the diagonal only in small blocks on it: quarter by quarter."""
-    if (n := len(part)) <= ROWS:
-        total.addmm_(part, part.T)
-        return
-    half = n // 2
-    total[:half, half:].addmm_(part[:half], part[half:].T)
-    _add_upper(total[:half, :half], part[:half])
-    _add_upper(total[half:, half:], part[half:])
 
 
 def similarity(weight: Tensor, temperature: float) -> Tensor:
