@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from prune_lib.device import pick_precision
+from prune_lib.device import pick_device, pick_precision
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers.dcff import DCFF
 from prune_lib.rows import get_row
@@ -84,7 +84,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    precision, data = pick_precision(torch.device("cpu")), noise(max(20 * args.batch, args.dcff_batch))
+    precision, data = pick_precision(pick_device("cpu")), noise(max(20 * args.batch, args.dcff_batch))
     print(f"{machine()}, batches of {args.batch}")
 
     pictures, generator = Pictures(data.train), torch.Generator().manual_seed(0)
