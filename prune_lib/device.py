@@ -43,7 +43,8 @@ def _keep_freed() -> None:
     step's processor time, half of GoogLeNet's with 256 images. Other libraries' allocators, and what the user set in
     the environment, are left alone.
     """
-    if platform.libc_ver()[0] == "glibc" and not any(name.startswith("MALLOC_") for name in os.environ):
+    told = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if platform.libc_ver()[0] == "glibc" and not told:
         mallopt = ctypes.CDLL(None).mallopt
         if mallopt(M_MMAP_THRESHOLD, 2**30):  # first: older ones refuse it, and the other alone would do harm
             mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
@@ -55,8 +56,3 @@ def pick_precision(device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     native = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return "bf16" if device.type == "cpu" and any(has and has() for has in native) else "fp32"
-
-
-def at_once(device: torch.device) -> int:
-    """How many images to pass through a network where no gradient is wanted: few enough for a CPU's caches."""
-    return 96 if device.type == "cpu" else 1000

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .device import at_once
+AT_ONCE, FEW = 64, 2**20  # images, and weights that a CPU's caches hold beside the maps of so many images
 
 
 def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor], None]):
@@ -36,12 +36,13 @@ def calling(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor,
 def run(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> int:
     """Pass every batch through ``model`` in evaluation mode; returns how many images there were.
 
-    A CPU is given few images of a batch at a time.
+    A CPU is given few images of a batch at a time, so that its caches hold their maps; but all of them where the
+    network has many weights, which would be read anew for each part.
     """
     model.eval()
-    seen = 0
+    few, seen = sum(p.numel() for p in model.parameters()) <= FEW, 0
     for images, labels in batches:
-        for part in images.split(at_once(images.device)):
+        for part in images.split(AT_ONCE) if few and images.device.type == "cpu" else (images,):
             with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 model(part)
         seen += len(labels)

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from prune_lib.cost import masked_flops
-from prune_lib.device import at_once
 from prune_lib.errors import InputError
-from prune_lib.features import run, watching
+from prune_lib.features import AT_ONCE, FEW, run, watching
 from prune_lib.method import Start
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers import cdp
@@ -96,8 +95,13 @@ def test_a_cpu_passes_a_large_batch_in_parts_and_every_image_once():
     images, seen = torch.randn(250, 3, 4, 4), []
     with watching(net := nn.Sequential(nn.Conv2d(3, 2, 1)), ["0"], lambda conv, output: seen.append(output)):
         assert run(net, [(images, torch.zeros(250))]) == 250
-    assert max(map(len, seen)) <= at_once(torch.device("cpu"))
+    assert max(map(len, seen)) <= AT_ONCE
     torch.testing.assert_close(torch.cat(seen), net(images))
+    net.extra = nn.Parameter(torch.empty(FEW))  # so many weights are worth reading once only
+    seen.clear()
+    with watching(net, ["0"], lambda conv, output: seen.append(output)):
+        run(net, [(images, torch.zeros(250))])
+    assert len(seen) == 1
 
 
 SCORES = {"a": torch.tensor([0.5, 0.1, 0.4]).double(), "b": torch.tensor([0.01, 0.02]).double()}
