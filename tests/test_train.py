@@ -282,30 +282,34 @@ def test_a_device_that_is_not_there_is_refused(name):
 
 
 def test_freed_memory_is_kept_for_the_next_tensors():
-    """In a process of its own, since what malloc was told stays: how often pages of 64 MiB are brought in again."""
+    """In a process of its own, since what malloc was told stays: how often pages of 64 MiB are brought in again.
+
+    glibc aligns a block by splitting off a few bytes, which its thread cache keeps, seven of a size, so that a freed
+    block can be a little too small for the next: only after up to nine blocks, by where the heap happens to begin,
+    does one lie where another was.
+    """
     if platform.libc_ver()[0] != "glibc":
         pytest.skip("this machine's C library is not glibc")
     code = """
 import resource, sys, torch
 from prune_lib.device import pick_device
 pick_device("cpu")
-for _ in range(8):
+for _ in range(32):
     torch.ones(2**24)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(8):
     torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
 
     def faults(**environment):
         command = [sys.executable, "-c", code]
         return int(subprocess.run(command, env=plain | environment, capture_output=True, check=True, text=True).stdout)
 
     pages = 2**26 // os.sysconf("SC_PAGE_SIZE")
-    users = faults(MALLOC_MMAP_THRESHOLD_=str(2**20))  # what the user set is left as it is: every page, every time
-    assert users > 7 * pages
-    assert faults() < users - pages
+    assert faults(MALLOC_MMAP_THRESHOLD_=str(2**20)) > 7 * pages  # what the user set is left as it is
+    assert faults() < pages
 
 
 def test_every_row_has_a_recipe_for_each_budget():
