@@ -32,18 +32,23 @@ def calling(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor,
             handle.remove()
 
 
+def parts(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    """``images`` as they are best passed: a CPU is given few at a time, so that its caches hold their maps.
+
+    But all of them where the network has many weights, which would be read anew for each part, and on a GPU.
+    """
+    few = images.device.type == "cpu" and sum(p.numel() for p in model.parameters()) <= FEW
+    return images.split(AT_ONCE) if few else (images,)
+
+
 @torch.inference_mode()
 def run(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> int:
-    """Pass every batch through ``model`` in evaluation mode; returns how many images there were.
-
-    A CPU is given few images of a batch at a time, so that its caches hold their maps; but all of them where the
-    network has many weights, which would be read anew for each part.
-    """
+    """Pass the images of every batch through ``model`` in evaluation mode, in parts; returns how many there were."""
     model.eval()
-    few, seen = sum(p.numel() for p in model.parameters()) <= FEW, 0
-    for images, labels in batches:
-        for part in images.split(AT_ONCE) if few and images.device.type == "cpu" else (images,):
+    seen = 0
+    for images, _ in batches:
+        for part in parts(model, images):
             with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 model(part)
-        seen += len(labels)
+        seen += len(images)
     return seen

@@ -82,6 +82,21 @@ def test_features_are_the_rectified_means_before_batch_norm():
         cdp.gather(model, convs, batches, 11)
 
 
+def test_a_conv_that_is_used_twice_answers_with_the_sum_and_one_that_sees_patches_is_named():
+    torch.manual_seed(0)
+    images = torch.randn(6, 3, 8, 8)
+    batches = [(part, torch.zeros(3)) for part in images.split(3)]
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    with torch.no_grad():
+        once = conv(images)
+        expected = (once.relu() + conv(once).relu()).mean((2, 3)).T
+    found = cdp.gather(nn.Sequential(conv, conv), ["0"], batches, 6)
+    torch.testing.assert_close(found["0"], expected, rtol=1e-5, atol=1e-6)
+    patches = nn.Sequential(nn.PixelUnshuffle(2), nn.Unflatten(1, (4, 3)), nn.Flatten(0, 1), conv)
+    with pytest.raises(InputError, match="3 gives 12 maps for 3 images; expected one for each"):
+        cdp.gather(patches, ["3"], batches, 6)
+
+
 def test_looking_at_a_network_does_not_change_what_it_gives():
     torch.manual_seed(0)
     model, images = build("resnet20").eval(), torch.randn(4, 3, 32, 32)

@@ -6,7 +6,7 @@ does, which differs from the paper's words in that images, not classes, are the 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .. import baselines, checkpoint, ranks
 from ..baselines import Scores
 from ..errors import InputError
-from ..features import run, watching
+from ..features import parts, run, watching
 from ..method import Method, Start
 from ..nets import Arch
 from ..reparam import plain
@@ -54,36 +54,39 @@ def importance(features: Tensor, balance: float = 0.0) -> Tensor:
 def gather(model: nn.Module, convs: Iterable[str], batches: Iterable, images: int, precision: str = "fp32") -> Scores:
     """``{conv: (C_out, images)}``: the spatial mean of each conv's rectified output, before its BatchNorm.
 
-    One pass; what is kept of an image is one number for each filter, in float32 on the CPU.
+    One pass; what is kept of an image is one number for each filter, in float32, on the network's device until the
+    last image. A conv that the network uses several times answers with the sum.
 
     Raises:
-        InputError: fewer images than said.
+        InputError: fewer images than said, or a conv that is not given the images one by one.
     """
     found: Scores = {}
-    place = dict.fromkeys(convs, 0)
+    now = slice(0)  # the images of the pass under way
 
     def see(conv: str, output: Tensor) -> None:
-        at_once = len(output) if output.is_cuda else max(1, IN_CACHE // output[0].numel())
-        means = torch.cat([part.relu().mean((2, 3), dtype=torch.float32) for part in output.split(at_once)]).T
         if conv not in found:
-            found[conv] = torch.empty(len(means), images)
-        start = place[conv]
-        found[conv][:, start : start + means.shape[1]] = means[:, : images - start]
-        place[conv] = start + means.shape[1]
+            found[conv] = torch.zeros(images, output.shape[1], device=output.device)
+        table = found[conv][now]
+        if len(output) != len(table):
+            raise InputError(f"{conv} gives {len(output)} maps for {len(table)} images; expected one for each")
+        at_once = len(output) if output.is_cuda else max(1, IN_CACHE // output[0].numel())
+        for part, answers in zip(output.split(at_once), table.split(at_once), strict=True):
+            answers += part.relu().mean((2, 3), dtype=torch.float32)
 
-    def enough():
-        seen = 0
+    def passes() -> Iterator[tuple[Tensor, Tensor]]:
+        nonlocal now
         for batch, labels in batches:
-            yield batch[: images - seen], labels[: images - seen]
-            seen += len(labels)
-            if seen >= images:
+            for part in parts(model, batch[: images - now.stop]):
+                now = slice(now.stop, now.stop + len(part))
+                yield part, labels
+            if now.stop >= images:
                 return
 
-    with watching(model, place, see):
-        seen = run(model, enough(), precision)
+    with watching(model, convs, see):
+        seen = run(model, passes(), precision)
     if seen < images:
         raise InputError(f"{seen} images were given; expected {images}")
-    return found
+    return {conv: table.T.cpu().contiguous() for conv, table in found.items()}
 
 
 def keep_above(scores: Scores, sparsity: float) -> Keep:
