@@ -79,24 +79,27 @@ chosen = rows if budget != "smoke" else rows[:2]
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
-from prune_lib.tables import Grid
+from prune_lib.tables import Grid, load_table, mean_sd
 
 best = {row.id: record for row in rows if (record := best_record(row))}
-lines = [["Row", "Budget", "Channels", "FLOPs (chex)", "Params", "Top-1, last epoch", "Best on test, in budget"]]
-for row in rows:
-    if record := best.get(row.id):
-        metrics = record["metrics"]
+lines = [
+    ["Row", "Budget", "Seeds", "Channels", "FLOPs (chex)", "Params", "Top-1, last epoch", "Best on test, in budget"]
+]
+for line in load_table(STUDY).lines:
+    if record := best.get(line.row.id):
+        metrics, seeds = record["metrics"], ", ".join(map(str, line.accuracy.seeds))
         lines.append([
-            row.title, record["budget"], str(record["curves"]["channels"][-1]), f"{metrics['flops']:,}",
-            f"{metrics['params']:,}", f"{metrics['top1_last']:.2f}", f"{metrics['top1_test_best']:.2f}",
+            line.row.title, record["budget"], seeds, str(record["curves"]["channels"][-1]), f"{metrics['flops']:,}",
+            f"{metrics['params']:,}", mean_sd(line.accuracy, "last"), mean_sd(line.accuracy, "test_best"),
         ])  # fmt: skip
-Grid(lines, "ResNet-20: channels of the nine inner convs that are kept, of 336; test top-1 in percent. Epochs with more "
-     "channels than the budget count for nothing.")  # fmt: skip
+Grid(lines, "ResNet-20: channels of the nine inner convs that are kept, of 336, with FLOPs and parameters, of the first "
+     "seed; test top-1 in percent, mean and standard deviation over the seeds. Epochs with more channels than the budget "
+     "count for nothing.")  # fmt: skip
 
 # %% [markdown]
 # How to read it: all rows but the last have the same number of channels, not of FLOPs, since a channel of an early layer
-# costs more; a row with more FLOPs and a better accuracy proves nothing. One seed of a short training cannot rank rows
-# that are within a point of each other.
+# costs more; a row with more FLOPs and a better accuracy proves nothing. Two or three seeds of a short training cannot
+# rank rows that are within a point of each other.
 
 # %% [markdown]
 # ## Where the channels go
