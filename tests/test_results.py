@@ -130,7 +130,7 @@ def test_the_front_page_says_what_is_computed():
     top1 = {r.line.row.id: r.line.accuracy.mean for r in found if r.line.accuracy.mean}
     study = "filterexpo/resnet20-study"
     regrown, pruned, l1 = (top1[f"{study}/{row}"]["last"] for row in ("explore", "prune_only", "l1"))
-    assert f"{regrown:.2f} %, where pruning alone has {pruned:.2f} % and selection by L1 {l1:.2f} %" in text
+    assert f"{regrown:.2f} %, where pruning alone has {pruned:.2f} % and selection by L1 {l1:.2f} %, means" in text
     authors, corrected = (top1[f"cfdp/resnet56-study/r18_{row}"]["last"] for row in ("authors", "cfdp"))
     assert f"{authors:.2f} % after one short epoch, where the corrected code has {corrected:.2f} %" in text
     behind = [
