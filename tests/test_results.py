@@ -15,6 +15,7 @@ from prune_lib.errors import InputError
 from prune_lib.overview import HEADS, NONE, load_results, record_files
 from prune_lib.publish import MANIFEST, publish
 from prune_lib.rows import COUNTS, RULE_NAMES, all_rows, read_tables
+from prune_lib.tables import load_table, mean_sd
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -138,6 +139,14 @@ def test_the_front_page_says_what_is_computed():
         for s in (10, 20, 30, 45, 60)
     ]
     assert f"by {min(behind):.1f} to {max(behind):.0f} points" in text
+
+
+@pytest.mark.parametrize("file", ["README.md", "CHANGELOG.md"])
+def test_means_over_seeds_are_the_newest(file):
+    text = (ROOT / file).read_text(encoding="utf-8")
+    measured = [mean_sd(line.accuracy, "last") for line in load_table("filterexpo/resnet20-study").lines]
+    assert len(measured) == 6
+    assert [figure for figure in measured if figure not in text] == []
 
 
 def test_the_citation_is_of_this_version():
