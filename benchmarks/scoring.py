@@ -14,7 +14,7 @@ import torch
 from timing import extra_memory, in_turn, machine
 
 from prune_lib.device import pick_device
-from prune_lib.features import AT_ONCE, FEW
+from prune_lib.features import parts
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers import cdp, cfdp, dcff
 
@@ -89,24 +89,23 @@ def main() -> None:
         images = torch.randn(256, 3, 32, 32).contiguous(memory_format=torch.channels_last)
         batches = [(images, torch.zeros(len(images), dtype=torch.int64))]
 
-        parts = AT_ONCE if sum(p.numel() for p in net.parameters()) <= FEW else len(images)  # as gathering takes them
-
-        def bare(at_once, net=net, images=images):
+        def bare(passes, net=net):
             with torch.inference_mode():
-                for part in images.split(at_once):
-                    net(part)
+                for some in passes:
+                    net(some)
 
+        as_gathering = parts(net, images)
         seconds = in_turn(
             {
-                "bare": lambda bare=bare: bare(256),
-                "parts": lambda bare=bare, parts=parts: bare(parts),
+                "bare": lambda bare=bare, images=images: bare([images]),
+                "parts": lambda bare=bare, passes=as_gathering: bare(passes),
                 "gather": lambda net=net, filters=filters, batches=batches: cdp.gather(net, filters, batches, 256),
             },
             2 * args.rounds,
         )
         print(
             f"CDP, gathering of {name} from a batch of 256, over the bare forward pass: "
-            f"{seconds['gather'] / seconds['bare']:.3f}; over one in parts of {parts}: "
+            f"{seconds['gather'] / seconds['bare']:.3f}; over one in parts of {len(as_gathering[0])}: "
             f"{seconds['gather'] / seconds['parts']:.3f}"
         )
 

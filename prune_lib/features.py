@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-AT_ONCE, FEW = 64, 2**20  # images, and weights that a CPU's caches hold beside the maps of so many images
+AT_ONCE, FEW = 64, 2**20  # images whose maps a CPU's caches hold, and weights that they hold beside them
 
 
 def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor], None]):

@@ -17,6 +17,7 @@ from . import ranks
 from .cudagraph import GraphedStep
 from .device import pick_device, pick_precision
 from .errors import InputError
+from .features import AT_ONCE
 from .history import PROTOCOLS, Diverged, History, Saver, circumstances, resume
 from .method import Method
 from .recipe import Recipe
@@ -272,7 +273,7 @@ def evaluate(model: nn.Module, data, split, precision: str = "fp32") -> dict[str
         with parametrize.cached():
             return data.evaluate(model, split, precision)
     ks = {"top1": 1, "top5": 5} if len(data.classes) >= 100 else {"top1": 1}
-    size = 1000 if data.device.type == "cuda" else 64  # small enough for a CPU's caches
+    size = 1000 if data.device.type == "cuda" else AT_ONCE
     correct = torch.zeros(len(ks), device=data.device, dtype=torch.int64)
     with parametrize.cached():  # a fused conv computes its filters once, not once a batch
         for images, labels in data.whole(split, size, share=ranks.share()):
