@@ -101,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--weights", metavar="FILE", help="the trained network to prune, where the method prunes one")
     sub.add_argument(
-        "--engine", default="eager", help="eager, or graph: a step as one CUDA graph (default: %(default)s)"
+        "--engine",
+        default="eager",
+        help="eager; graph: a step as one CUDA graph; compile: that, of fused kernels (eager)",
     )
     sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
     sub.add_argument("--json", action="store_true", help="print the record")

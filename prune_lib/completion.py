@@ -17,7 +17,7 @@ WORDS: dict[str, Callable[[], Iterable[str]]] = {  # what an argument, by its na
     "budget": lambda: BUDGETS,
     "rule": lambda: (*RULE_NAMES, "all"),
     "device": lambda: ("auto", "cpu", "cuda"),
-    "engine": lambda: ("eager", "graph"),
+    "engine": lambda: ("eager", "graph", "compile"),
     "layout": lambda: dict.fromkeys(name for arch in ARCHS.values() for name in arch.layouts),
     "to": lambda: ("onnx", "pt2", "safetensors"),
     **dict.fromkeys(("name", "data"), lambda: ("cifar10", "digits", "imagenet", "imagenet-sample", *DENSE)),

@@ -28,7 +28,7 @@ class FilterFusion(nn.Module):
         self._picked: Tensor | None = None  # which filters its rows pick, if each picks one
 
     def forward(self, bank: Tensor) -> Tensor:
-        if not _capturing(bank):  # a graph multiplies, so that it stays right when P changes
+        if not _recorded(bank):  # what is recorded multiplies, so that it stays right when P changes
             version = (self.proxy._version, self.proxy.data_ptr())
             if version != self._looked_at:
                 picks = (self.proxy == 1).sum(1) == 1
@@ -50,9 +50,9 @@ def _in_its_layout(bank: Tensor, pick: Callable[[Tensor], Tensor]) -> Tensor:
     return pick(bank.flatten(1)).view(-1, *bank.shape[1:]) if bank.dim() > 1 else pick(bank)
 
 
-def _capturing(tensor: Tensor) -> bool:
-    """Whether a CUDA graph is being captured, in which nothing may be read by the host."""
-    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+def _recorded(tensor: Tensor) -> bool:
+    """Whether this is being compiled, or captured as a CUDA graph: nothing may be read by the host then."""
+    return torch.compiler.is_compiling() or (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 class FilterMask(nn.Module):

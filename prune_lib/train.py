@@ -14,8 +14,8 @@ from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from . import ranks
-from .cudagraph import GraphedStep
 from .device import pick_device, pick_precision
+from .engines import ENGINES, CompiledNet, GraphedStep
 from .errors import InputError
 from .features import AT_ONCE
 from .history import PROTOCOLS, Diverged, History, Saver, circumstances, resume
@@ -46,8 +46,7 @@ def train(
     the processes share every batch, and the first one writes.
 
     Args:
-        engine: ``eager``, or ``graph``: a step is one CUDA graph, for small networks on a large card. The same numbers
-            up to rounding.
+        engine: of ``engines.ENGINES``. The same numbers up to rounding.
 
     Raises:
         InputError: an engine that is unknown or cannot run this recipe, a batch that is too small to share, or a
@@ -69,7 +68,7 @@ def train(
     model = method.prepare(model).to(device).to(memory_format=torch.channels_last)
     ranks.join(device)
     shared = ranks.wrap(model, device)
-    optimizer = _optimizer(model, recipe, device if engine == "graph" else None)
+    optimizer = _optimizer(model, recipe, None if engine == "eager" else device)
     here = circumstances(device, precision, engine)
     saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, method, save_every, here)
     history, part = resume(state, identity, model, optimizer, method, here)
@@ -80,6 +79,8 @@ def train(
         total=recipe.epochs * steps, initial=len(history.curve) * steps + part.get("step", 0), unit="step",
         disable=not progress or ranks.rank() > 0, mininterval=1.0, leave=True,
     )  # fmt: skip
+    if engine == "compile":
+        bar.set_postfix_str("the first step compiles, for a minute or two")
     if method.prunes_trained and not history.before:
         history.before = evaluate(model, data, data.test, precision)
     with bar:
@@ -98,11 +99,11 @@ def train(
 
 
 def _check_engine(engine: str, data, recipe: Recipe) -> None:
-    if engine not in ("eager", "graph"):
-        raise InputError(f"unknown engine {engine!r}; expected eager or graph")
-    if engine == "graph" and (data.score != "top1" or recipe.mixup or recipe.clip or ranks.size() > 1):
+    if engine not in ENGINES:
+        raise InputError(f"unknown engine {engine!r}; expected one of: {' '.join(ENGINES)}")
+    if engine != "eager" and (data.score != "top1" or recipe.mixup or recipe.clip or ranks.size() > 1):
         raise InputError(
-            "engine graph is for one process that classifies, without mixup or clipping; expected eager here"
+            f"engine {engine} is for one process that classifies, without mixup or clipping; expected eager here"
         )
 
 
@@ -141,7 +142,8 @@ class _Loop:
 
     def __post_init__(self):
         self.sums = torch.zeros(2, device=self.data.device)  # loss and images classified right, on the device
-        self.graph = GraphedStep(self._step, self.data.device) if self.engine == "graph" else None
+        self.graph = GraphedStep(self._step, self.data.device) if self.engine != "eager" else None
+        self.network = CompiledNet(self.shared, self.recipe.batch_size) if self.engine == "compile" else self.shared
 
     def run(self, epoch: int, method: Method, model: nn.Module, history: History, part: dict) -> dict:
         """The figures of an epoch; ``part`` is what is already done of it, in an earlier process."""
@@ -242,7 +244,7 @@ class _Loop:
             return loss, torch.zeros_like(loss)
         pairs = [(1.0, targets)] if isinstance(targets, Tensor) else targets
         with context:
-            logits = self.shared(images)
+            logits = self.network(images)
         losses = [
             share * F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
             for share, labels in pairs

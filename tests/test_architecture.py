@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "prune_lib"
 ORDER = (
     "errors", "text", "archive", "home", "provenance", "spec", "nets", "recipe", "reparam", "slim", "ranks", "device",
-    "features", "method", "checkpoint", "cudagraph", "weights", "rules", "cost", "baselines", "units", "graph",
+    "features", "method", "checkpoint", "engines", "weights", "rules", "cost", "baselines", "units", "graph",
     "tasks", "papers", "scores", "anynet", "export", "history", "train", "latency", "rows", "lock", "results",
     "records", "queue", "models", "evaluate", "verdict", "tables", "errata", "overview", "checks", "show", "draw",
     "explore", "pictures", "lab", "notebook", "book", "publish", "completion", "commands", "cli",

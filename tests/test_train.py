@@ -3,6 +3,7 @@ import dataclasses
 import math
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -318,23 +319,45 @@ def test_every_row_has_a_recipe_for_each_budget():
     assert (recipes["short"].epochs, recipes["short"].batch_size, recipes["smoke"].data) == (6, 64, "digits")
 
 
-@pytest.mark.parametrize("method", [None, Method()], ids=["dcff", "dense"])
-def test_a_graphed_step_gives_the_same_numbers(data, method):
+OF_TORCH = pytest.mark.filterwarnings("ignore:Skipping serialization")  # torch 2.6, about settings of its own
+COMPILER = pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+
+
+@OF_TORCH
+@pytest.mark.parametrize(
+    ("method", "engine"),
+    [
+        pytest.param(None, "graph", id="dcff"),
+        pytest.param(Method(), "graph", id="dense"),
+        pytest.param(None, "compile", marks=COMPILER, id="compiled"),
+    ],
+)
+def test_an_engine_gives_the_same_numbers(data, method, engine):
     """Without a GPU the graph's buffers and its learning rate in memory are what is tested, not the capture."""
     recipe = dataclasses.replace(tiny.RECIPE, cutout=4)
-    eager, graphed = (
-        tiny.fit(data, method, recipe=recipe, engine=engine, precision="fp32") for engine in ("eager", "graph")
-    )
-    for one, other in zip(eager.curve, graphed.curve, strict=True):
+    eager, faster = (tiny.fit(data, method, recipe=recipe, engine=name, precision="fp32") for name in ("eager", engine))
+    for one, other in zip(eager.curve, faster.curve, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert other["test_top1"] == pytest.approx(one["test_top1"], abs=1.1)
 
 
 def test_an_engine_that_cannot_is_refused(data):
-    with pytest.raises(InputError, match="unknown engine 'x'; expected eager or graph"):
+    with pytest.raises(InputError, match="unknown engine 'x'; expected one of: eager graph"):
         tiny.fit(data, engine="x")
-    with pytest.raises(InputError, match="engine graph is for one process"):
-        tiny.fit(data, engine="graph", recipe=dataclasses.replace(tiny.RECIPE, mixup=0.2))
+    for engine in ("graph", "compile"):
+        with pytest.raises(InputError, match=f"engine {engine} is for one process"):
+            tiny.fit(data, engine=engine, recipe=dataclasses.replace(tiny.RECIPE, mixup=0.2))
+
+
+@OF_TORCH
+def test_a_machine_without_a_compiler_is_told_so(data, monkeypatch, tmp_path):
+    import torch._inductor.config as config
+
+    monkeypatch.setattr(config.cpp, "cxx", (str(tmp_path / "c++"),))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    with pytest.raises(InputError, match=r"engine compile cannot run here: .*compiler.*; expected eager or graph"):
+        tiny.fit(data, engine="compile", recipe=dataclasses.replace(tiny.RECIPE, batch_size=20))
 
 
 def test_fifty_steps_are_those_of_a_plain_loop():
