@@ -98,8 +98,8 @@ Grid(
 
 # %% [markdown]
 # How to read it: all rows but the last have the same number of channels, not of FLOPs, since a channel of an early layer
-# costs more; a row with more FLOPs and a better accuracy proves nothing by itself. Three seeds of a short training
-# cannot rank rows that are within a point of each other.
+# costs more; a row with more FLOPs and a better accuracy proves nothing by itself. Three seeds of a short training cannot
+# rank rows that are within a point of each other.
 
 # %% [markdown]
 # ## Where the channels go
