@@ -9,32 +9,17 @@ backward. Both shares are of that arithmetic, not of counters.
 """
 
 import argparse
-import statistics
-import time
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from timing import machine
+from timing import in_turn, machine
 from torch import nn
 
 from prune_lib.cost import cost
 from prune_lib.device import pick_device, pick_precision
 from prune_lib.features import watching
 from prune_lib.nets import build
-
-
-def timed(work, device: torch.device, rounds: int) -> float:
-    """Median seconds: of the processor on a CPU with one thread, on the clock elsewhere."""
-    found = []
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
-    work()
-    for _ in range(rounds):
-        started = clock()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        found.append(clock() - started)
-    return statistics.median(found)
 
 
 def moved(model: nn.Module, images: torch.Tensor) -> int:
@@ -59,8 +44,8 @@ def main() -> None:
     kind, size = (torch.bfloat16, 2) if precision == "bf16" else (torch.float32, 4)
     side, length = (2048, 2**25) if device.type == "cpu" else (8192, 2**29)
     print(f"{machine()}, {device}, {precision}, batches of {args.batch}")
-    a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
-    array = torch.zeros(length, device=device, dtype=kind)
+    a, b, c = (torch.randn(side, side, device=device, dtype=kind) for _ in range(3))
+    array, copied = (torch.ones(length, device=device, dtype=kind) for _ in range(2))  # no fresh pages are paid for
     for name in args.nets:
         model = build(name).to(device).to(memory_format=torch.channels_last).train()
         images = torch.randn(args.batch, 3, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
@@ -74,9 +59,9 @@ def main() -> None:
             F.cross_entropy(logits.float(), labels).backward()
             optimizer.step()
 
-        matrix = 2 * side**3 / timed(lambda: a @ b, device, args.steps)
-        copy = 2 * size * length / timed(array.clone, device, args.steps)
-        seconds = timed(step, device, args.steps)
+        contestants = {"matrix": partial(torch.mm, a, b, out=c), "copy": partial(copied.copy_, array), "step": step}
+        times = in_turn(contestants, args.steps, device)
+        matrix, copy, seconds = 2 * side**3 / times["matrix"], 2 * size * length / times["copy"], times["step"]
         operations = 6 * cost(name, None, "macs").flops * args.batch / seconds
         values = 2 * 3 * size * moved(model, images) / seconds
         print(

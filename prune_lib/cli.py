@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--engine",
         default="eager",
-        help="eager; graph: a step as one CUDA graph; compile: that, of fused kernels (eager)",
+        help="eager; graph: a step as one CUDA graph; compile: that, of fused kernels, also on a CPU (eager)",
     )
     sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
     sub.add_argument("--json", action="store_true", help="print the record")

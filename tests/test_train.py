@@ -13,8 +13,9 @@ import tiny
 import torch
 from torch import nn
 
-from prune_lib import checkpoint
+from prune_lib import checkpoint, completion
 from prune_lib.device import pick_device
+from prune_lib.engines import ENGINES
 from prune_lib.errors import InputError
 from prune_lib.history import Diverged, History
 from prune_lib.method import Method
@@ -344,6 +345,7 @@ def test_an_engine_gives_the_same_numbers(data, method, engine):
 def test_an_engine_that_cannot_is_refused(data):
     with pytest.raises(InputError, match="unknown engine 'x'; expected one of: eager graph"):
         tiny.fit(data, engine="x")
+    assert tuple(completion.WORDS["engine"]()) == tuple(ENGINES)
     for engine in ("graph", "compile"):
         with pytest.raises(InputError, match=f"engine {engine} is for one process"):
             tiny.fit(data, engine=engine, recipe=dataclasses.replace(tiny.RECIPE, mixup=0.2))
