@@ -44,8 +44,7 @@ def evaluate_weights(
     from .weights import fit, read_compact, read_weights
 
     where = pick_device(device)
-    recipe = row.recipes.get("paper")
-    name = data or (recipe.data if recipe else "")
+    name = data or row.data
     if row.unknown or not row.pruned:
         _, widths, model = read_compact(weights, row.arch)
         fitted = "by shape"

@@ -58,7 +58,7 @@ def load(name: str, budget: str | None = None, seed: int | None = None, protocol
     for level in BUDGETS if budget is None else (budget,):
         if level not in BUDGETS:
             raise InputError(f"unknown budget {level!r}; expected one of: {' '.join(BUDGETS)}")
-        for kind in PROTOCOLS if protocol is None else (protocol,):
+        for kind in (PROTOCOLS if protocol is None else (protocol,)) if level in row.recipes else ():
             stem = f"{level}-seed*-{row.key(level)}"
             found = [
                 path

@@ -90,7 +90,7 @@ class Result:
         budget, row = self.runs[0]["budget"], self.line.row
         recipe, data = self.runs[0]["recipe"], self.runs[0]["provenance"]["data"]
         epochs = f"{recipe['epochs']} epoch{'s' if recipe['epochs'] != 1 else ''}"
-        other = f" of {data['name']}" if row.recipes[budget].data != row.recipes["paper"].data else ""
+        other = f" of {data['name']}" if row.recipes[budget].data != row.data else ""
         return Cell(budget, f"{epochs} × {data['train']:,} images{other}", float(BUDGETS.index(budget)))
 
     def to_json(self) -> dict:

@@ -74,7 +74,7 @@ def planned(patterns: Sequence[str], budget: str, dense: bool = True) -> list[Ro
     """The rows that these ``patterns`` name, whether they have records or not, in the order of ``jobs``; see there."""
     if budget not in BUDGETS:
         raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
-    trained = [row for row in all_rows().values() if row.method]
+    trained = [row for row in all_rows().values() if budget in row.recipes]
     for pattern in patterns:
         if not fnmatch.filter([row.id for row in trained], pattern):
             raise InputError(f"no row that can be trained is called {pattern!r}; 'prune rows' lists them")

@@ -19,6 +19,20 @@ def normalised(data, recipe: "Recipe"):
     return data if constants is None else dataclasses.replace(data, mean=constants[0], std=constants[1])
 
 
+FAST = {  # the budget ``fast``: one recipe for every method; tables and rows say how many epochs
+    "data": "cifar10",
+    "heldout": 5000,  # stratified; the other 45,000 are trained on
+    "batch_size": 128,
+    "schedule": "onecycle",
+    "lr": 0.2,
+    "peak": 0.25,
+    "nesterov": True,
+    "weight_decay": 5.0e-4,
+    "decay_vectors": False,  # a norm's scale is no weight
+    "label_smoothing": 0.05,
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """An optimizer and its schedule. The defaults are DCFF's for CIFAR-10 (its README, commands)."""
@@ -31,7 +45,8 @@ class Recipe:
     nesterov: bool = False
     weight_decay: float = 5e-4  # on every parameter, BatchNorm's and biases included
     undecayed: str = ""  # but not on those whose name contains this
-    schedule: str = "step"  # step: x gamma at each milestone; cosine: to zero; both once an epoch; poly: see lr_at
+    decay_vectors: bool = True  # and, if false, not on biases and norms, which have one dimension
+    schedule: str = "step"  # step: x gamma at each milestone; cosine: to zero; both once an epoch; poly, onecycle: see lr_at
     milestones: tuple[float, ...] = (0.5, 0.75)  # as fractions of the epochs: 150 and 225 of 300
     gamma: float = 0.1
     warmup: int = 0  # epochs of linear warm-up, step by step, before the schedule
@@ -39,6 +54,7 @@ class Recipe:
     warmup_steps: int = 0  # steps of linear warm-up, of a schedule that counts by steps
     warmup_from: float = 0.001  # the share of the learning rate that these begin with
     lr_min: float = 0.0  # what poly falls to
+    peak: float = 0.25  # the share of all steps after which onecycle is at ``lr``
     clip: float = 0.0  # the largest norm that the gradient of all parameters may have; 0: any
     test_every: int = 1  # epochs between evaluations; the last epoch is always evaluated
     label_smoothing: float = 0.0
@@ -56,12 +72,12 @@ class Recipe:
             ("weight_decay", 0, 1), ("gamma", 0, 1), ("warmup", 0, 1000), ("label_smoothing", 0, 1),
             ("mixup", 0, 100),
             ("cutout", 0, 10_000), ("warmup_steps", 0, 1_000_000), ("warmup_from", 0, 1), ("lr_min", 0, 1e6),
-            ("clip", 0, 1e6), ("test_every", 1, 100_000),
+            ("clip", 0, 1e6), ("test_every", 1, 100_000), ("peak", 0, 1),
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InputError(f"recipe: {name} is {value}; expected {low} … {high}")
-        for name, known in (("schedule", ("step", "cosine", "poly")), ("optimizer", ("sgd", "adam"))):
+        for name, known in (("schedule", ("step", "cosine", "poly", "onecycle")), ("optimizer", ("sgd", "adam"))):
             if getattr(self, name) not in known:
                 raise InputError(f"recipe: {name} is {getattr(self, name)!r}; expected {' or '.join(known)}")
         if self.normalise not in NORMALISE:
@@ -101,12 +117,18 @@ class Recipe:
         """The learning rate of step ``step`` of ``steps`` in epoch ``epoch``, all from 0.
 
         ``poly`` falls step by step, as ``(1 - t)^0.9``, from ``lr`` to ``lr_min``, where it is at the last milestone.
+        ``onecycle`` rises step by step from 0 in a straight line, and from its ``peak`` on falls to 0 along a half
+        cosine (Smith & Topin 2017, arXiv 1708.07120, with one cycle and no last phase).
         """
         done = step + epoch * steps
         if self.schedule == "poly":
             end = max(self.milestones, default=1.0) * self.epochs * steps
             part = min(1.0, max(0, done - self.warmup_steps) / max(1.0, end - self.warmup_steps))
             lr = self.lr_min + (self.lr - self.lr_min) * (1 - part) ** 0.9
+        elif self.schedule == "onecycle":
+            part = (done + 1) / (self.epochs * steps)
+            rise, fall = part / max(self.peak, 1e-9), (part - self.peak) / max(1 - self.peak, 1e-9)
+            lr = self.lr * (min(1.0, rise) if part < self.peak else (1 + math.cos(math.pi * fall)) / 2)
         elif self.schedule == "step":
             lr = self.lr * self.gamma ** sum(epoch >= round(f * self.epochs) for f in self.milestones)
         else:

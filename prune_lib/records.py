@@ -56,6 +56,8 @@ def run(
     row = get_row(row.runs_of) if row.runs_of else row
     if budget not in BUDGETS:
         raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
+    if row.method and budget not in row.recipes:
+        raise InputError(f"{row.id} has no budget {budget}; expected one of: {' '.join(row.recipes)}")
     if type(seed) is not int or not 0 <= seed < 2**31:
         raise InputError(f"seed is {short(seed)}; expected a whole number from 0")
     if not save_every >= 0:

@@ -10,14 +10,14 @@ from functools import cache
 from importlib.resources import files
 
 from .errors import InputError, short
-from .nets import check_widths, layout_of, read_spec
-from .papers import METHODS
-from .recipe import Recipe
+from .nets import arch_of, check_widths, layout_of, read_spec
+from .papers import FROM_FRESH, METHODS
+from .recipe import FAST, Recipe
 from .spec import Widths
 from .tasks import score_of
 from .text import check_name, from_yaml
 
-BUDGETS = ("smoke", "short", "paper")  # from seconds on embedded digits to the whole published recipe
+BUDGETS = ("smoke", "short", "fast", "paper")  # from seconds on embedded digits to the whole published recipe
 COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
 PRINTED = re.compile(r"\d+(\.\d+)?[KMBG%]?")  # a figure as papers print it
 RULE_NAMES = ("macs", "thop-0.0.31", "thop-0.0.30", "thop-0.1.1", "mmrazor", "mmrazor-syncbn", "cdp", "chex")
@@ -50,9 +50,14 @@ class Row:
         return self.id.rsplit("/", 1)[0]
 
     @property
+    def data(self) -> str:
+        """The image set of its highest budget; nothing where it is not trained here."""
+        return next((self.recipes[budget].data for budget in reversed(BUDGETS) if budget in self.recipes), "")
+
+    @property
     def score(self) -> str:
         """What its accuracy is: ``top1``, or ``AP``, ``segm_AP`` or ``mIoU`` where that is its data's; in percent."""
-        return self.judged or score_of(self.recipes["paper"].data if self.recipes else "")
+        return self.judged or score_of(self.data)
 
     @property
     def printed(self) -> str | None:
@@ -95,6 +100,8 @@ class Row:
         rates = self.rates and self.rates.replace(" ", "")
         what: list = [self.arch, rates, self.layout, dict(self.method)]
         what += [self.given] if self.given is not None else []
+        if self.method.get("name") in FROM_FRESH and (draws := arch_of(self.arch).draws):
+            what.append({"draws": draws})
         text = json.dumps([*what, self.recipes[budget].not_default()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -244,7 +251,10 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
         raise InputError(f"{where}: {'rates' if arch else 'arch'} is missing; expected it, or why it is unknown")
     recipes = {}
     for budget in BUDGETS if method else ():
-        parts = (table.get("recipe"), fields.get("recipe"), table.get("budgets", {}).get(budget), fields.get(budget))
+        base, mine = (table.get("recipe"), fields.get("recipe")), (table.get("budgets", {}).get(budget), fields.get(budget))
+        if mine == (None, None) and (budget == "fast" or base == (None, None)):
+            continue  # nobody says how it is trained at this budget
+        parts = (FAST, *mine) if budget == "fast" else (*base, *mine)
         try:
             recipes[budget] = Recipe.from_dict({name: value for part in parts for name, value in (part or {}).items()})
         except InputError as error:

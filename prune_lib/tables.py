@@ -140,7 +140,7 @@ class Table:
             seeds = ", ".join(map(str, accuracy.seeds)) or "–"
             printed = [line.row.reported.get(score, "–") for score in scores]
             budget = accuracy.budget or "–"
-            if accuracy.budget and (used := line.row.recipes[accuracy.budget].data) != line.row.recipes["paper"].data:
+            if accuracy.budget and (used := line.row.recipes[accuracy.budget].data) != line.row.data:
                 budget = f"{budget} ({used})"  # other data than the paper's: not to be compared with its figure
             cells.append([line.row.title, *printed, *measured, budget, seeds, accuracy.verdict])
         return cells

@@ -108,14 +108,16 @@ def _check_engine(engine: str, data, recipe: Recipe) -> None:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe, captured: torch.device | None) -> torch.optim.Optimizer:
-    """SGD or Adam; parameters whose name contains ``recipe.undecayed`` are not decayed.
+    """SGD or Adam; parameters whose name contains ``recipe.undecayed``, or vectors, are not decayed if so asked.
 
     One that is ``captured`` on a device reads its learning rate from memory there.
     """
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        (others if recipe.undecayed and recipe.undecayed in name else decayed).append(parameter)
+        spared = bool(recipe.undecayed) and recipe.undecayed in name
+        spared |= not recipe.decay_vectors and parameter.dim() < 2
+        (others if spared else decayed).append(parameter)
     groups: list[dict] = [{"params": decayed}, *([{"params": others, "weight_decay": 0.0}] if others else [])]
     lr = recipe.lr if captured is None else torch.tensor(recipe.lr, device=captured)
     fused = True if captured is not None and captured.type == "cuda" else None

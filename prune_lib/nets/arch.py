@@ -27,6 +27,7 @@ class Arch:
     background: int = 0  # classes that it scores beyond those of the data
     anchors: int = 1  # times that it scores them all
     cam_layer: str = ""  # the module whose output Grad-CAM weighs: the last with maps of 4x4 pixels or more
+    draws: int = 0  # times that the way its first weights are drawn was corrected: part of the key of runs from them
     padded: dict[str, str] = field(default_factory=dict)  # unit -> the unit that a zero-padding shortcut adds to it
 
     @property

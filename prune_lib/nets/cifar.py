@@ -50,7 +50,7 @@ def resnet_cifar(name: str, depth: int) -> Arch:
             inputs |= {f"{at}.conv2": (f"{at}.conv1",), f"{at}.bn2": (f"{at}.conv2",)}
             stream = f"{at}.conv2"
     inputs["linear"] = (stream,)
-    return make_arch(name, "resnet_cifar:ResNet", filters, tied, layouts, inputs, cam_layer="layer3", padded=padded)
+    return make_arch(name, "resnet_cifar:ResNet", filters, tied, layouts, inputs, cam_layer="layer3", padded=padded, draws=1)
 
 
 def densenet40(name: str) -> Arch:

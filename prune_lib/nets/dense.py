@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .init import he_normal
+from .init import he_fan_out
 from .resnet import ResNet
 
 
@@ -44,7 +44,7 @@ class FPN(nn.Module):
 class PoseNet(nn.Module):
     """Simple baseline (Xiao et al. 2018, arXiv 1804.06208): ``(N, 3, H, W)`` -> heatmaps ``(N, K, H/4, W/4)``."""
 
-    init_filters = staticmethod(he_normal)
+    init_filters = staticmethod(he_fan_out)
 
     def __init__(self, widths: Mapping[str, int], num_classes: int = 17, width: int = 256):
         super().__init__()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .init import he_normal
+from .init import he_fan_in
 
 
 class Layer(nn.Module):
@@ -35,7 +35,7 @@ class Transition(nn.Sequential):
 class DenseNet(nn.Sequential):
     """A stem and three dense blocks with two transitions: ``(N, 3, 32, 32) -> (N, num_classes)``."""
 
-    init_filters = staticmethod(he_normal)
+    init_filters = staticmethod(he_fan_in)
 
     def __init__(self, widths: Mapping[str, int], num_classes: int = 10):
         super().__init__()
@@ -59,4 +59,4 @@ class DenseNet(nn.Sequential):
         self.linear = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                he_normal(module.weight)
+                he_fan_in(module.weight)

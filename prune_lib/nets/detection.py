@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dense import FPN, backbone
-from .init import he_normal
+from .init import he_fan_out
 
 LEVELS = ("0", "1", "2", "3", "4")
 
@@ -22,7 +22,7 @@ class FasterRCNN(nn.Module):
     whole of the first image: no count depends on them, and the scores depend on every layer of the backbone.
     """
 
-    init_filters = staticmethod(he_normal)
+    init_filters = staticmethod(he_fan_out)
 
     def __init__(self, widths: Mapping[str, int], num_classes: int = 80, width: int = 256, regions: int = 512):
         super().__init__()

@@ -72,7 +72,7 @@ def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64, stag
     inputs["fc"] = (source,)
     return make_arch(
         name, "resnet:ResNet", filters, tuple(outer), layouts, inputs, options={"deep_stem": deep_stem}, head="fc",
-        image=(3, 224, 224), classes=1000, cam_layer="layer4",
+        image=(3, 224, 224), classes=1000, cam_layer="layer4", draws=1,
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def under(name: str, cls: str, backbone: Arch, image: tuple[int, int, int], clas
     inputs |= {module: (stage,) for module, stage in reads.items()}
     return make_arch(
         name, cls, filters, named(backbone.units.values()), first, inputs, options=options, image=image,
-        classes=classes, head=head, background=int(head in ("box_class", "classes.0")),
+        classes=classes, head=head, draws=backbone.draws, background=int(head in ("box_class", "classes.0")),
         anchors=4 if head == "classes.0" else 1,
     )  # fmt: skip
 
@@ -139,5 +139,5 @@ def mobilenet_v2(name: str) -> Arch:
     layouts = {"dcff": Layout(dcff, functional=("avgpool",))}
     return make_arch(
         name, "mobilenet:MobileNetV2", filters, tuple(tied), layouts, inputs, head="classifier",
-        image=(3, 224, 224), classes=1000, cam_layer="features.18",
+        image=(3, 224, 224), classes=1000, cam_layer="features.18", draws=1,
     )  # fmt: skip

@@ -13,8 +13,15 @@ def torch_default(weight: Tensor, bias: Tensor | None = None) -> None:
         nn.init.uniform_(bias, -bound, bound)
 
 
-def he_normal(weight: Tensor, bias: Tensor | None = None) -> None:
-    """Normal with variance 2/fan_in (He et al. 2015, arXiv 1502.01852, eq. 10); biases zero."""
+def he_fan_in(weight: Tensor, bias: Tensor | None = None) -> None:
+    """Normal with variance 2/fan_in (He et al. 2015, arXiv 1502.01852, eq. 10); biases zero. CIFAR ResNets have it."""
     nn.init.kaiming_normal_(weight)
+    if bias is not None:
+        nn.init.zeros_(bias)
+
+
+def he_fan_out(weight: Tensor, bias: Tensor | None = None) -> None:
+    """Normal with variance 2/fan_out (the same, eq. 14); biases zero. The networks for ImageNet have it."""
+    nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
     if bias is not None:
         nn.init.zeros_(bias)

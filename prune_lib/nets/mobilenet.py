@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from .init import he_normal
+from .init import he_fan_out
 
 STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)  # of the 17 blocks
 
@@ -39,7 +39,7 @@ class Block(nn.Module):
 class MobileNetV2(nn.Module):
     """A stem, 17 inverted residual blocks, a last 1x1 conv: ``(N, 3, H, W) -> (N, num_classes)``."""
 
-    init_filters = staticmethod(he_normal)
+    init_filters = staticmethod(he_fan_out)
 
     def __init__(self, widths: Mapping[str, int], num_classes: int = 1000):
         super().__init__()
@@ -61,7 +61,7 @@ class MobileNetV2(nn.Module):
         self.classifier = nn.Linear(last, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                he_normal(module.weight)
+                he_fan_out(module.weight)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 

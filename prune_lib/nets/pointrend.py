@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dense import FPN, backbone
-from .init import he_normal
+from .init import he_fan_out
 
 
 class PointRend(nn.Module):
@@ -17,7 +17,7 @@ class PointRend(nn.Module):
     In evaluation, called with images alone, it refines the first points, twice: no count depends on which.
     """
 
-    init_filters = staticmethod(he_normal)
+    init_filters = staticmethod(he_fan_out)
     POINTS, STEPS = 8196, 2  # that evaluation refines in each step, and steps, each of which doubles the resolution
     TRAINED = 2048  # points of each image in training: three quarters the least sure of three times as many
 

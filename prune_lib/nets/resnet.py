@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from .init import he_normal
+from .init import he_fan_out
 
 
 class Block(nn.Module):
@@ -47,7 +47,7 @@ class ResNet(nn.Module):
     With ``num_classes=0`` it is a backbone, of which only ``stages`` is used: the maps at strides 4, 8, 16 and 32.
     """
 
-    init_filters = staticmethod(he_normal)
+    init_filters = staticmethod(he_fan_out)
 
     def __init__(self, widths: Mapping[str, int], num_classes: int = 1000, deep_stem: bool = False):
         super().__init__()
@@ -78,7 +78,7 @@ class ResNet(nn.Module):
             self.fc = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                he_normal(module.weight)
+                he_fan_out(module.weight)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """The outputs of the four stages for images ``(N, 3, H, W)``."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .init import he_normal
+from .init import he_fan_in
 
 
 class Block(nn.Module):
@@ -55,7 +55,7 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """A stem and three stages of blocks: ``(N, 3, 32, 32) -> (N, num_classes)``. The depth follows from the widths."""
 
-    init_filters = staticmethod(he_normal)
+    init_filters = staticmethod(he_fan_in)
     layer1: nn.Module
     layer2: nn.Module
     layer3: nn.Module
@@ -76,8 +76,8 @@ class ResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(channels, num_classes)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                he_normal(module.weight)
+            if isinstance(module, nn.Conv2d | nn.Linear):  # the linear layer too, as the published code draws it
+                he_fan_in(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn1(self.conv1(x)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .dense import backbone
-from .init import he_normal
+from .init import he_fan_out
 
 SSD300 = ((256, 512, 2), (256, 512, 2), (128, 256, 2), (128, 256, 1), (128, 256, 1))
 SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)  # 21, 45, 99 … 315 of 300 pixels
@@ -27,7 +27,7 @@ class SSD(nn.Module):
         cells: pixels of a cell's side in each map; none: the image divided evenly.
     """
 
-    init_filters = staticmethod(he_normal)
+    init_filters = staticmethod(he_fan_out)
     least_images = 2  # of a batch in training: the last map is one cell, and BatchNorm needs two
 
     def __init__(

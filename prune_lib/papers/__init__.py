@@ -12,6 +12,7 @@ METHODS = {  # name in the tables -> module:Class in this package (or the librar
     "cfdp": ".cfdp:CFDP",
     "filterexpo": ".filterexpo:FilterExpo",
 }
+FROM_FRESH = ("dense", "dcff")  # their runs begin from weights as the network draws them
 
 
 def make_method(name: str, arch: Arch, **options):

@@ -155,8 +155,10 @@ class FilterExpo(Method):
     def prepare(self, model: nn.Module) -> nn.Module:
         """He's initialisation, BatchNorm scales of 0.5, and the first masks: the largest filters by L1 norm.
 
-        What stands on a backbone for another task stays as it was drawn.
+        The classifier is PyTorch's own, as published. What stands on a backbone for another task stays as it was drawn.
         """
+        if self.arch and not self.arch.backbone:
+            model.get_submodule(self.arch.head).reset_parameters()  # type: ignore[operator]
         for module in model.get_submodule(self.arch.backbone if self.arch else "").modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
