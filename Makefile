@@ -24,7 +24,7 @@ book: $(STAMP) ## execute the notebooks and build the book
 	$(BIN)/prune book
 
 publish: book ## build the book, check it, and print the folder that a static host can serve
-	$(BIN)/python -m prune_lib.publish
+	$(BIN)/python -m prune_lib.book.site.publish
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(BIN)/jupytext-config set-default-viewer python

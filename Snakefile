@@ -10,10 +10,10 @@
 import sys
 from pathlib import Path
 
-from prune_lib.notebook import parameters_of
-from prune_lib.queue import planned
-from prune_lib.records import find
-from prune_lib.rows import all_rows
+from prune_lib.book.site.notebook import parameters_of
+from prune_lib.runs.queue import planned
+from prune_lib.runs.runner import find
+from prune_lib.papers.rows import all_rows
 
 HERE = Path(workflow.basedir)
 BUDGET, SEED = str(config.get("budget", "smoke")), int(config.get("seed", 0))

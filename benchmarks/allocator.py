@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from timing import machine
 
-from prune_lib.device import pick_device, pick_precision
 from prune_lib.nets import build
+from prune_lib.system.device import pick_device, pick_precision
 
 
 def work(pipe, name: str, batch: int, keep: bool) -> None:

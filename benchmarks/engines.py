@@ -2,7 +2,7 @@
 
     python benchmarks/engines.py [--device cpu] [--batch B] [--steps N] [--nets …] [--engines …]
 
-The steps are those of ``prune_lib.train``, on one batch of noise, of the fused networks of the published rates, in bf16
+The steps are those of ``runs.training``, on one batch of noise, of the fused networks of the published rates, in bf16
 where the processor multiplies it. On a CPU there are no graphs: ``graph`` is left out, and ``compile`` is the fused
 kernels alone. What an engine takes before its first steps are done is printed beside its rate, in seconds on the clock.
 """
@@ -15,13 +15,13 @@ import torch
 from timing import in_turn, machine
 from training import noise
 
-from prune_lib.device import pick_device, pick_precision
-from prune_lib.engines import ENGINES, WARM
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers.dcff import DCFF
-from prune_lib.recipe import Recipe
-from prune_lib.rows import get_row
-from prune_lib.train import _Loop, _optimizer
+from prune_lib.papers.recipe import Recipe
+from prune_lib.papers.rows import get_row
+from prune_lib.runs.engines import ENGINES, WARM
+from prune_lib.runs.training import _Loop, _optimizer
+from prune_lib.system.device import pick_device, pick_precision
 
 
 def main() -> None:

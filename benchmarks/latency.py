@@ -9,8 +9,8 @@ import argparse
 
 from timing import machine
 
-from prune_lib.latency import latency
-from prune_lib.rows import table_rows
+from prune_lib.cost.latency import latency
+from prune_lib.papers.rows import table_rows
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python benchmarks/training.py [--steps N] [--batch B] [--nets …]
 
 The straightforward loop is a DataLoader over PIL images with torchvision's crop, flip and normalisation, and a plain
-step in float32. The engine does what ``prune_lib.train`` does: batched augmentation, channels last, bf16 where the
+step in float32. The engine does what ``runs.training`` does: batched augmentation, channels last, bf16 where the
 processor multiplies it, and no number read in a step. Steps of both take turns. Then three steps on the same batch, in
 float32 and without data work: DCFF's fused network, its plain compact one and the full one, of the published rates.
 """
@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
-from prune_lib.device import pick_device, pick_precision
 from prune_lib.nets import ARCHS, build
 from prune_lib.papers.dcff import DCFF
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
+from prune_lib.system.device import pick_device, pick_precision
 from prune_lib.tasks.images import ImageSet, Split
 
 CONSTANTS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))

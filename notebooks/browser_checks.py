@@ -24,12 +24,12 @@
 part = ""  # only pages whose name has this in it; empty: all
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), part=str)
 
 # %% tags=["remove-input"]
-from prune_lib.checks import load_checks
+from prune_lib.book.site.checks import load_checks
 
 pages, explorer = load_checks(part)
 pages

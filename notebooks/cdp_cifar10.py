@@ -26,7 +26,7 @@ weights = ""  # a trained dense network to prune; empty: the one that the dense 
 net = "resnet20"  # whose study is shown: resnet20 or resnet56
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
     globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, weights=str,
@@ -40,7 +40,7 @@ check_parameters(
 # published; only the full networks can be recounted.
 
 # %% tags=["hide-input"]
-from prune_lib.tables import load_table
+from prune_lib.book.tables.table import load_table
 
 load_table("cdp/cifar10")
 
@@ -56,7 +56,7 @@ load_table("cdp/cifar10")
 # with $b = 1$, or $b = \ln(e\,C/\mathrm{coe})$ to make up for the small shares of wide layers.
 
 # %% tags=["hide-input"]
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 from prune_lib.papers import cdp
 
 show.source(cdp.importance)
@@ -77,8 +77,8 @@ show.source(cdp.keep_above)
 # %% tags=["hide-input"]
 from tqdm import tqdm
 
-from prune_lib.records import best_record, run
-from prune_lib.rows import table_rows
+from prune_lib.papers.rows import table_rows
+from prune_lib.runs.runner import best_record, run
 
 STUDY = f"cdp/{net}-study"
 rows = table_rows(STUDY)
@@ -87,8 +87,8 @@ chosen = rows if budget != "smoke" else [row for row in rows if row.method["spar
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
-from prune_lib.cost import cost
-from prune_lib.tables import Grid
+from prune_lib.book.tables.table import Grid
+from prune_lib.cost.counting import cost
 
 best = {row.id: record for row in rows if (record := best_record(row))}
 full = cost(net, None, "cdp").flops

@@ -25,12 +25,12 @@ data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
 weights = ""  # a trained dense network to prune; empty: the one that the dense row leaves, trained first
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, weights=str)
 
 # %% tags=["hide-input"]
-from prune_lib.tables import load_table
+from prune_lib.book.tables.table import load_table
 
 load_table("cfdp/cifar10")
 
@@ -46,7 +46,7 @@ load_table("cfdp/cifar10")
 # and a filter's score is the mean over images. Both steps are linear, so that all maps are done at once.
 
 # %% tags=["hide-input"]
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 from prune_lib.papers import cfdp
 
 show.source(cfdp.score)
@@ -66,9 +66,9 @@ show.source(cfdp.transform)
 # %%
 import torch
 
+from prune_lib.book.tables.table import Grid
 from prune_lib.nets import arch_of, build
-from prune_lib.rows import get_row
-from prune_lib.tables import Grid
+from prune_lib.papers.rows import get_row
 
 row, arch = get_row("cfdp/cifar10/resnet56"), arch_of("resnet56")
 torch.manual_seed(seed)
@@ -102,9 +102,9 @@ Grid(
 # %% tags=["hide-input"]
 from tqdm import tqdm
 
-from prune_lib.cost import cost
-from prune_lib.records import best_record, run
-from prune_lib.rows import table_rows
+from prune_lib.cost.counting import cost
+from prune_lib.papers.rows import table_rows
+from prune_lib.runs.runner import best_record, run
 
 rows = {net: table_rows(f"cfdp/{net}-study") for net in ("resnet20", "resnet56")}
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke", "weights": weights or None}

@@ -20,24 +20,24 @@
 rates = "[0.]+[0.1]*3+[0.35]*16"  # the row's own; any other list of twenty is recounted as well
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), rates=str)
 
 # %% tags=["hide-input"]
-from prune_lib.tables import load_table
+from prune_lib.book.tables.table import load_table
 
 load_table("cfdp/imagenet")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv of ResNet-50, those kept in front of all"}}
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 from prune_lib.nets import arch_of, read_spec
 
 widths = read_spec("resnet50", rates, "hrank")[1]
 show.widths(arch_of("resnet50").filters, widths, f"ResNet-50, {rates}")
 
 # %% tags=["hide-input"]
-from prune_lib.cost import cost
+from prune_lib.cost.counting import cost
 
 counted = cost("resnet50", widths, "thop-0.0.31", "hrank")
 print(f"{counted.params:,} of {counted.base_params:,} parameters, {counted.params_cut:.2f} % less")

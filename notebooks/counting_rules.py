@@ -22,7 +22,7 @@ arch = "resnet50"  # any network of prune_lib.nets.ARCHS
 rates = "[0.0]+[0.35]*10+[0.3]*6+[0.4]*10+[0.3]*6+[0.1]*4"  # a rate list of that network's first layout
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), arch=str, rates=str)
 
@@ -32,9 +32,9 @@ check_parameters(globals(), arch=str, rates=str)
 # An image passes convs, biases, BatchNorm, activations, pools and a linear layer. Each term below is counted once:
 
 # %% tags=["hide-input"]
-from prune_lib.cost import RULES, cost, terms
+from prune_lib.book.tables.table import Grid
+from prune_lib.cost.counting import RULES, cost, terms
 from prune_lib.nets import arch_of, read_spec
-from prune_lib.tables import Grid
 
 widths = read_spec(arch, rates)[1]
 full, compact = terms(arch), terms(arch, widths)
@@ -62,7 +62,7 @@ Grid(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bars: by how many operations each rule exceeds the multiply-accumulates of the pruned network"}}
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 
 show.above({name: c.flops for name, c in counted.items()}, "macs", f"{arch}, pruned")
 
@@ -79,9 +79,9 @@ show.above({name: c.flops for name, c in counted.items()}, "macs", f"{arch}, pru
 # The authors of DCFF print 2.25B for their third ResNet-50; mmrazor prints 2260M for DCFF. Are these two networks?
 
 # %% tags=["hide-input"]
-from prune_lib.rows import get_row
-from prune_lib.tables import recount
-from prune_lib.verdict import prints_like
+from prune_lib.book.tables.table import recount
+from prune_lib.book.tables.verdict import prints_like
+from prune_lib.papers.rows import get_row
 
 theirs, razor = get_row("dcff/imagenet/r50_2.25b"), get_row("mmrazor/classification/resnet50")
 print("same widths:", theirs.widths == razor.widths)

@@ -27,7 +27,7 @@ data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
 cam_arch = "resnet56"  # which network Grad-CAM looks at, full and compact
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
     globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str,
@@ -38,9 +38,9 @@ check_parameters(
 # ## What the paper says
 
 # %% tags=["hide-input"]
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 from prune_lib.papers import dcff
-from prune_lib.rows import table_rows
+from prune_lib.papers.rows import table_rows
 
 TABLE = "dcff/cifar10"
 rows = table_rows(TABLE)
@@ -136,7 +136,7 @@ for arch in ("vgg16", "resnet56", "googlenet"):
 # %% tags=["hide-input"]
 from tqdm import tqdm
 
-from prune_lib.records import run
+from prune_lib.runs.runner import run
 
 made = {}
 for row in tqdm(rows, desc=f"{TABLE}, {budget}", unit="row"):
@@ -154,7 +154,7 @@ for title, record in made.items():
 # Each row shows its records of the highest budget there is; the column says which.
 
 # %% tags=["hide-input"]
-from prune_lib.tables import load_table
+from prune_lib.book.tables.table import load_table
 
 load_table(TABLE)
 
@@ -162,7 +162,7 @@ load_table(TABLE)
 # ## Training curves
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training and test top-1 over the epochs, a panel for each network"}}
-from prune_lib.records import best_record
+from prune_lib.runs.runner import best_record
 
 best = {row.title: best_record(row) for row in rows}
 show.curves(best)
@@ -184,9 +184,9 @@ show.rankings(best)
 # widths is the control: what chance gives.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Ten images and, below each, the Grad-CAM maps of the full, the compact and an untrained network"}}
-from prune_lib.errors import InputError
-from prune_lib.records import network
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
+from prune_lib.runs.runner import network
+from prune_lib.system.errors import InputError
 from prune_lib.tasks.images import load
 
 

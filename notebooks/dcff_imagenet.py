@@ -24,7 +24,7 @@ data_dir = ""  # where imagenet/ or imagenet-sample/ is; empty: $PRUNE_DATA, els
 row = "r50_1.49b"  # which row to train here; the others are trained by naming them, or by prune run
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
     globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str,
@@ -39,9 +39,9 @@ check_parameters(
 # as it is; all others have a bank of full width.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv of ResNet-50, those kept in front of all"}}
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 from prune_lib.nets import arch_of
-from prune_lib.rows import get_row, table_rows
+from prune_lib.papers.rows import get_row, table_rows
 
 TABLE = "dcff/imagenet"
 trained = get_row(f"{TABLE}/{row}")
@@ -55,7 +55,7 @@ show.widths(arch_of(trained.arch).filters, trained.widths, f"{trained.title}: {t
 # accuracy can be read off it**, since its images are those it was trained on. `smoke` takes the embedded digits.
 
 # %% tags=["hide-input"]
-from prune_lib.records import best_record, run
+from prune_lib.runs.runner import best_record, run
 
 record = run(trained, budget, seed, device=device, data_dir=data_dir or None, progress=budget != "smoke")
 where, curves = record["provenance"], record["curves"]
@@ -69,7 +69,7 @@ for epoch, (loss, speed) in enumerate(zip(curves["loss"], curves["images_per_sec
 # ## Reported, recounted, measured, verdict
 
 # %% tags=["hide-input"]
-from prune_lib.tables import load_table
+from prune_lib.book.tables.table import load_table
 
 load_table(TABLE)
 
@@ -84,7 +84,7 @@ load_table(TABLE)
 # book has for a row of the table; everything below it is **computed**, from a speed that is stated.
 
 # %% tags=["hide-input"]
-from prune_lib.tables import Grid
+from prune_lib.book.tables.table import Grid
 
 IMAGES, EPOCHS = 1_281_167, 90
 records = [

@@ -21,7 +21,7 @@
 rule = "macs"  # the counting rule beside the table's own, at the end of this chapter
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), rule=str)
 
@@ -29,7 +29,7 @@ check_parameters(globals(), rule=str)
 # ## The table
 
 # %% tags=["hide-input"]
-from prune_lib.tables import Grid, load_table
+from prune_lib.book.tables.table import Grid, load_table
 
 TABLE = "dcff/structures"
 table = load_table(TABLE)
@@ -41,8 +41,8 @@ table
 # truncates what is kept.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Reported top-1 over reported FLOPs, for structures made by hand, by ABCPruner and by EagleEye"}}
-from prune_lib import show
-from prune_lib.verdict import Printed
+from prune_lib.book.figures import charts as show
+from prune_lib.book.tables.verdict import Printed
 
 points = {}
 for line in table.lines:
@@ -64,7 +64,7 @@ show.scatter(points, "reported GFLOPs", "reported top-1 (%)")
 
 # %% tags=["hide-input"]
 from prune_lib.papers import abcpruner
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
 
 PRINTED = {  # ABCPruner's README: its cap on a width in tenths, FLOPs, parameters, filters
     "p1_abcpruner": (3, "944.85M", "7.35M", 20576),
@@ -90,7 +90,7 @@ Grid(
 # ## What the pairs would read under one rule
 
 # %% tags=["hide-input"]
-from prune_lib.tables import recount
+from prune_lib.book.tables.table import recount
 
 lines = [["Row", "Reported", "thop-0.0.31", rule]]
 for line in table.lines:

@@ -20,12 +20,12 @@
 kind = ""  # show one kind of entry only, named by how it begins; empty: all
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), kind=str)
 
 # %% tags=["hide-input"]
-from prune_lib.errata import Errata, errata
+from prune_lib.book.tables.errata import Errata, errata
 
 found = Errata([entry for entry in errata().entries if entry.kind.startswith(kind)])
 print(f"{len(found)} entries")

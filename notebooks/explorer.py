@@ -28,7 +28,7 @@ data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
 images = 200  # how many test images each position is evaluated on
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
     globals(), interactive=("auto", "yes", "no"), row=str, weights=str, arch=str, data=("digits", "cifar10"),
@@ -42,8 +42,10 @@ check_parameters(
 # shapes.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv, those that the spec keeps in front of all"}}
-from prune_lib import explore, lab, pictures
-from prune_lib.rows import get_row
+from prune_lib.book.explorer import pictures
+from prune_lib.book.explorer import subject as explore
+from prune_lib.book.explorer import widgets as lab
+from prune_lib.papers.rows import get_row
 
 moving = explore.in_lab(interactive)
 shown = get_row(row)
@@ -94,7 +96,7 @@ lab.filters(subject) if moving else Image(
 # smaller network exists; `slim` compares the two before anything is shown.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Test accuracy over the share of filters that go, for each criterion"}}
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 
 lab.sparsity(subject) if moving else show.scatter(
     explore.curves(subject, [0.0, 0.1, 0.2, 0.4]),

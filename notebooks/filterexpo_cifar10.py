@@ -25,7 +25,7 @@ device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str)
 
@@ -37,7 +37,7 @@ check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device
 # in the best approximation of rank $k$. A filter that others can replace scores low however large it is.
 
 # %% tags=["hide-input"]
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 from prune_lib.papers import filterexpo
 
 show.source(filterexpo.leverage_scores)
@@ -69,8 +69,8 @@ show.source(filterexpo.growth)
 # %% tags=["hide-input"]
 from tqdm import tqdm
 
-from prune_lib.records import best_record, run
-from prune_lib.rows import table_rows
+from prune_lib.papers.rows import table_rows
+from prune_lib.runs.runner import best_record, run
 
 STUDY = "filterexpo/resnet20-study"
 rows = table_rows(STUDY)
@@ -79,7 +79,7 @@ chosen = rows if budget != "smoke" else rows[:2]
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
-from prune_lib.tables import Grid, load_table, mean_sd
+from prune_lib.book.tables.table import Grid, load_table, mean_sd
 
 best = {row.id: record for row in rows if (record := best_record(row))}
 lines = [["Row", "Budget", "Seeds", "Channels", "FLOPs (chex)", "Top-1, last epoch", "Best on test, in budget"]]
@@ -109,7 +109,7 @@ Grid(
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "One panel for each conv: its number of channels after each exploration, and how many of them had come back"}}
 from prune_lib.nets import arch_of
-from prune_lib.slim import from_text
+from prune_lib.nets.slim import from_text
 
 shown = best[f"{STUDY}/explore"]
 filters = {conv: arch_of(shown["arch"]).filters[conv] for conv in shown["found"]["layers"]}
@@ -141,9 +141,9 @@ show.widths(
 # the budget that is printed with it; a `short` run and a reported accuracy cannot be compared.
 
 # %% tags=["hide-input"]
-from prune_lib.cost import cost
-from prune_lib.rows import all_rows
-from prune_lib.verdict import Printed
+from prune_lib.book.tables.verdict import Printed
+from prune_lib.cost.counting import cost
+from prune_lib.papers.rows import all_rows
 
 lines = [["Row", "Share of the FLOPs", "Top-1 reported", "Best on test, measured", "Budget"]]
 for row in all_rows().values():

@@ -24,7 +24,7 @@ data_dir = ""  # where coco/ is, for paper; empty: $PRUNE_DATA, else data/
 net = "small"  # small: a thin ResNet-18 on drawn images; published: the networks of the tables
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
     globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, net=("small", "published")
@@ -36,8 +36,8 @@ check_parameters(
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
-from prune_lib.rows import get_row
-from prune_lib.tables import load_table
+from prune_lib.book.tables.table import load_table
+from prune_lib.papers.rows import get_row
 
 display(load_table("filterexpo/detection"), load_table("filterexpo/segmentation"))
 
@@ -53,10 +53,10 @@ for name in ("mask_rcnn_bbox", "ssd_50"):
 # of it, whatever the sparsity; here it is beside the printed cut, counted on shapes alone by CHEX's counter.
 
 # %% tags=["hide-input"]
-from prune_lib.cost import cost
+from prune_lib.book.tables.table import Grid
+from prune_lib.cost.counting import cost
 from prune_lib.nets import arch_of, build
 from prune_lib.papers.filterexpo import norms
-from prune_lib.tables import Grid
 
 lines = [["Network", "Input", "FLOPs", "Channels that can go", "All but one of each gone", "Printed cuts"]]
 for arch, printed in (("mask_rcnn", "63%"), ("ssd300", "50%, 75%")):
@@ -76,7 +76,7 @@ Grid(lines, "A network whose convs keep one filter each where they can lose any 
 # Every set has COCO's own format, the drawn one too, and goes through the same reader, training and metric.
 
 # %% tags=["hide-input"]
-from prune_lib.records import run
+from prune_lib.runs.runner import run
 
 names = {
     "Mask R-CNN, full": "filterexpo/detection-small/dense", "Mask R-CNN, compact": "filterexpo/detection-small/explore",
@@ -104,7 +104,7 @@ for name, record in records.items():
 Grid(lines, "Test, last epoch, in percent; segm: of masks. On drawn data it shows that the line works, no more.")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test AP of each epoch, of Mask R-CNN in full and compact"}}
-from prune_lib import draw
+from prune_lib.book.figures import scenes as draw
 
 draw.scores({name: record for name, record in records.items() if "Mask" in name}, "AP")
 
@@ -114,7 +114,7 @@ draw.scores({name: record for name, record in records.items() if "Mask" in name}
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four test images with annotated boxes and masks, and those that a network finds in full and compact"}}
 import torch
 
-from prune_lib.records import network
+from prune_lib.runs.runner import network
 from prune_lib.tasks.images import load
 
 for kind, least in (("Mask R-CNN", 0.5), ("SSD", 0.3)):

@@ -21,12 +21,12 @@ arch = "resnet50"  # whose budgets are shown: resnet18, resnet34, resnet50 or re
 sparsities = "0.2 0.3 0.4 0.5 0.6 0.7 0.8"  # shares of the channels that can go
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), arch=("resnet18", "resnet34", "resnet50", "resnet101"), sparsities=str)
 
 # %% tags=["hide-input"]
-from prune_lib.tables import load_table
+from prune_lib.book.tables.table import load_table
 
 load_table("filterexpo/readme")
 
@@ -43,12 +43,12 @@ load_table("filterexpo/imagenet")
 # %% tags=["hide-input"]
 import torch
 
-from prune_lib.baselines import evenly
-from prune_lib.cost import cost
+from prune_lib.book.tables.table import Grid
+from prune_lib.cost.counting import cost
 from prune_lib.nets import arch_of, build
+from prune_lib.nets.slim import slim_widths
+from prune_lib.papers.baselines import evenly
 from prune_lib.papers.filterexpo import flops, norms
-from prune_lib.slim import slim_widths
-from prune_lib.tables import Grid
 
 about, full = arch_of(arch), cost(arch, None, "chex").flops
 filters = {conv: about.filters[conv] for conv in norms(build(arch), about)}

@@ -30,7 +30,7 @@ control = "cdp/resnet20-study/s30_random"  # the same widths, filters at random
 per_class = 10  # how many test images of each class the figures are over
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
     globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, weights=str, pruned=str,
@@ -39,11 +39,11 @@ check_parameters(
 
 # %% tags=["hide-input"]
 from prune_lib.nets import arch_of, build
-from prune_lib.recipe import normalised
-from prune_lib.records import network, run
-from prune_lib.rows import get_row
+from prune_lib.nets.weights import fit, read_weights
+from prune_lib.papers.recipe import normalised
+from prune_lib.papers.rows import get_row
+from prune_lib.runs.runner import network, run
 from prune_lib.tasks.images import load
-from prune_lib.weights import fit, read_weights
 
 rows = {"pruned": get_row(pruned), "random": get_row(control)}
 arch = arch_of(rows["pruned"].arch)
@@ -67,7 +67,7 @@ networks = {"full": full.eval(), **networks}
 # %% tags=["hide-input"]
 import torch
 
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 
 index = torch.cat([(data.test.labels == c).nonzero().flatten()[:per_class] for c in range(min(10, len(data.classes)))])
 chosen_images = data.test.take(index)
@@ -84,7 +84,7 @@ for name, model in networks.items():
 # ## How alike, in figures
 
 # %% tags=["hide-input"]
-from prune_lib.tables import Grid
+from prune_lib.book.tables.table import Grid
 
 alike = {name: show.agreement(maps["full"], maps[name]) for name in ("pruned", "random")}
 lines = [["Network", "Correlation with full", "Overlap of the top fifth", "Same class as full", "Right"]]

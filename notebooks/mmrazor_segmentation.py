@@ -24,7 +24,7 @@ data_dir = ""  # where cityscapes/ is, for paper; empty: $PRUNE_DATA, else data/
 net = "small"  # small: a thin ResNet-18 on drawn images; published: the network of the table
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
     globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, net=("small", "published")
@@ -36,9 +36,9 @@ check_parameters(
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
+from prune_lib.book.tables.table import load_table
 from prune_lib.nets import arch_of
-from prune_lib.rows import get_row
-from prune_lib.tables import load_table
+from prune_lib.papers.rows import get_row
 
 TABLE = "mmrazor/segmentation"
 published = get_row(f"{TABLE}/pointrend")
@@ -59,7 +59,7 @@ display(Markdown(f"Counted for one image of {width} x {height} pixels. {publishe
 
 # %% tags=["hide-input"]
 from prune_lib.papers.dcff import DCFF
-from prune_lib.records import run
+from prune_lib.runs.runner import run
 
 names = {"full": f"{TABLE}-small/dense", "compact": f"{TABLE}-small/dcff"}
 if net == "published":
@@ -73,12 +73,12 @@ print(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test score of each epoch, of the full and of the compact network"}}
-from prune_lib import draw
+from prune_lib.book.figures import scenes as draw
 
 draw.scores(records, rows["compact"].score)
 
 # %% tags=["hide-input"]
-from prune_lib.tables import side_by_side
+from prune_lib.book.tables.table import side_by_side
 
 side_by_side(records, rows["compact"].score)
 
@@ -91,7 +91,7 @@ side_by_side(records, rows["compact"].score)
 # %% tags=["hide-input"]
 import torch
 
-from prune_lib.records import network
+from prune_lib.runs.runner import network
 from prune_lib.tasks.images import load
 
 recipe = rows["compact"].recipes[budget]

@@ -23,11 +23,11 @@ paper = ""  # cdp, cfdp, dcff, filterexpo or mmrazor; empty: all
 least = "short"  # the smallest budget whose records are shown: short or paper
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), paper=("", "cdp", "cfdp", "dcff", "filterexpo", "mmrazor"), least=("short", "paper"))
 
 # %% tags=["remove-input"]
-from prune_lib.overview import load_results
+from prune_lib.book.tables.results import load_results
 
 load_results(paper, least)

@@ -26,7 +26,7 @@ arch = "vgg16"  # vgg16 resnet20 resnet56 resnet110 googlenet
 rates = "[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6"  # one rate for each group of convs, as the paper prints it
 
 # %% tags=["remove-input"]
-from prune_lib.notebook import check_parameters
+from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(globals(), arch=("vgg16", "resnet20", "resnet56", "resnet110", "googlenet"), rates=str)
 
@@ -34,7 +34,7 @@ check_parameters(globals(), arch=("vgg16", "resnet20", "resnet56", "resnet110", 
 # **1. Rates become widths.** A rate is the share of filters that go; what stays is truncated to a whole number.
 
 # %% mystnb={"image": {"alt": "Bar chart: filters of each conv, those kept in front of all"}}
-from prune_lib import show
+from prune_lib.book.figures import charts as show
 from prune_lib.nets import arch_of, build, read_spec
 
 full = arch_of(arch).filters
@@ -45,7 +45,7 @@ show.widths(full, widths, f"{arch}, {rates}")
 # **2. Widths are a network**, of the same class as the full one, and its cost can be counted, under a rule with a name.
 
 # %%
-from prune_lib.cost import cost
+from prune_lib.cost.counting import cost
 
 for rule in ("thop-0.0.31", "macs"):
     count = cost(arch, widths, rule)
@@ -80,6 +80,6 @@ print(f"{sum(p.numel() for p in compact.parameters()):,} exported")
 # writes down what was measured and how. Rows and records side by side, with a computed verdict, are a table:
 
 # %%
-from prune_lib.tables import load_table
+from prune_lib.book.tables.table import load_table
 
 load_table("dcff/cifar10")

@@ -3,28 +3,23 @@
 Nothing heavy is imported here; ``import prune_lib`` costs nothing, and each name below loads what it needs.
 """
 
-from importlib import import_module
+from .system.faces import lazily
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "InputError": "errors",
-    "parse": "spec",
-    "to_widths": "spec",
+_NAMES = {
+    "InputError": "system",
+    "parse": "nets",
+    "to_widths": "nets",
     "ARCHS": "nets",
     "build": "nets",
     "count": "cost",
-    "get_row": "rows",
-    "all_rows": "rows",
-    "run": "records",
-    "load": "models",
-    "load_table": "tables",
+    "get_row": "papers",
+    "all_rows": "papers",
+    "run": "runs",
+    "load": "runs",
+    "load_table": "book.tables",
     "prune": "anynet",
 }
-__all__ = ["__version__", *_WHERE]
-
-
-def __getattr__(name: str):
-    if name not in _WHERE:
-        raise AttributeError(f"module 'prune_lib' has no attribute {name!r}")
-    return getattr(import_module(f".{_WHERE[name]}", __name__), name)
+__all__ = ["__version__", *_NAMES]
+__getattr__ = lazily(__name__, _NAMES)

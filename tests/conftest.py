@@ -29,7 +29,7 @@ def seen():
     seen = {"pages": [], "explorer": {}, "browser": "", "whole": 0}
     yield seen
     if os.environ.get("PRUNE_BROWSER") and seen["explorer"] and len(seen["pages"]) == seen.pop("whole"):
-        from prune_lib.checks import save_checks
+        from prune_lib.book.site.checks import save_checks
 
         print(f"\n{save_checks(**seen)}")
 

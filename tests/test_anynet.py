@@ -12,12 +12,12 @@ import torchvision
 from torch import nn
 
 import prune_lib
-from prune_lib import graph
-from prune_lib.anynet import dcff, prune
-from prune_lib.errors import InputError
+from prune_lib.anynet import groups as graph
+from prune_lib.anynet.pruning import dcff, prune
+from prune_lib.anynet.scores import scores
 from prune_lib.nets import build
 from prune_lib.papers import cdp, cfdp
-from prune_lib.scores import scores
+from prune_lib.system.errors import InputError
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -128,7 +128,7 @@ def test_masking_without_the_norms_is_told_apart(shaken):
 
 
 def test_the_macs_are_those_of_the_rule():
-    from prune_lib.cost import count
+    from prune_lib.cost.counting import count
 
     assert sum(graph.macs(build("resnet20"), torch.randn(1, 3, 32, 32)).values()) == count(build("resnet20"), "macs")[1]
     pruned = prune(UNet(), X, flops=0.3)
@@ -265,7 +265,7 @@ def test_a_seed_draws_the_same_filters():
 def test_dcff_trains_any_network():
     from tiny import RECIPE, digits
 
-    from prune_lib.train import train
+    from prune_lib.runs.training import train
 
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -288,8 +288,8 @@ def test_dcff_trains_any_network():
 def test_filterexpo_trains_any_network():
     from tiny import RECIPE, digits
 
-    from prune_lib.anynet import filterexpo
-    from prune_lib.train import train
+    from prune_lib.anynet.pruning import filterexpo
+    from prune_lib.runs.training import train
 
     torch.manual_seed(0)
     model, images = torchvision.models.resnet18(num_classes=10), torch.randn(2, 3, 32, 32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
 
 ROOT = Path(__file__).resolve().parent.parent
 

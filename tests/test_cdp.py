@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from prune_lib.cost import masked_flops
-from prune_lib.errors import InputError
-from prune_lib.features import AT_ONCE, FEW, run, watching
-from prune_lib.method import Start
+from prune_lib.cost.counting import masked_flops
 from prune_lib.nets import ARCHS, build
+from prune_lib.nets.hooks import AT_ONCE, FEW, run, watching
 from prune_lib.papers import cdp
+from prune_lib.papers.method import Start
+from prune_lib.system.errors import InputError
 from prune_lib.tasks.images import load
 
 

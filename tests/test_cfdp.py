@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from prune_lib import baselines
-from prune_lib.errors import InputError
-from prune_lib.method import Start
 from prune_lib.nets import ARCHS, build, read_spec
-from prune_lib.papers import cfdp
-from prune_lib.rows import get_row
+from prune_lib.papers import baselines, cfdp
+from prune_lib.papers.method import Start
+from prune_lib.papers.rows import get_row
+from prune_lib.system.errors import InputError
 from prune_lib.tasks.images import load
 
 SIDES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 32)

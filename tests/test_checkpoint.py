@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from prune_lib import checkpoint
+from prune_lib.system import checkpoint
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from prune_lib.checks import PAGE, checks_file, load_checks, save_checks
-from prune_lib.errors import InputError
-from prune_lib.results import records
+from prune_lib.book.site.checks import PAGE, checks_file, load_checks, save_checks
+from prune_lib.runs.records import records
+from prune_lib.system.errors import InputError
 
 WELL = dict.fromkeys(PAGE, 0) | {"page": "index", "pictures": 2, "formulas": 1234}
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from prune_lib.cli import EXAMPLES, _parser, main
-from prune_lib.rules import RULES
+from prune_lib.cli.parser import EXAMPLES, _parser, main
+from prune_lib.cost.rules import RULES
 
 MALFORMED = [
     "", "[0.5]", "[0.5]*12", "[0.5]*14", "[1.0]*13", "[-0.5]*13", "[0.99]*13", "[0.5]*99999999999", "[[0.5]*13]",
@@ -178,7 +178,7 @@ def test_quiet_and_verbose(project, capsys):
             "curves": {"epoch": [0, 1], "loss": [2.0, 1.0]},
         }  # fmt: skip
         told = []
-        patch.setattr("prune_lib.records.run", lambda *a, progress, **k: told.append(progress) or record)
+        patch.setattr("prune_lib.runs.runner.run", lambda *a, progress, **k: told.append(progress) or record)
         for words in ([], ["--quiet"], ["--verbose"]):
             assert main([*argv, *words]) == 0
             told.append(capsys.readouterr())

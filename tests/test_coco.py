@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from prune_lib.errors import InputError
+from prune_lib.system.errors import InputError
 from prune_lib.tasks import segmentation, shapes
 from prune_lib.tasks.coco import Object, Picture, average_precision, decode, read_annotations
 from prune_lib.tasks.images import load

@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from prune_lib.cost import RULES, cost, count
-from prune_lib.errors import InputError
+from prune_lib.cost.counting import RULES, cost, count
 from prune_lib.nets import ARCHS, build, read_spec
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
+from prune_lib.system.errors import InputError
 
 REPORTED = {  # FLOPs of the row and of its full network, as the papers' counter gives them
     "vgg16": (72_771_956, 314_031_616),
@@ -123,7 +123,7 @@ def test_nothing_pruned_costs_what_the_base_costs():
 
 def test_rows_know_the_rules_by_name():
     """``rows`` lists them again, so that a table is read without torch."""
-    from prune_lib.rows import RULE_NAMES
+    from prune_lib.papers.rows import RULE_NAMES
 
     assert tuple(RULES) == RULE_NAMES
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from prune_lib.errors import InputError
+from prune_lib.system.errors import InputError
 from prune_lib.tasks import images
 from prune_lib.tasks.images import ImageSet, Split, load
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from prune_lib.errors import InputError
 from prune_lib.nets import ARCHS, build
+from prune_lib.nets.reparam import bank, fuse, fusions
 from prune_lib.papers.dcff import DCFF, VARIANTS, distances, importance, similarity, temperature
-from prune_lib.reparam import bank, fuse, fusions
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
+from prune_lib.system.errors import InputError
 
 
 def test_the_temperature_is_the_published_one():

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from prune_lib import tables
-from prune_lib.errata import Errata, Erratum, errata
-from prune_lib.errors import InputError
-from prune_lib.rows import read_claims, read_tables
+from prune_lib.book.tables import table as tables
+from prune_lib.book.tables.errata import Errata, Erratum, errata
+from prune_lib.papers.rows import read_claims, read_tables
+from prune_lib.system.errors import InputError
 
 COUNT, CUT = "A count that its spec does not give", "A cut that its own figures do not give"
 RULES, NETWORK = "Two counting rules in one table", "One network, two sets of figures"
@@ -169,7 +169,7 @@ def counts(monkeypatch):
         return {"flops": flops, "params": params, **cuts, **full}
 
     monkeypatch.setattr(tables, "recount", count)
-    monkeypatch.setattr("prune_lib.errata.recount", count)
+    monkeypatch.setattr("prune_lib.book.tables.errata.recount", count)
 
 
 def test_a_consistent_table_has_no_errata(counts):

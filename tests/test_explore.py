@@ -5,11 +5,13 @@ import time
 import pytest
 import torch
 
-from prune_lib import explore, lab, pictures
-from prune_lib.cost import RULES, cost, costs
-from prune_lib.errors import InputError
+from prune_lib.book.explorer import pictures
+from prune_lib.book.explorer import subject as explore
+from prune_lib.book.explorer import widgets as lab
+from prune_lib.cost.counting import RULES, cost, costs
 from prune_lib.nets import arch_of, build, read_spec
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
+from prune_lib.system.errors import InputError
 
 
 @pytest.fixture(scope="module")

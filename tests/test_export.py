@@ -9,16 +9,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from prune_lib import checkpoint
-from prune_lib import export as module
-from prune_lib.anynet import prune
-from prune_lib.cli import main
-from prune_lib.errors import InputError
-from prune_lib.export import FORMATS, export
-from prune_lib.latency import as_text, latency
+from prune_lib.anynet import export as module
+from prune_lib.anynet.export import FORMATS, export
+from prune_lib.anynet.pruning import prune
+from prune_lib.book.tables.table import export_grid
+from prune_lib.cli.parser import main
+from prune_lib.cost.latency import as_text, latency
 from prune_lib.nets import build, load_network, read_spec
-from prune_lib.reparam import plain
-from prune_lib.tables import export_grid
+from prune_lib.nets.reparam import plain
+from prune_lib.system import checkpoint
+from prune_lib.system.errors import InputError
 
 SPEC = "[0.5]*9+[0.25]*3"
 
@@ -186,7 +186,7 @@ def test_latency_stands_beside_the_flops(capsys):
 
 def test_the_networks_take_turns(monkeypatch):
     """A clock that only counts calls: each network is measured once a round, and who starts alternates."""
-    from prune_lib import latency as timed
+    from prune_lib.cost import latency as timed
 
     order = []
 

@@ -8,17 +8,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from prune_lib import checkpoint, cli
-from prune_lib.baselines import evenly
-from prune_lib.cost import cost
-from prune_lib.errors import InputError
+from prune_lib.cli import parser as cli
+from prune_lib.cost.counting import cost
 from prune_lib.nets import ARCHS, build
+from prune_lib.nets.slim import from_text, slim, to_text
 from prune_lib.papers import filterexpo
+from prune_lib.papers.baselines import evenly
 from prune_lib.papers.filterexpo import FilterExpo, allocate, growth, leverage_scores, regrown
-from prune_lib.recipe import Recipe
-from prune_lib.slim import from_text, slim, to_text
+from prune_lib.papers.recipe import Recipe
+from prune_lib.runs.training import train
+from prune_lib.system import checkpoint
+from prune_lib.system.errors import InputError
 from prune_lib.tasks.images import load
-from prune_lib.train import train
 
 RECIPE = Recipe(data="digits", epochs=6, batch_size=40, lr=0.05, heldout=20, train_images=80, undecayed="bn")
 
@@ -315,7 +316,7 @@ def test_cost_reads_the_widths_off_a_compact_checkpoint(tmp_path, capsys):
 
 
 def test_figures_of_the_flow_are_drawn():
-    from prune_lib import show
+    from prune_lib.book.figures import charts as show
 
     filters = {"a": 5, "b": 1}
     explorations = [(0, from_text("1f 1", filters)), (2, from_text("d 1", filters)), (4, from_text("1d 1", filters))]

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from prune_lib import home
-from prune_lib.errors import InputError
+from prune_lib.system import paths as home
+from prune_lib.system.errors import InputError
 from prune_lib.tasks import imagenet
 from prune_lib.tasks.imagenet import WNIDS, check, load, read, sample
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from prune_lib.rows import all_rows
+from prune_lib.papers.rows import all_rows
 
 HERE = Path(__file__).resolve().parent
 FROZEN = json.loads((HERE / "keys.json").read_text(encoding="utf-8"))
@@ -12,7 +12,9 @@ SUPERSEDED = {  # their networks began from other weights than published: `Arch.
     "dcff/cifar10/resnet110": {"68a8e30465"},
     "dcff/imagenet/r50_1.49b": {"780443e876"},
 }
-RECORDS = [path for path in sorted((HERE.parent / "results").rglob("*-seed*.json")) if not path.stem.startswith("smoke")]
+RECORDS = [
+    path for path in sorted((HERE.parent / "results").rglob("*-seed*.json")) if not path.stem.startswith("smoke")
+]
 
 
 def test_every_row_has_the_key_that_it_always_had():

@@ -6,13 +6,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from prune_lib.errors import InputError
-from prune_lib.method import Start
 from prune_lib.nets import ARCHS, build, load_network, read_spec
 from prune_lib.papers import METHODS, make_method
-from prune_lib.recipe import Recipe
+from prune_lib.papers.method import Start
+from prune_lib.papers.recipe import Recipe
+from prune_lib.runs.training import train
+from prune_lib.system.errors import InputError
 from prune_lib.tasks.images import load
-from prune_lib.train import train
 
 SPEC = "[0.8]*9+[0.5]*3"
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from prune_lib.errors import InputError
 from prune_lib.nets import ARCHS, build, load_network, read_spec
 from prune_lib.nets.resnet_cifar import Block
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
+from prune_lib.system.errors import InputError
 
 PARAMS = {
     "vgg16": (1_071_248, 14_728_266),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from prune_lib import show
-from prune_lib.errors import InputError
-from prune_lib.notebook import TextHandler, check_parameters, execute, failure, parameters_of
+from prune_lib.book.figures import charts as show
+from prune_lib.book.site.notebook import TextHandler, check_parameters, execute, failure, parameters_of
+from prune_lib.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -19,7 +19,7 @@ SMALL = textwrap.dedent(
     budget = "smoke"
 
     # %%
-    from prune_lib.notebook import check_parameters
+    from prune_lib.book.site.notebook import check_parameters
 
     check_parameters(globals(), epochs=int, budget=("smoke", "short"))
 

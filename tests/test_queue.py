@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import prune_lib
-from prune_lib import models, queue, records
-from prune_lib.errors import InputError
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
+from prune_lib.runs import kept as models
+from prune_lib.runs import queue
+from prune_lib.runs import runner as records
+from prune_lib.system.errors import InputError
 
 STUDY = "cdp/resnet20-study"
 ROWS = (f"{STUDY}/s30_cdp",)
@@ -115,8 +117,8 @@ def test_every_committed_network_is_that_of_its_record_and_loads():
     for path in files:
         stem, protocol = path.name.removesuffix(".safetensors").rsplit(".", 1)
         record = json.loads((path.parent / f"{stem}.json").read_text())
-        from prune_lib.checkpoint import digest
-        from prune_lib.weights import read_weights
+        from prune_lib.nets.weights import read_weights
+        from prune_lib.system.checkpoint import digest
 
         assert digest(read_weights(path)) == record["networks"][protocol]["sha256"], path
         assert path.stat().st_size <= models.LARGEST

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from prune_lib import ranks
-from prune_lib.errors import InputError
+from prune_lib.system import distributed as ranks
+from prune_lib.system.errors import InputError
 
 RECIPES = {
     "three steps an epoch, the last smaller": tiny.RECIPE,

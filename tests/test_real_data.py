@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from prune_lib.errors import InputError
 from prune_lib.nets import build
-from prune_lib.recipe import Recipe
+from prune_lib.papers.recipe import Recipe
+from prune_lib.runs.training import train
+from prune_lib.system.errors import InputError
 from prune_lib.tasks.images import load
-from prune_lib.train import train
 
 
 def test_the_real_data_is_cifar10(cifar10):

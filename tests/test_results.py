@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from prune_lib.book import _serve_records
-from prune_lib.errata import errata
-from prune_lib.errors import InputError
-from prune_lib.overview import HEADS, NONE, load_results, record_files
-from prune_lib.publish import MANIFEST, publish
-from prune_lib.rows import COUNTS, RULE_NAMES, all_rows, read_tables
-from prune_lib.tables import load_table, mean_sd
+from prune_lib.book.site.build import _serve_records
+from prune_lib.book.site.publish import MANIFEST, publish
+from prune_lib.book.tables.errata import errata
+from prune_lib.book.tables.results import HEADS, NONE, load_results, record_files
+from prune_lib.book.tables.table import load_table, mean_sd
+from prune_lib.papers.rows import COUNTS, RULE_NAMES, all_rows, read_tables
+from prune_lib.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prune_lib import rows
-from prune_lib.errors import InputError
-from prune_lib.rows import all_claims, all_rows, get_row, read_claims, read_tables
-from prune_lib.tables import Line, recount
-from prune_lib.verdict import Accuracy, Printed
+from prune_lib.book.tables.table import Line, recount
+from prune_lib.book.tables.verdict import Accuracy, Printed
+from prune_lib.papers import rows
+from prune_lib.papers.rows import all_claims, all_rows, get_row, read_claims, read_tables
+from prune_lib.system.errors import InputError
 
 EXACT = {  # row -> params and FLOPs, counted once with the papers' own code
     "dcff/cifar10/vgg16": (1_071_248, 72_771_956),

@@ -10,12 +10,12 @@ import threading
 import pytest
 import torch
 
-from prune_lib import records
-from prune_lib.checkpoint import digest
-from prune_lib.errors import InputError
-from prune_lib.history import Diverged
-from prune_lib.recipe import Recipe
-from prune_lib.rows import BUDGETS, all_rows, get_row
+from prune_lib.papers.recipe import Recipe
+from prune_lib.papers.rows import BUDGETS, all_rows, get_row
+from prune_lib.runs import runner as records
+from prune_lib.runs.history import Diverged
+from prune_lib.system.checkpoint import digest
+from prune_lib.system.errors import InputError
 
 SMOKE = Recipe(data="digits", epochs=2, batch_size=40, lr=0.05, heldout=20, train_images=80)
 PAPER = get_row("dcff/cifar10/resnet56")
@@ -82,7 +82,7 @@ def test_the_record_names_code_versions_machine_data_and_times(finished):
 def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     project, record = finished
     monkeypatch.setenv("PRUNE_HOME", str(project))
-    monkeypatch.setattr("prune_lib.train.train", _refuses)
+    monkeypatch.setattr("prune_lib.runs.training.train", _refuses)
     files = {name: (project / "results" / name).read_bytes() for name in _files(project)}
     again = _run()
     assert again["networks"] == record["networks"]
@@ -106,7 +106,7 @@ def test_a_record_is_never_overwritten_and_a_diverged_run_is_no_result(project, 
     def diverge(*_, **__):
         raise Diverged("epoch 2: the training loss is nan; expected a number")
 
-    monkeypatch.setattr("prune_lib.train.train", diverge)
+    monkeypatch.setattr("prune_lib.runs.training.train", diverge)
     first = _run()
     assert (first["status"], first["error"]) == ("diverged", "epoch 2: the training loss is nan; expected a number")
     path = project / "results" / _files(project)[0]
@@ -172,7 +172,7 @@ def test_the_key_of_a_row_that_changed_finds_no_old_record(finished, monkeypatch
 HOLD = """
 import sys
 from pathlib import Path
-from prune_lib.lock import only_one
+from prune_lib.system.lock import only_one
 with only_one(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -180,7 +180,7 @@ with only_one(Path(sys.argv[1])):
 
 
 def test_a_run_under_way_elsewhere_is_waited_for_until_its_process_is_gone(project, monkeypatch, capsys):
-    monkeypatch.setattr("prune_lib.records._run", lambda *_: {"status": "ran"})
+    monkeypatch.setattr("prune_lib.runs.runner._run", lambda *_: {"status": "ran"})
     folder = records.run_folder(ROW, "smoke", 0)
     command = [sys.executable, "-c", HOLD, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
@@ -280,9 +280,9 @@ def test_records_written_at_once_are_all_kept_whole(project):
 def test_a_trained_network_is_pruned_and_the_record_says_which(project, tmp_path):
     from safetensors.torch import save_file
 
-    from prune_lib.cost import cost, masked_flops
+    from prune_lib.cost.counting import cost, masked_flops
     from prune_lib.nets import build
-    from prune_lib.records import network
+    from prune_lib.runs.runner import network
 
     torch.manual_seed(0)
     dense, path = build("resnet20"), tmp_path / "dense.safetensors"

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from prune_lib import baselines
-from prune_lib.errors import InputError
 from prune_lib.nets import ARCHS, build, load_network
-from prune_lib.slim import complete, kept_by_unit, mask, slim, slim_widths
+from prune_lib.nets.slim import complete, kept_by_unit, mask, slim, slim_widths
+from prune_lib.papers import baselines
+from prune_lib.system.errors import InputError
 
 SMALL = {"faster_rcnn", "mask_rcnn"}  # large, and the pose network's backbone is theirs
 

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prune_lib.nets import ARCHS, read_spec
-from prune_lib.rows import get_row
-from prune_lib.spec import MAX_RATES, ROUNDINGS, Layout, SpecError, parse, to_widths, width
+from prune_lib.nets.spec import MAX_RATES, ROUNDINGS, Layout, SpecError, parse, to_widths, width
+from prune_lib.papers.rows import get_row
 
 MALFORMED = [
     "", " ", "[]", "[", "]", "[0.5", "0.5", "[0.5]*", "[0.5]+", "+[0.5]", "[0.5][0.5]", "[0.5]*0", "[0.5]*-1",

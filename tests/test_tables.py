@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from prune_lib import rows
-from prune_lib.errors import InputError
-from prune_lib.rows import all_rows, get_row, read_tables, table_rows
-from prune_lib.tables import load_table, side_by_side
-from prune_lib.verdict import Accuracy, judge, prints_like
+from prune_lib.book.tables.table import load_table, side_by_side
+from prune_lib.book.tables.verdict import Accuracy, judge, prints_like
+from prune_lib.papers import rows
+from prune_lib.papers.rows import all_rows, get_row, read_tables, table_rows
+from prune_lib.system.errors import InputError
 
 
 def test_the_rows_of_the_papers_are_whole():

@@ -12,14 +12,14 @@ import pytest
 import torch
 from test_ranks import start
 
-from prune_lib import ranks
-from prune_lib.checkpoint import digest
 from prune_lib.nets import arch_of, build
 from prune_lib.papers import make_method
-from prune_lib.rows import get_row
+from prune_lib.papers.rows import get_row
+from prune_lib.runs.training import train
+from prune_lib.system import distributed as ranks
+from prune_lib.system.checkpoint import digest
 from prune_lib.tasks import shapes
 from prune_lib.tasks.images import load
-from prune_lib.train import train
 
 # chance differs: each process draws its own anchors, regions and points; a pose has nothing to draw
 ROWS = {

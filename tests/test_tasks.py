@@ -9,18 +9,18 @@ import pytest
 import torch
 from pycocotools import mask as coco_masks
 
-from prune_lib.errors import InputError
+from prune_lib.book.tables.table import load_table
 from prune_lib.nets import arch_of, build
 from prune_lib.nets.pointrend import sample
+from prune_lib.nets.reparam import fusions
 from prune_lib.papers import make_method
-from prune_lib.recipe import Recipe
-from prune_lib.reparam import fusions
-from prune_lib.rows import all_rows, get_row
-from prune_lib.tables import load_table
+from prune_lib.papers.recipe import Recipe
+from prune_lib.papers.rows import all_rows, get_row
+from prune_lib.runs.training import evaluate, train
+from prune_lib.system.errors import InputError
 from prune_lib.tasks import pose, segmentation, shapes
 from prune_lib.tasks.coco import corners, decode
 from prune_lib.tasks.images import load
-from prune_lib.train import evaluate, train
 
 LESS = {  # what a test can afford of each row's recipe, and the score that it must reach
     "mmrazor/pose-small/dcff": ({"epochs": 6, "train_images": 200, "heldout": 0}, 4),
@@ -218,7 +218,9 @@ def test_the_papers_recipes_are_mmrazors():
 
 @pytest.mark.parametrize("name", LESS)
 def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights(name, drawn, tmp_path, monkeypatch):
-    from prune_lib import records, results, tables
+    from prune_lib.book.tables import table as tables
+    from prune_lib.runs import records as results
+    from prune_lib.runs import runner as records
 
     monkeypatch.setattr(results, "home", lambda: tmp_path)
     row = get_row(name)
@@ -254,7 +256,8 @@ def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights
 
 def test_one_training_of_mask_rcnn_is_both_of_its_rows(project, drawn):
     """Boxes and masks are judged apart, by the same record."""
-    from prune_lib import records, results
+    from prune_lib.runs import records as results
+    from prune_lib.runs import runner as records
 
     box, mask = get_row("filterexpo/detection/mask_rcnn_bbox"), get_row("filterexpo/segmentation/mask_rcnn_segm")
     assert (box.score, mask.score) == ("AP", "segm_AP")

@@ -13,17 +13,18 @@ import tiny
 import torch
 from torch import nn
 
-from prune_lib import checkpoint, completion
-from prune_lib.device import pick_device
-from prune_lib.engines import ENGINES
-from prune_lib.errors import InputError
-from prune_lib.history import Diverged, History
-from prune_lib.method import Method
+from prune_lib.cli import completion
 from prune_lib.papers.dcff import DCFF
-from prune_lib.recipe import Recipe
-from prune_lib.rows import get_row
+from prune_lib.papers.method import Method
+from prune_lib.papers.recipe import Recipe
+from prune_lib.papers.rows import get_row
+from prune_lib.runs.engines import ENGINES
+from prune_lib.runs.history import Diverged, History
+from prune_lib.runs.training import evaluate
+from prune_lib.system import checkpoint
+from prune_lib.system.device import pick_device
+from prune_lib.system.errors import InputError
 from prune_lib.tasks.images import load
-from prune_lib.train import evaluate
 
 
 def test_the_step_schedule_is_the_papers():
@@ -294,7 +295,7 @@ def test_freed_memory_is_kept_for_the_next_tensors():
         pytest.skip("this machine's C library is not glibc")
     code = """
 import resource, sys, torch
-from prune_lib.device import pick_device
+from prune_lib.system.device import pick_device
 pick_device("cpu")
 for _ in range(32):
     torch.ones(2**24)

@@ -3,10 +3,10 @@ import json
 import pytest
 import yaml
 
-from prune_lib.errors import InputError
 from prune_lib.nets import ARCHS, read_spec
-from prune_lib.rows import get_row
-from prune_lib.units import read_units, to_yaml, units
+from prune_lib.nets.units import read_units, to_yaml, units
+from prune_lib.papers.rows import get_row
+from prune_lib.system.errors import InputError
 
 
 @pytest.mark.parametrize("arch", ARCHS)

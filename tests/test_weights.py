@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from prune_lib.errors import InputError
-from prune_lib.evaluate import evaluate_weights
 from prune_lib.nets import build
-from prune_lib.rows import get_row
-from prune_lib.weights import fit, read_weights
+from prune_lib.nets.weights import fit, read_weights
+from prune_lib.papers.rows import get_row
+from prune_lib.runs.given import evaluate_weights
+from prune_lib.system.errors import InputError
 
 WIDTHS = get_row("dcff/cifar10/resnet56").widths
 
@@ -118,7 +118,9 @@ def test_given_weights_are_evaluated_as_a_row(weights, tmp_path, monkeypatch):
     assert (found["params"], found["flops"], found["images"], found["fitted"]) == (384_316, 55_835_840, 300, "by name")
     assert 0 <= found["top1"] <= 100
     seen = []
-    monkeypatch.setattr("prune_lib.train.evaluate", lambda model, data, split: seen.append((data.mean, data.std)) or {})
+    monkeypatch.setattr(
+        "prune_lib.runs.training.evaluate", lambda model, data, split: seen.append((data.mean, data.std)) or {}
+    )
     evaluate_weights("dcff/cifar10/resnet56", path, data="digits", device="cpu", mean=(0, 0, 0), std=(9, 9, 9))
     assert seen == [((0, 0, 0), (9, 9, 9))]
     with pytest.raises(InputError, match=r"no weights at .*nowhere.pt"):

@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prune_lib import checkpoint
-from prune_lib.history import Saver
 from prune_lib.papers.dcff import DCFF
-from prune_lib.recipe import Recipe
+from prune_lib.papers.recipe import Recipe
+from prune_lib.runs.history import Saver
+from prune_lib.runs.training import train
+from prune_lib.system import checkpoint
 from prune_lib.tasks.images import load
-from prune_lib.train import train
 
 Saver.share = float("inf")  # these epochs are shorter than a save; save after each all the same
 KILLS = ("step", "writing", "between renames")

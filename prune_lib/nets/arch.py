@@ -7,7 +7,7 @@ the other channel by channel. A *layout* says which convs each entry of a paper'
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..spec import Layout
+from .spec import Layout
 
 Groups = tuple[tuple[str, ...], ...]
 

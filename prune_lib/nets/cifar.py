@@ -1,7 +1,7 @@
 """The networks for 32x32 images, as data: their convs, what each reads, and the papers' rate lists for them."""
 
-from ..spec import Layout
 from .arch import Arch, each, make_arch
+from .spec import Layout
 
 
 def vgg(name: str) -> Arch:
@@ -50,7 +50,9 @@ def resnet_cifar(name: str, depth: int) -> Arch:
             inputs |= {f"{at}.conv2": (f"{at}.conv1",), f"{at}.bn2": (f"{at}.conv2",)}
             stream = f"{at}.conv2"
     inputs["linear"] = (stream,)
-    return make_arch(name, "resnet_cifar:ResNet", filters, tied, layouts, inputs, cam_layer="layer3", padded=padded, draws=1)
+    return make_arch(
+        name, "resnet_cifar:ResNet", filters, tied, layouts, inputs, cam_layer="layer3", padded=padded, draws=1
+    )
 
 
 def densenet40(name: str) -> Arch:

@@ -1,31 +1,22 @@
-"""One paper = ``foo.py`` (its method) + ``foo.yaml`` (its tables). Methods are listed here, and nowhere else."""
+"""The papers: their tables row by row, their recipes, and their methods.
 
-from importlib import import_module
+One paper is ``foo.py`` (its method) and ``foo.yaml`` (its tables).
 
-from ..errors import InputError
-from ..nets import Arch
+"""
 
-METHODS = {  # name in the tables -> module:Class in this package (or the library's own)
-    "dense": "..method:Method",
-    "dcff": ".dcff:DCFF",
-    "cdp": ".cdp:CDP",
-    "cfdp": ".cfdp:CFDP",
-    "filterexpo": ".filterexpo:FilterExpo",
+from ..system.faces import lazily
+
+_NAMES = {
+    "METHODS": "methods",
+    "make_method": "methods",
+    "Method": "method",
+    "Start": "method",
+    "Recipe": "recipe",
+    "BUDGETS": "rows",
+    "Row": "rows",
+    "all_rows": "rows",
+    "get_row": "rows",
+    "table_rows": "rows",
 }
-FROM_FRESH = ("dense", "dcff")  # their runs begin from weights as the network draws them
-
-
-def make_method(name: str, arch: Arch, **options):
-    """The method called ``name`` for networks of ``arch``.
-
-    Raises:
-        InputError: no such method, or an option that it does not have.
-    """
-    if name not in METHODS:
-        raise InputError(f"unknown method {name!r}; expected one of: {' '.join(METHODS)}")
-    module, cls = METHODS[name].split(":")
-    kind = getattr(import_module(module, __name__), cls)
-    try:
-        return kind.for_arch(arch, **options)
-    except TypeError as error:
-        raise InputError(f"method {name}: {error}") from None
+__all__ = list(_NAMES)
+__getattr__ = lazily(__name__, _NAMES)

@@ -10,8 +10,8 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from ..errors import InputError
 from ..nets.imagenet import STAGES
+from ..system.errors import InputError
 
 FULL = (25_557_032, 4_135_703_576, 26_560)  # params, FLOPs (thop-0.0.30) and filters of the full ResNet-50
 

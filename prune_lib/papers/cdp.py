@@ -11,14 +11,16 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from .. import baselines, checkpoint, ranks
-from ..baselines import Scores
-from ..errors import InputError
-from ..features import parts, run, watching
-from ..method import Method, Start
 from ..nets import Arch
-from ..reparam import plain
-from ..slim import Keep, mask, slim, slim_widths
+from ..nets.hooks import parts, run, watching
+from ..nets.reparam import plain
+from ..nets.slim import Keep, mask, slim, slim_widths
+from ..system import checkpoint
+from ..system import distributed as ranks
+from ..system.errors import InputError
+from . import baselines
+from .baselines import Scores
+from .method import Method, Start
 
 IN_CACHE = 2**17  # values of a conv's output that a CPU rectifies and averages at once
 CRITERIA = ("cdp", "l1", "random", "uniform", "scratch")
@@ -126,7 +128,7 @@ def sparsity_for(arch: Arch, scores: Scores, flops: float) -> float:
     Raises:
         InputError: a share outside (0, 1], or below what one filter in each layer costs; that bound is named.
     """
-    from ..cost import masked_flops
+    from ..cost.counting import masked_flops
 
     if not 0 < flops <= 1:
         raise InputError(f"flops is {flops}; expected a share of the full network's in (0, 1]")
@@ -181,7 +183,7 @@ class CDP(Method):
 
     def begin(self, start: Start) -> dict:
         """Score the dense network's filters (or read the scores of an interrupted run) and choose the masks."""
-        from ..cost import masked_flops
+        from ..cost.counting import masked_flops
 
         self.dense = start.dense.state_dict()
         scores = self.scores(start)

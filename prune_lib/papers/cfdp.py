@@ -10,13 +10,15 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from .. import baselines, checkpoint, ranks
-from ..baselines import Scores
-from ..errors import InputError
-from ..features import run, watching
-from ..method import Method, Start
 from ..nets import Arch
-from ..slim import transplant
+from ..nets.hooks import run, watching
+from ..nets.slim import transplant
+from ..system import checkpoint
+from ..system import distributed as ranks
+from ..system.errors import InputError
+from . import baselines
+from .baselines import Scores
+from .method import Method, Start
 
 SIGMA, TRUNCATE = 10.0, 4.0  # of the Gaussian; on a block of two pixels it is nearly a mean
 ALPHA = 0.03

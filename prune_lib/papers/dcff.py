@@ -17,10 +17,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..method import Method
 from ..nets import Arch
-from ..reparam import bank, fuse, fusions
+from ..nets.reparam import bank, fuse, fusions
+from ..system.errors import InputError
+from .method import Method
 
 VARIANTS = ("authors", "paper")
 ROWS = 64  # of a matrix that are worked on at once, so that a CPU finds them in its caches

@@ -15,12 +15,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .. import baselines, ranks
-from ..baselines import check_pruned, evenly
-from ..errors import InputError
-from ..method import Method
 from ..nets import Arch, build
-from ..slim import Keep, complete, mask, slim, slim_widths, to_text
+from ..nets.slim import Keep, complete, mask, slim, slim_widths, to_text
+from ..system import distributed as ranks
+from ..system.errors import InputError
+from . import baselines
+from .baselines import check_pruned, evenly
+from .method import Method
 
 SELECT = ("leverage", "l1")
 REGROW = ("residual", "gram", "uniform", "none")
@@ -289,7 +290,7 @@ class FilterExpo(Method):
 
 def flops(arch: Arch, keep: Keep, classes: int | None = None) -> int:
     """FLOPs by CHEX's counter, which credits every masked weight: also those of shortcuts, whose channels stay."""
-    from ..cost import count
+    from ..cost.counting import count
 
     return count(slim(mask(build(arch.name, None, classes), arch, keep), arch, keep), "chex", arch.image)[1]
 

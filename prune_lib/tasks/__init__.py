@@ -1,19 +1,12 @@
-"""What a network is trained for: data, loss and metric. Listed here by the names that rows use."""
+"""What a network is trained for: data, loss and metric."""
 
-DENSE = {  # sets of other tasks than classification: name -> (the module that reads them, the score that judges)
-    "coco": ("detection", "AP"),
-    "shapes": ("detection", "AP"),
-    "coco-masks": ("detection", "AP"),  # the same images, with the masks of the objects
-    "shapes-masks": ("detection", "AP"),
-    "coco-300": ("detection", "AP"),  # scaled to 300 x 300 pixels, whatever their proportions
-    "shapes-300": ("detection", "AP"),
-    "cityscapes": ("segmentation", "mIoU"),
-    "shapes-cityscapes": ("segmentation", "mIoU"),
-    "coco-keypoints": ("pose", "AP"),
-    "shapes-keypoints": ("pose", "AP"),
+from ..system.faces import lazily
+
+_NAMES = {
+    "DENSE": "registry",
+    "score_of": "registry",
+    "load": "images",
+    "find_data": "images",
 }
-
-
-def score_of(data: str) -> str:
-    """What an epoch on the set ``data`` is judged by: ``top1``, ``AP`` or ``mIoU``, in percent."""
-    return DENSE[data][1] if data in DENSE else "top1"
+__all__ = list(_NAMES)
+__getattr__ = lazily(__name__, _NAMES)

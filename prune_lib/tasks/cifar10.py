@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..archive import check_zip
-from ..errors import InputError, short
+from ..system.archive import check_zip
+from ..system.errors import InputError, short
 
 CIFAR10_SHAPES = {"x_train": (50000, 32, 32, 3), "y_train": (50000,), "x_test": (10000, 32, 32, 3), "y_test": (10000,)}
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, short
+from ..system.errors import InputError, short
 
 AROUND = 1.0  # pixels by which a box may reach over the edge of its image: COCO's own are rounded
 LONGEST, MOST = 2**16 - 1, 2**29 - 1  # pixels of a side, and of an image: what JPEG has, and pycocotools can count

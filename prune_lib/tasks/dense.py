@@ -1,6 +1,6 @@
 """What the sets of detection, segmentation and pose have in common: three parts on disk, read ahead of use by threads.
 
-Such a set brings its own ``loss`` and ``evaluate``; ``prune_lib.train`` asks it for them.
+Such a set brings its own ``loss`` and ``evaluate``; ``prune_lib.runs.training`` asks it for them.
 """
 
 from collections import deque
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..home import cores
-from . import DENSE
+from ..system.errors import InputError
+from ..system.paths import cores
 from .imagenet import AHEAD, CPU, read
+from .registry import DENSE
 
 Items = tuple[Any, ...]  # what the set's own reader needs for each of its images
 

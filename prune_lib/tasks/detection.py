@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..system.errors import InputError
 from .coco import Object, Picture, average_precision, corners, decode, read_annotations
 from .dense import DenseSet, Items
 from .imagenet import resize

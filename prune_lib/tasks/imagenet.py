@@ -23,8 +23,8 @@ import torchvision  # noqa: F401  # brings the operator below
 from torch import Tensor
 from tqdm import tqdm
 
-from ..errors import InputError
-from ..home import cores
+from ..system.errors import InputError
+from ..system.paths import cores
 from .images import _split_by_class
 
 # The operator itself: the function around it warns, from torchvision 0.29, that it will go. PIL then decodes, slower.

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..home import home
-from . import DENSE
+from ..system.errors import InputError
+from ..system.paths import home
 from .cifar10 import CIFAR10_SHAPES, read_npz, read_torchvision
+from .registry import DENSE
 
 if TYPE_CHECKING:
     from .dense import DenseSet

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..system.errors import InputError
 from .coco import Object, Picture, average_precision, read_annotations
 from .dense import DenseSet, Items
 from .shapes import KEYPOINTS

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..system.errors import InputError
 from .dense import DenseSet, Items
 from .imagenet import resize
 

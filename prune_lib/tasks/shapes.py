@@ -16,7 +16,7 @@ from random import Random
 
 import numpy as np
 
-from ..home import home
+from ..system.paths import home
 
 SEED, VERSION = 20220301, 1  # another version is written to another folder
 COUNTS = {

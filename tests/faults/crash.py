@@ -16,11 +16,16 @@ import traceback
 
 import torch
 
-from prune_lib import checkpoint, features, history, records, results, train
-from prune_lib.method import Method
+from prune_lib.nets import hooks as features
 from prune_lib.papers import cdp, cfdp, dcff, filterexpo
-from prune_lib.recipe import Recipe
-from prune_lib.rows import BUDGETS, get_row
+from prune_lib.papers.method import Method
+from prune_lib.papers.recipe import Recipe
+from prune_lib.papers.rows import BUDGETS, get_row
+from prune_lib.runs import history
+from prune_lib.runs import records as results
+from prune_lib.runs import runner as records
+from prune_lib.runs import training as train
+from prune_lib.system import checkpoint
 from prune_lib.tasks import images
 
 RECIPE = Recipe(data="digits", epochs=3, batch_size=32, lr=0.05, heldout=20, train_images=80)  # three steps an epoch

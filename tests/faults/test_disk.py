@@ -7,11 +7,13 @@ import crash
 import pytest
 import torch
 
-from prune_lib import checkpoint, cli, records
-from prune_lib.device import pick_precision
-from prune_lib.errors import InputError
-from prune_lib.history import Saver
+from prune_lib.cli import parser as cli
 from prune_lib.nets import build
+from prune_lib.runs import runner as records
+from prune_lib.runs.history import Saver
+from prune_lib.system import checkpoint
+from prune_lib.system.device import pick_precision
+from prune_lib.system.errors import InputError
 
 DAMAGES = 200
 
@@ -187,7 +189,7 @@ def test_a_record_that_cannot_be_written_is_not_there_at_all(project):
 def test_a_run_on_a_full_or_failing_disk_stops_in_one_line_and_goes_on(small, tmp_path, monkeypatch, capsys):
     """Through the command, at every fifth request that a run makes of the disk for states, networks and record."""
     row = crash.row_of("dcff")
-    monkeypatch.setattr("prune_lib.rows.get_row", lambda name: row)
+    monkeypatch.setattr("prune_lib.papers.rows.get_row", lambda name: row)
     words = ["run", row.id, "--device", "cpu", "--save-every", "1000"]
     whole = tmp_path / "whole"
     whole.mkdir()

@@ -19,14 +19,17 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_input import refused
 
-from prune_lib import checkpoint, cli, notebook, records, spec
-from prune_lib.evaluate import evaluate_weights
-from prune_lib.nets import load_network
-from prune_lib.recipe import Recipe
-from prune_lib.rows import get_row, read_tables
+from prune_lib.book.site import notebook
+from prune_lib.cli import parser as cli
+from prune_lib.nets import load_network, spec
+from prune_lib.nets.units import read_units
+from prune_lib.nets.weights import read_compact, read_weights
+from prune_lib.papers.recipe import Recipe
+from prune_lib.papers.rows import get_row, read_tables
+from prune_lib.runs import runner as records
+from prune_lib.runs.given import evaluate_weights
+from prune_lib.system import checkpoint
 from prune_lib.tasks import imagenet, images
-from prune_lib.units import read_units
-from prune_lib.weights import read_compact, read_weights
 
 
 class Payload:

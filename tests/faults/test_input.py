@@ -7,14 +7,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prune_lib import cli, notebook, records, results, spec
-from prune_lib.errors import InputError
-from prune_lib.nets import check_widths
-from prune_lib.recipe import Recipe
-from prune_lib.rows import get_row, read_claims, read_tables
-from prune_lib.text import from_json, from_yaml
-from prune_lib.units import read_units, to_yaml
-from prune_lib.verdict import Printed
+from prune_lib.book.site import notebook
+from prune_lib.book.tables.verdict import Printed
+from prune_lib.cli import parser as cli
+from prune_lib.nets import check_widths, spec
+from prune_lib.nets.units import read_units, to_yaml
+from prune_lib.papers.recipe import Recipe
+from prune_lib.papers.rows import get_row, read_claims, read_tables
+from prune_lib.runs import records as results
+from prune_lib.runs import runner as records
+from prune_lib.system.errors import InputError
+from prune_lib.system.reading import from_json, from_yaml
 
 GENERATED, SOAK = 10_000, 200_000
 ODD = [  # values that a field may be given and that hardly any field can take

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from prune_lib.history import Saver
 from prune_lib.nets import build
+from prune_lib.runs.history import Saver
 
 KILLS, SOAK = 12, 200
 

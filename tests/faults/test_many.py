@@ -10,11 +10,14 @@ import crash
 import pytest
 import torch
 
-from prune_lib import cli, lock, records, train
-from prune_lib.errors import InputError
-from prune_lib.history import Saver
-from prune_lib.tables import load_table
-from prune_lib.verdict import judge
+from prune_lib.book.tables.table import load_table
+from prune_lib.book.tables.verdict import judge
+from prune_lib.cli import parser as cli
+from prune_lib.runs import runner as records
+from prune_lib.runs import training as train
+from prune_lib.runs.history import Saver
+from prune_lib.system import lock
+from prune_lib.system.errors import InputError
 
 PROCESSES, EACH = 8, 25
 ROW = crash.row_of("dcff")
@@ -23,7 +26,7 @@ ROW = crash.row_of("dcff")
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr("prune_lib.tasks.images.load", crash.small_digits)
-    monkeypatch.setattr("prune_lib.rows.all_rows", lambda: {ROW.id: ROW})
+    monkeypatch.setattr("prune_lib.papers.rows.all_rows", lambda: {ROW.id: ROW})
     monkeypatch.setattr(Saver, "share", float("inf"))
 
 
@@ -167,7 +170,7 @@ def test_runs_that_came_to_no_end_are_seen_and_count_for_nothing(project, monkey
     assert table.lines[0].accuracy.mean["last"] == good["metrics"]["top1_last"]
     assert table.to_json()["rows"][0]["unfinished"] == words
     assert "Not finished, and in no figure: ResNet-56, smoke, seed 1: interrupted; ResNet-56" in str(table)
-    monkeypatch.setattr("prune_lib.queue.all_rows", lambda: {ROW.id: ROW})
+    monkeypatch.setattr("prune_lib.runs.queue.all_rows", lambda: {ROW.id: ROW})
     assert cli.main(["queue", "--rows", ROW.id, "--seeds", "5", "--list"]) == 0
     name = f"{ROW.id} smoke seed"
     assert capsys.readouterr().out.splitlines() == [

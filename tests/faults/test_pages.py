@@ -12,10 +12,13 @@ import crash
 import pytest
 import yaml
 
-from prune_lib import book, cli, errata, records
-from prune_lib.errors import InputError
-from prune_lib.notebook import execute, failure
-from prune_lib.tables import Grid, load_table
+from prune_lib.book.site import build as book
+from prune_lib.book.site.notebook import execute, failure
+from prune_lib.book.tables import errata
+from prune_lib.book.tables.table import Grid, load_table
+from prune_lib.cli import parser as cli
+from prune_lib.runs import runner as records
+from prune_lib.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = "<script>alert(1)</script>"
@@ -29,7 +32,8 @@ NOTEBOOK = textwrap.dedent(
 
     sys.path[:0] = {paths!r}
     import crash
-    from prune_lib import history, train
+    from prune_lib.runs import history
+    from prune_lib.runs import training as train
     from prune_lib.tasks import images
 
     images.load, history.Saver.share = crash.small_digits, float("inf")
@@ -59,7 +63,7 @@ NOTEBOOK = textwrap.dedent(
 def test_a_kernel_killed_in_papermill_is_named_and_the_run_goes_on(project, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     row = crash.row_of("dcff")
-    monkeypatch.setattr("prune_lib.rows.all_rows", lambda: {})
+    monkeypatch.setattr("prune_lib.papers.rows.all_rows", lambda: {})
     source, output = project / "notebooks" / "n.py", project / "book" / "n.ipynb"
     source.write_text(NOTEBOOK.format(paths=[str(ROOT / "tests" / "faults"), str(ROOT / "tests")]))
     with pytest.raises(InputError, match=r"n.py: its kernel died in cell \d.*goes on from its last state"):
@@ -116,7 +120,7 @@ def test_the_book_executes_nothing_it_was_not_asked_to(project, monkeypatch):
     """Jupyter Book itself runs no code; papermill runs the notebooks of ``notebooks/``, and no others."""
     config = yaml.safe_load((ROOT / "book" / "_config.yml").read_text())
     assert config["execute"] == {"execute_notebooks": "off"}
-    assert set(config["sphinx"]["extra_extensions"]) == {"prune_lib.book", "sphinxcontrib.bibtex"}
+    assert set(config["sphinx"]["extra_extensions"]) == {"prune_lib.book.site.build", "sphinxcontrib.bibtex"}
     assert "thebe" not in json.dumps(config)
     (project / "book" / "sub").mkdir(parents=True)
     (project / "book" / "_config.yml").touch()

@@ -12,11 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from prune_lib import checkpoint, cli, history, records, train
-from prune_lib.errors import InputError
-from prune_lib.history import Saver
-from prune_lib.method import Method
+from prune_lib.cli import parser as cli
 from prune_lib.nets import build
+from prune_lib.papers.method import Method
+from prune_lib.runs import history
+from prune_lib.runs import runner as records
+from prune_lib.runs import training as train
+from prune_lib.runs.history import Saver
+from prune_lib.system import checkpoint
+from prune_lib.system.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +151,7 @@ def two(tmp_path):
 
 
 def test_a_record_from_other_weights_is_not_passed_off_as_this_run(project, two, monkeypatch, capsys):
-    monkeypatch.setattr("prune_lib.rows.get_row", lambda name: crash.row_of("cdp"))
+    monkeypatch.setattr("prune_lib.papers.rows.get_row", lambda name: crash.row_of("cdp"))
     record = crash.run("cdp", two[0])
     assert crash.run("cdp", two[0])["networks"] == record["networks"]
     words = ["run", "faults/small/cdp", "--device", "cpu", "--weights"]

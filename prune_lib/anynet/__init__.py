@@ -1,0 +1,12 @@
+"""Networks that others wrote: which of their channels go together, how important they are, and the smaller network."""
+
+from ..system.faces import lazily
+
+_NAMES = {
+    "Pruned": "pruning",
+    "prune": "pruning",
+    "dcff": "pruning",
+    "filterexpo": "pruning",
+}
+__all__ = list(_NAMES)
+__getattr__ = lazily(__name__, _NAMES)

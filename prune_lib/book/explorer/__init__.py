@@ -1,0 +1,1 @@
+"""The explorer of JupyterLab: what it shows, its pictures, its widgets."""

@@ -1,0 +1,83 @@
+"""Pictures of filters and maps as PNG, drawn quickly: of what ``explore`` found."""
+
+import io
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...nets.hooks import watching
+from ...system.errors import InputError
+from ..figures import charts as show
+from .subject import Subject, score
+
+
+def answers(of: Subject, conv: str, criterion: str, image: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """The filters of a conv, best first: their scores ``(C,)``, places ``(C,)``, and maps ``(C, H, W)`` of an image.
+
+    Raises:
+        InputError: a conv that the network has not.
+    """
+    if conv not in of.arch.filters:
+        raise InputError(f"{of.arch.name} has no conv called {conv!r}; expected one of: {' '.join(of.arch.filters)}")
+    found: dict[str, Tensor] = {}
+    with watching(of.model, [conv], lambda name, output: found.update({name: output.relu()[0]})), torch.no_grad():
+        of.model(of.batch(len(of.data.classes))[0][image : image + 1])
+    order = score(of, criterion)[conv].argsort(descending=True)
+    return score(of, criterion)[conv][order], order, found[conv][order]
+
+
+def bars(scores: Tensor, title: str):
+    """Scores ``(C,)`` in their order, a bar each."""
+    with show._style() as plt:
+        figure, axes = plt.subplots(figsize=(8.4, 1.8))
+        axes.bar(range(len(scores)), scores.tolist(), color=show.COMPACT, width=0.9)
+        axes.set(title=title, xlabel="filter", ylabel="score")
+        axes.grid(axis="x", visible=False)
+    return show._close(plt, figure)
+
+
+def kernels(of: Subject, conv: str, order: Tensor) -> Tensor:
+    """The weights of the filters in ``order`` as pictures ``(C, k, k, 3)`` uint8: of three inputs in colour, of more
+    their mean over the inputs in grey; middle grey is 0.
+    """
+    weight: Tensor = of.model.get_submodule(conv).weight.detach()[order]  # type: ignore[operator, assignment, index]
+    weight = weight if weight.shape[1] == 3 else weight.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    return _bytes(0.5 + 0.5 * weight / weight.abs().max().clamp_min(1e-12)).permute(0, 2, 3, 1)
+
+
+def heat(found: Tensor, images: Tensor | None = None) -> Tensor:
+    """Maps ``(N, H, W)`` in [0, 1] in colour ``(N, H, W, 3)`` uint8, over grey ``images (N, 3, H, W)`` if given."""
+    from matplotlib import colormaps
+
+    colour = torch.from_numpy(colormaps["inferno"](found.clamp(0, 1).numpy())[..., :3]).float()
+    if images is not None:
+        colour = 0.6 * colour + 0.4 * (images.float().mean(1) / 255)[..., None]
+    return _bytes(colour)
+
+
+def mosaic(lines: Sequence[Tensor], side: int = 72, gap: int = 3) -> bytes:
+    """A PNG of lines of pictures ``(N, H, W, 3)`` uint8, each shown ``side`` pixels wide."""
+    from PIL import Image
+
+    across = max(len(line) for line in lines)
+    canvas = torch.full((len(lines) * (side + gap), across * (side + gap), 3), 255, dtype=torch.uint8)
+    for y, line in enumerate(lines):
+        large = nn.functional.interpolate(line.permute(0, 3, 1, 2), size=(side, side), mode="nearest")
+        for x, tile in enumerate(large.permute(0, 2, 3, 1)):
+            canvas[y * (side + gap) : y * (side + gap) + side, x * (side + gap) : x * (side + gap) + side] = tile
+    file = io.BytesIO()
+    Image.fromarray(canvas.numpy()).save(file, format="png")
+    return file.getvalue()
+
+
+def best_and_worst(of: Subject, conv: str, criterion: str, image: int = 0, each: int = 12) -> bytes:
+    """A PNG of the filters of a conv: the best ones' weights and, below them, their answers; then the worst ones'."""
+    _, order, found = answers(of, conv, criterion, image)
+    weights, answered = kernels(of, conv, order), heat(found / found.amax().clamp_min(1e-12))
+    parts = [slice(0, each), slice(max(each, len(order) - each), None)] if len(order) > each else [slice(None)]
+    return mosaic([line[part] for part in parts for line in (weights, answered)])
+
+
+def _bytes(values: Tensor) -> Tensor:
+    return (255 * values).round().clamp(0, 255).to(torch.uint8)

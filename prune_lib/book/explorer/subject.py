@@ -1,0 +1,279 @@
+"""What the explorer notebook computes when a slider moves: plain functions, each quick enough for that.
+
+What costs (training, scores, the full network's maps) is done once for a ``Subject``; the widgets are in ``lab``.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...cost.counting import Cost, costs
+from ...nets import Arch, arch_of, build, read_spec
+from ...nets.slim import Keep, mask, slim, slim_widths
+from ...nets.spec import Widths, parse
+from ...nets.weights import fit, read_weights
+from ...papers import baselines
+from ...papers.baselines import Scores
+from ...papers.cdp import CDP, keep_above
+from ...papers.cfdp import CFDP
+from ...papers.method import Start
+from ...papers.recipe import NORMALISE, Recipe, normalised
+from ...papers.rows import all_rows
+from ...runs.training import evaluate, train
+from ...system import checkpoint
+from ...system.errors import InputError
+from ...system.paths import home
+from ...tasks.images import ImageSet, Split, load
+from ..figures import charts as show
+from ..tables.table import Grid
+
+CRITERIA = ("l1", "cdp", "cfdp", "random")
+SPREADS = ("the same share of each layer", "one threshold for all layers")
+SEEN = 256  # training images that a criterion looks at
+TRAINING = Recipe(data="digits", epochs=4, batch_size=32, lr=0.1, warmup=1, schedule="cosine", heldout=200)
+
+
+def in_lab(wanted: str = "auto") -> bool:
+    """Whether widgets will be seen: ``yes``, ``no``, or ``auto``, where a Jupyter server started this kernel.
+
+    papermill starts its kernels without a server, which names the session in ``JPY_SESSION_NAME``.
+    """
+    return wanted == "yes" or (wanted == "auto" and bool(os.environ.get("JPY_SESSION_NAME")))
+
+
+# ---- specs ----
+
+
+def rows_to_choose() -> dict[str, list[str]]:
+    """``{paper/table: its rows}`` of all rows whose network is in this library."""
+    found: dict[str, list[str]] = {}
+    for row in all_rows().values():
+        if row.arch:
+            found.setdefault(row.table, []).append(row.id)
+    return found
+
+
+def runs(rates: Sequence[float]) -> list[tuple[float, int]]:
+    """Equal neighbours of a rate list: ``[.5, .5, .4] -> [(.5, 2), (.4, 1)]``, one slider each."""
+    return [(rate, len(list(same))) for rate, same in groupby(rates)]
+
+
+def written(found: Sequence[tuple[float, int]]) -> str:
+    """The rate string of such runs, which ``runs(parse(…))`` reads back."""
+    return "+".join(f"[{rate:.6g}]" + (f"*{times}" if times > 1 else "") for rate, times in found)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A spec, its widths, and its cost under every rule."""
+
+    arch: str
+    runs: list[tuple[float, int]]
+    widths: Widths
+    costs: dict[str, Cost]
+
+    @property
+    def chart(self):
+        return show.widths(arch_of(self.arch).filters, self.widths, f"{self.arch}, {written(self.runs)[:70]}")
+
+    @property
+    def grid(self) -> Grid:
+        cells = [["Rule", "FLOPs", "of the full network's", "cut", "Params", "cut"]]
+        for c in self.costs.values():
+            cuts = f"{c.flops_cut:.2f} %", f"{c.params_cut:.2f} %"
+            cells.append([c.rule, f"{c.flops:,}", f"{c.base_flops:,}", cuts[0], f"{c.params:,}", cuts[1]])
+        return Grid(cells)
+
+
+def recount(arch: str, spec: str, layout: str | None = None) -> Counted:
+    """Count a spec under every rule.
+
+    Raises:
+        InputError: an unknown arch or layout, or an unusable spec.
+    """
+    how = arch_of(arch).layouts.get(layout or "") or next(iter(arch_of(arch).layouts.values()))
+    _, widths = read_spec(arch, spec, layout)
+    return Counted(arch, runs(parse(spec, how.rounding)), widths, costs(arch, widths, layout))
+
+
+def unpruned(arch: str, layout: str | None = None) -> str:
+    """The spec of ``arch`` that prunes nothing."""
+    layouts = arch_of(arch).layouts
+    how = layouts[layout] if layout in layouts else next(iter(layouts.values()))
+    return written([(10.0 if how.rounding == "tenths" else 0.0, len(how.groups))])
+
+
+# ---- a trained network ----
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained full network, a few hundred test images, and what was found out about the two."""
+
+    arch: Arch
+    model: nn.Module
+    data: ImageSet  # its test split is the images that are evaluated
+    accuracy: float
+    known: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """``count`` test images of as many classes as there are: normalised, as they are, and their labels."""
+        labels = self.data.test.labels
+        first = [int((labels == c).nonzero()[0]) for c in range(len(self.data.classes)) if bool((labels == c).any())]
+        some = self.data.test.take(torch.tensor(first[:count]))
+        return self.data.normalise(some.images), some.images, some.labels
+
+
+def subject(
+    weights: str | Path = "", arch: str = "resnet20", data: str = "digits", *, normalise: str = "own",
+    data_dir: str | Path | None = None, images: int = 200,
+) -> Subject:  # fmt: skip
+    """A trained network to look into: that of ``weights``, or one trained here in seconds on small digits, and kept.
+
+    Args:
+        normalise: the constants that the weights were trained with, as ``Recipe.normalise``.
+        images: how many test images are evaluated, the same number of each class.
+
+    Raises:
+        InputError: weights or data that are missing or do not fit, or too few images.
+    """
+    if normalise not in NORMALISE:
+        raise InputError(f"normalise is {normalise!r}; expected one of: {' '.join(NORMALISE)}")
+    if not weights and data != "digits":
+        raise InputError(f"no weights, and data is {data}; the network that is trained here knows digits")
+    found = load(data, data_dir, heldout=0 if weights else TRAINING.heldout)
+    if not isinstance(found, ImageSet):
+        raise InputError(f"data is {data!r}; expected cifar10 or digits")
+    found = normalised(found, Recipe(normalise=normalise))
+    each = images // len(found.classes)
+    if each < 1:
+        raise InputError(f"images is {images}; expected at least one of each of the {len(found.classes)} classes")
+    if weights:
+        model = build(arch, None, len(found.classes))
+        fit(model, read_weights(weights), weights)
+    else:
+        found = _small(found)
+        model = _trained(arch, found)
+    labels = found.test.labels
+    index = torch.cat([(labels == c).nonzero().flatten()[:each] for c in range(len(found.classes))])
+    found = replace(found, test=found.test.take(index))
+    model.eval().requires_grad_(False)
+    return Subject(arch_of(arch), model, found, evaluate(model, found, found.test)["top1"])
+
+
+def _small(data: ImageSet) -> ImageSet:
+    """The digits at half the side: they were 8x8 pixels, and a quarter of the work loses nothing of them."""
+    parts = (Split(part.images[:, :, ::2, ::2].contiguous(), part.labels) for part in (data.train, data.heldout))
+    test = Split(data.test.images[:, :, ::2, ::2].contiguous(), data.test.labels)
+    train_, heldout = parts
+    return replace(data, train=train_, heldout=heldout, test=test, pad=1)
+
+
+def _trained(arch: str, data: ImageSet) -> nn.Module:
+    """A network trained on 960 of the digits, kept under ``runs/`` of this project."""
+    path = home() / "runs" / "explorer" / f"{arch}-digits.safetensors"
+    facts = {"arch": arch, "data": data.fingerprint, "side": data.train.images.shape[-1], **TRAINING.not_default()}
+    model = build(arch, None, len(data.classes))
+    if (saved := checkpoint.read(path)) and saved[1] == facts:
+        model.load_state_dict(saved[0])
+        return model
+    data = replace(data, train=data.train.take(torch.arange(960)))
+    torch.manual_seed(0)
+    model = build(arch, None, len(data.classes))
+    history = train(model, data, TRAINING, seed=0, device="cpu", precision="fp32", progress=False)
+    checkpoint.write(path, history.weights["last"], facts)
+    model.load_state_dict(history.weights["last"])
+    return model
+
+
+def score(of: Subject, criterion: str) -> Scores:
+    """Each filter's score, larger = more important, computed once.
+
+    Raises:
+        InputError: an unknown criterion.
+    """
+    if criterion not in CRITERIA:
+        raise InputError(f"unknown criterion {criterion!r}; expected one of: {' '.join(CRITERIA)}")
+    if criterion not in of.known:
+        start = Start(of.model, of.data, seed=0, precision="fp32", folder=None)
+        count = min(SEEN, len(of.data.train))
+        if criterion == "cdp":
+            method = CDP(of.arch, sparsity=0.0, images=count)
+            method.dense = of.model.state_dict()
+            found = method.scores(start)
+        elif criterion == "cfdp":
+            found = CFDP(of.arch, "corrected", images=count).scores(start)
+        else:
+            found = baselines.l1(of.model, of.arch) if criterion == "l1" else baselines.at_random(of.arch, 0)
+        of.known[criterion] = {conv: s.float() for conv, s in found.items()}
+    return of.known[criterion]
+
+
+def choose(arch: Arch, scores: Scores, sparsity: float, spread: str = SPREADS[0]) -> Keep:
+    """The filters that stay when the share ``sparsity`` goes; convs of one unit lose the same channels.
+
+    Raises:
+        InputError: an unknown spread, or a sparsity outside [0, 1).
+    """
+    if spread not in SPREADS:
+        raise InputError(f"unknown spread {spread!r}; expected one of: {'; '.join(SPREADS)}")
+    if not 0 <= sparsity < 1:
+        raise InputError(f"sparsity is {sparsity}; expected a share in [0, 1)")
+    together = baselines.by_unit(scores, arch)
+    if spread == SPREADS[0]:
+        return baselines.best(together, {c: max(1, n - int(n * sparsity)) for c, n in arch.filters.items()})
+    size = {conv: len(convs) for convs in arch.units.values() for conv in convs}
+    return keep_above({conv: s / size[conv] for conv, s in together.items()}, sparsity)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A network without some of its filters, not trained on, and what is left of it."""
+
+    model: nn.Module
+    widths: Widths
+    accuracy: float
+    cost: Cost  # under the rule macs, of an image of the arch's size
+
+
+def prune(of: Subject, criterion: str, sparsity: float, spread: str = SPREADS[0]) -> Pruned:
+    """Take the filters of the lowest scores out, physically, and evaluate what stays on the subject's test images."""
+    keep = choose(of.arch, score(of, criterion), sparsity, spread)
+    full = build(of.arch.name, None, len(of.data.classes))
+    full.load_state_dict(of.model.state_dict())
+    compact = slim(mask(full.eval(), of.arch, keep), of.arch, keep).requires_grad_(False)
+    widths = slim_widths(of.arch, keep)
+    accuracy = evaluate(compact, of.data, of.data.test)["top1"]
+    return Pruned(compact, widths, accuracy, costs(of.arch.name, widths)["macs"])
+
+
+def compared(of: Subject, pruned: Pruned) -> Grid:
+    """Full and pruned network, side by side."""
+    cost = pruned.cost
+    return Grid([
+        ["Network", "Top-1", "MACs", "Params"],
+        ["full", f"{of.accuracy:.1f} %", f"{cost.base_flops:,}", f"{cost.base_params:,}"],
+        ["pruned", f"{pruned.accuracy:.1f} %", f"{cost.flops:,} (-{cost.flops_cut:.1f} %)",
+         f"{cost.params:,} (-{cost.params_cut:.1f} %)"],
+    ])  # fmt: skip
+
+
+def curves(of: Subject, sparsities: Sequence[float], spread: str = SPREADS[0]) -> dict[str, list[tuple[float, float]]]:
+    """``{criterion: [(sparsity, accuracy)]}``: what the slider shows, for all criteria at once."""
+    return {c: [(s, prune(of, c, s, spread).accuracy) for s in sparsities] for c in CRITERIA}
+
+
+def maps(of: Subject, network: nn.Module, count: int = 6) -> tuple[Tensor, list[str]]:
+    """Grad-CAM ``(N, H, W)`` in [0, 1] of the first ``count`` classes' first images, and what the network says."""
+    images, _, labels = of.batch(count)
+    network.requires_grad_(True)  # Grad-CAM asks for gradients of maps
+    found = show.grad_cam(network, of.arch.cam_layer, images, labels.tolist())
+    with torch.no_grad():
+        said = [of.data.classes[c] for c in network(images).argmax(1)]
+    return found, said

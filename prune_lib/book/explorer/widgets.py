@@ -1,0 +1,175 @@
+"""The explorer's widgets: thin, over ``explore``. ipywidgets and matplotlib are imported where they are used."""
+
+import html
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ...nets import ARCHS
+from ...papers.rows import get_row
+from ...system.errors import InputError
+from . import pictures
+from . import subject as explore
+from .subject import CRITERIA, SPREADS, Subject
+
+OWN = "a spec of your own"
+
+
+def specs(row: str = "dcff/cifar10/vgg16") -> Any:
+    """Choose a paper and a row, or a network and a spec; move its rates; widths and every rule's counts follow."""
+    import ipywidgets as w
+
+    rows: dict[str, list[str]] = {}
+    for ids in explore.rows_to_choose().values():
+        for name in ids:
+            rows.setdefault(name.split("/")[0], []).append(name)
+    rows[OWN] = list(ARCHS)
+    paper = w.Dropdown(options=list(rows), value=row.split("/")[0], description="paper")
+    which = w.Dropdown(options=rows[paper.value], value=row, description="row")
+    text = w.Text(description="spec", continuous_update=False, layout=w.Layout(width="95%"))
+    sliders = w.VBox(layout=w.Layout(max_height="260px", overflow="auto"))
+    chart, counts, note = w.Image(format="png"), w.HTML(), w.HTML()
+    state: dict[str, Any] = {"moving": False}
+
+    def show(spec: str) -> bool:
+        def work() -> str:
+            found = explore.recount(state["arch"], spec, state["layout"])
+            chart.value, counts.value = _png(found.chart), found.grid._repr_html_()
+            state["found"] = found
+            return state["about"]
+
+        return _timed(note, work)
+
+    def moved(_change) -> None:
+        if not state["moving"]:
+            text.value = explore.written(
+                [(s.value, n) for s, (_, n) in zip(state["sliders"], state["runs"], strict=True)]
+            )
+
+    def typed(change) -> None:
+        if not show(change["new"]):
+            return
+        found = state["found"].runs
+        values = [value for value, times in found for _ in range(times)]
+        now = [s.value for s, (_, n) in zip(state["sliders"], state["runs"], strict=True) for _ in range(n)]
+        if [f"{v:.6g}" for v in now] != [f"{v:.6g}" for v in values]:
+            build(found)
+
+    def build(found) -> None:
+        state["runs"], made, place = found, [], 1
+        tenths = state["tenths"]
+        for value, times in found:
+            name = f"rate {place}" + (f" to {place + times - 1}" if times > 1 else "")
+            low, high, step = (1.0, 10.0, 1.0) if tenths else (0.0, 0.98, 0.01)
+            slider = w.FloatSlider(
+                value=value, min=low, max=max(high, value), step=step, description=name, continuous_update=False,
+                style={"description_width": "110px"}, layout=w.Layout(width="520px", min_height="28px"),
+            )  # fmt: skip
+            slider.observe(moved, "value")
+            made.append(slider)
+            place += times
+        state["sliders"] = made
+        sliders.children = made
+
+    def chosen(_change=None) -> None:
+        name = which.value
+        if name is None:
+            return
+        known = None if paper.value == OWN else get_row(name)
+        state["arch"], state["layout"] = (name, None) if known is None else (known.arch, known.layout or None)
+        state["about"] = "" if known is None else known.unknown and f"its list is not public: {known.unknown}"
+        spec = (known and known.rates) or explore.unpruned(state["arch"], state["layout"])
+        state["tenths"] = "[10]" in explore.unpruned(state["arch"], state["layout"])
+        show(spec)
+        build(state["found"].runs)
+        text.unobserve(typed, "value")
+        text.value = spec
+        text.observe(typed, "value")
+
+    def other_paper(change) -> None:
+        which.options = rows[change["new"]]  # which chooses the first, and so calls chosen
+
+    chosen()
+    paper.observe(other_paper, "value")
+    which.observe(chosen, "value")
+    return w.VBox([w.HBox([paper, which]), text, sliders, note, chart, counts])
+
+
+def filters(of: Subject) -> Any:
+    """Choose a criterion, a layer and an image; the filters follow, best first."""
+    import ipywidgets as w
+
+    criterion = w.Dropdown(options=CRITERIA, description="criterion")
+    conv = w.Dropdown(options=list(of.arch.filters), description="layer")
+    image = w.IntSlider(min=0, max=len(of.data.classes) - 1, description="image", continuous_update=False)
+    picture, chart, note = w.Image(format="png"), w.Image(format="png"), w.HTML()
+
+    def follow(_change=None) -> None:
+        def work() -> str:
+            scores, _, _ = pictures.answers(of, conv.value, criterion.value, image.value)
+            picture.value = pictures.best_and_worst(of, conv.value, criterion.value, image.value)
+            chart.value = _png(pictures.bars(scores, f"{conv.value}: {criterion.value} of each filter, best first"))
+            return f"image of class {of.data.classes[image.value]}; scores from {scores[-1]:.3g} to {scores[0]:.3g}"
+
+        _timed(note, work)
+
+    return _following(w, follow, [criterion, conv, image], [note, picture, chart])
+
+
+def sparsity(of: Subject, shown: int = 6) -> Any:
+    """Drag a sparsity; accuracy, cost and Grad-CAM of the pruned network follow."""
+    import ipywidgets as w
+
+    for name in CRITERIA:  # once, before anything is dragged
+        explore.score(of, name)
+    criterion = w.Dropdown(options=CRITERIA, description="criterion")
+    spread = w.Dropdown(options=SPREADS, description="goes", layout=w.Layout(width="380px"))
+    share = w.FloatSlider(
+        value=0.2, min=0, max=0.9, step=0.02, description="sparsity", continuous_update=False,
+        layout=w.Layout(width="520px"),
+    )  # fmt: skip
+    numbers, picture, said, note = w.HTML(), w.Image(format="png"), w.HTML(), w.HTML()
+    _, pixels, labels = of.batch(shown)
+    before, before_said = explore.maps(of, of.model, shown)
+
+    def follow(_change=None) -> None:
+        def work() -> str:
+            pruned = explore.prune(of, criterion.value, share.value, spread.value)
+            after, after_said = explore.maps(of, pruned.model, shown)
+            lines = [pixels.permute(0, 2, 3, 1), pictures.heat(before, pixels), pictures.heat(after, pixels)]
+            picture.value = pictures.mosaic(lines)
+            numbers.value = explore.compared(of, pruned)._repr_html_()
+            truth = [of.data.classes[label] for label in labels]
+            told = {"image": truth, "full network says": before_said, "pruned network says": after_said}
+            said.value = "<br>".join(f"{what}: {html.escape(', '.join(words))}" for what, words in told.items())
+            return f"{len(of.data.test)} test images; not trained on after pruning"
+
+        _timed(note, work)
+
+    return _following(w, follow, [criterion, spread, share], [note, numbers, picture, said])
+
+
+def _following(w, follow: Callable, controls: list, shown: list) -> Any:
+    follow()
+    for control in controls:
+        control.observe(follow, "value")
+    return w.VBox([w.HBox(controls[:2]), *controls[2:], *shown])
+
+
+def _timed(note, work: Callable[[], str]) -> bool:
+    """Do the work and say how long it took, or what was wrong with what was asked; returns whether it was done."""
+    start = time.perf_counter()
+    try:
+        text = work()
+    except InputError as error:
+        note.value = f'<span style="color:#c92a2a">{html.escape(str(error))}</span>'
+        return False
+    note.value = html.escape(f"{text}{'; ' if text else ''}{time.perf_counter() - start:.2f} s")
+    return True
+
+
+def _png(figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=90)
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""Figures: widths, curves, Grad-CAM, and what networks find in images."""

@@ -1,0 +1,88 @@
+"""What a browser saw of the built book, kept as a record that the book shows: ``make test-browser``."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ...runs.records import BROWSER, rounded
+from ...system.checkpoint import write_text
+from ...system.errors import InputError
+from ...system.paths import home
+from ...system.provenance import code_version, now
+from ...system.reading import from_json, read_text
+from ..tables.table import Grid
+
+PAGE = {  # what is noted of a page -> its heading; all but the first two are best at zero
+    "pictures": "Pictures", "formulas": "Formulas", "undrawn": "undrawn, or no words", "unset": "not set",
+    "outside": "Requests outside", "errors": "Errors in the console", "overflow": "Scrolls sideways by, px",
+    "faint": "Texts too faint",
+}  # fmt: skip
+TOTALS = ("pictures", "formulas")
+
+
+def checks_file() -> Path:
+    return home() / "results" / BROWSER / "checks.json"
+
+
+def save_checks(pages: Sequence[Mapping], explorer: Mapping[str, float], browser: str) -> Path:
+    """Write what was seen in place of what was seen before.
+
+    Args:
+        pages: of each its name as ``page`` and the numbers of ``PAGE``.
+        explorer: what was moved in the explorer -> seconds until everything had followed.
+        browser: its name and version.
+    """
+    record = {
+        "command": "make test-browser", "browser": browser, "date": now(), "code": code_version(home()),
+        "pages": list(pages), "explorer": dict(explorer),
+    }  # fmt: skip
+    path = checks_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(rounded(record), indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def load_checks(part: str = "") -> tuple[Grid, Grid]:
+    """The last walk through the book, page by page, and how fast the explorer followed; at first, headings alone.
+
+    Args:
+        part: only pages whose name has this in it.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    path = checks_file()
+    heads, moves = ["Page", "All well", *PAGE.values()], ["Moved", "Seconds"]
+    if not path.exists():
+        return Grid([heads], "No browser has looked at it yet: make test-browser."), Grid([moves])
+    record = from_json(read_text(path), f"{path}: not a record of browser checks")
+    if wrong := _wrong_with(record):
+        raise InputError(f"{path}: not a record of browser checks ({wrong})")
+    assert isinstance(record, dict)
+    cells = [heads]
+    for page in (page for page in record["pages"] if part in page["page"]):
+        well = not any(page[name] for name in PAGE if name not in TOTALS)
+        cells.append([page["page"].split("/")[-1], "yes" if well else "no", *(f"{page[name]:,}" for name in PAGE)])
+    by = f"{record['command']}, {record['browser']}, {record['date']}, code {record['code']}"
+    moved = [moves, *([name, f"{seconds:.2f}"] for name, seconds in record["explorer"].items())]
+    return Grid(cells, f"{by}; the record is results/{BROWSER}/{path.name}."), Grid(
+        moved, f"{by}. As the explorer itself says below each picture."
+    )
+
+
+def _wrong_with(record: object) -> str:
+    """What is wrong with what the file holds, or nothing."""
+    if not isinstance(record, dict):
+        return "expected a mapping"
+    kinds = {"command": str, "browser": str, "date": str, "code": str, "pages": list, "explorer": dict}
+    for name, kind in kinds.items():
+        if type(record.get(name)) is not kind:
+            return f"{name}: expected {kind.__name__}"
+    for page in record["pages"]:
+        if not isinstance(page, dict) or type(page.get("page")) is not str:
+            return "a page without a name"
+        if not all(type(page.get(name)) is int and page[name] >= 0 for name in PAGE):
+            return f"{page['page']}: expected whole numbers from 0 for {' '.join(PAGE)}"
+    if not all(type(seconds) in (int, float) for seconds in record["explorer"].values()):
+        return "explorer: expected seconds"
+    return ""

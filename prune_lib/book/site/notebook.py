@@ -1,0 +1,157 @@
+"""Notebooks as py:percent text, run by papermill: their parameters checked, their failures found."""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...system.errors import InputError
+
+
+class TextHandler:
+    """Lets papermill read text notebooks: ``papermill text:notebooks/x.py out.ipynb -p budget short``.
+
+    Registered under papermill's entry point ``papermill.io``; reading is all that it does.
+    """
+
+    SCHEME = "text:"
+
+    @classmethod
+    def read(cls, path: str) -> str:
+        import jupytext
+        import nbformat
+
+        file = Path(path.removeprefix(cls.SCHEME))
+        if not file.is_file():
+            raise InputError(f"no notebook {file}")
+        notebook = jupytext.read(file)
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata.setdefault("kernelspec", kernel)
+        return nbformat.writes(notebook)
+
+    @classmethod
+    def listdir(cls, path: str) -> list[str]:
+        return [f"{cls.SCHEME}{file}" for file in sorted(Path(path.removeprefix(cls.SCHEME)).iterdir())]
+
+    @classmethod
+    def write(cls, buf: str, path: str) -> None:
+        raise InputError(f"{path}: a text notebook is only read; name the output without '{cls.SCHEME}'")
+
+    @classmethod
+    def pretty_path(cls, path: str) -> str:
+        return path.removeprefix(cls.SCHEME)
+
+
+def check_parameters(namespace: Mapping[str, object], **expected: type | Sequence) -> None:
+    """Refuse parameters that a notebook does not have, or that are not what they should be.
+
+    Called with ``globals()`` in the cell after the parameters, the notebook's first code: whatever public name stands
+    there by then came from the parameters cell or from papermill. ``expected`` maps each name to its type, or to the
+    values it may take.
+
+    Raises:
+        InputError: an unknown name, a wrong type, or a value that is not among those allowed.
+    """
+    ours = {"In", "Out", "exit", "quit", "open", "get_ipython", "check_parameters"}
+    given = {name: value for name, value in namespace.items() if not name.startswith("_") and name not in ours}
+    for name, value in given.items():
+        if name not in expected:
+            raise InputError(f"unknown parameter {name!r}; expected one of: {' '.join(expected)}")
+        allowed = expected[name]
+        if isinstance(allowed, type):
+            if type(value) is not allowed:
+                raise InputError(f"parameter {name} is {value!r}, {type(value).__name__}; expected {allowed.__name__}")
+        elif value not in allowed:
+            raise InputError(f"parameter {name} is {value!r}; expected one of: {' '.join(map(str, allowed))}")
+
+
+def execute(source: Path, output: Path, parameters: Mapping[str, object], progress: bool = True) -> None:
+    """Execute one text notebook by papermill. ``output`` appears only when every cell has run.
+
+    Raises:
+        InputError: a parameter that the notebook does not have, or its kernel died.
+        papermill.PapermillExecutionError: a cell failed; the notebook up to there is beside it as ``*.failed.ipynb``.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    known = parameters_of(source)
+    for name in parameters:
+        if name not in known:
+            raise InputError(f"{source.name}: unknown parameter {name!r}; expected one of: {' '.join(known)}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    running = output.with_suffix(".failed.ipynb")
+    try:
+        with _quiet():
+            papermill.execute_notebook(
+                f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3",
+                cwd=str(source.parent), progress_bar=progress,
+            )  # fmt: skip
+    except DeadKernelError:
+        number = _last_begun(running)
+        raise InputError(
+            f"{source.name}: its kernel died in cell {number} (killed, or out of memory); nothing of it is published; "
+            f"run again, and what it was training goes on from its last state"
+        ) from None
+    _tidy(running)
+    running.replace(output)
+
+
+def _last_begun(path: Path) -> str:
+    """The number of the cell that a notebook has come to, as papermill left it."""
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        states = [cell["metadata"].get("papermill", {}).get("status") for cell in cells]
+        return str(max(n for n, state in enumerate(states, 1) if state in ("running", "failed", "completed")))
+    except (OSError, ValueError, KeyError):
+        return "?"
+
+
+def _tidy(path: Path) -> None:
+    """Fold the cell that papermill injected, as the parameters above it are; forget where on this machine it ran."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("input_path", "output_path"):
+        notebook["metadata"].get("papermill", {}).pop(name, None)
+    for cell in notebook["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        if "injected-parameters" in tags:
+            cell["metadata"]["tags"] = [*tags, "hide-input"]
+    path.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+
+
+def parameters_of(source: Path) -> list[str]:
+    """Names of the parameters of a text notebook."""
+    import papermill
+
+    with _quiet():
+        return list(papermill.inspect_notebook(f"{TextHandler.SCHEME}{source}"))
+
+
+@contextmanager
+def _quiet():
+    """papermill warns of every name that does not end in .ipynb, although handlers may read any text."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The specified file")
+        yield
+
+
+def failure(path: Path) -> str | None:
+    """Why an executed notebook must not be published, in one line, or ``None`` when it ran to its end.
+
+    A book builder does not look: with execution off, it renders a failed notebook and calls it a success.
+    """
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        cells = notebook["cells"]
+    except (ValueError, KeyError, OSError) as error:
+        return f"{path.name}: not a notebook ({error})"
+    if notebook.get("metadata", {}).get("papermill", {}).get("exception"):
+        return f"{path.name}: papermill stopped at an exception"
+    for number, cell in enumerate(cells, 1):
+        for output in cell.get("outputs", []):
+            if output.get("output_type") == "error":
+                return f"{path.name}, cell {number}: {output.get('ename')}: {output.get('evalue')}"
+        if cell["cell_type"] == "code" and "".join(cell["source"]).strip() and cell.get("execution_count") is None:
+            return f"{path.name}, cell {number} was never executed"
+    return None

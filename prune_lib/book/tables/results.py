@@ -1,0 +1,181 @@
+"""Every row of every paper in one table: reported, recounted, measured, judged, with links to its records.
+
+The page is plain HTML that reads well by itself; ``book/_static/results.js`` adds sorting and filters to it.
+"""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from ...papers.rows import BUDGETS, SCORES, Row, all_rows, paper_name
+from ...runs.runner import records
+from ...system.paths import home
+from .errata import NAMES
+from .table import Line, recount
+from .verdict import Printed, judge
+
+NONE = "–"
+HEADS = (  # (group, heading, how it is filtered)
+    ("", "Row", ""), ("", "Paper", "Paper"), ("", "Network", ""),
+    ("FLOPs", "reported", ""), ("FLOPs", "recounted", ""),
+    ("Params", "reported", ""), ("Params", "recounted", ""), ("Counts", "verdict", "Counts"),
+    ("Accuracy, %", "reported", ""), ("Accuracy, %", "best on test", ""), ("Accuracy, %", "selected", ""),
+    ("Accuracy, %", "last", ""), ("Accuracy, %", "budget", "Budget"), ("Accuracy, %", "seeds", ""),
+    ("Accuracy, %", "verdict", "Accuracy"), ("", "Record", ""),
+)  # fmt: skip
+TONES = {"exact": "good", "reproduced": "good", "within noise": "fair", "not public": "fair", "not reproduced": "poor"}
+TONES["source inconsistent"] = "poor"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is shown, what is said of it in small print below, and the number that it is sorted by, if any."""
+
+    text: str = NONE
+    small: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row, its recount, what was measured at the highest budget, and the files that say so."""
+
+    line: Line
+    runs: Sequence[dict]  # the finished records behind the figures
+    files: Sequence[str]  # their paths below ``results/``
+
+    def cells(self) -> list[Cell]:
+        """One for each of ``HEADS`` but the last, the links."""
+        line, row, accuracy = self.line, self.line.row, self.line.accuracy
+        score = next((name for name in SCORES if name in row.reported), row.score)
+        unit = "" if score == "top1" else score
+        verdict = accuracy.verdict if score in row.reported else NONE
+        measured = [self._measured(protocol) for protocol in ("test_best", "selected", "last")]
+        return [
+            Cell(row.title, row.id), Cell(paper_name(row.id)), Cell(row.arch or NONE, row.dataset),
+            _printed(row, "flops"), self._recounted("flops", row.rule),
+            _printed(row, "params"), self._recounted("params"),
+            Cell(line.count_verdict if row.reported else NONE, ", ".join(NAMES[name] for name in line.disagreements)),
+            _printed(row, score, unit), *measured, self._budget(),
+            Cell(str(len(self.runs) or NONE), "", len(self.runs)), Cell(verdict),
+        ]  # fmt: skip
+
+    def _recounted(self, figure: str, rule: str = "") -> Cell:
+        """The recount of the published spec; of a row that nobody reports, the count of the network that was run."""
+        line, cut = self.line, f"{figure}_cut"
+        if line.row.reported and figure in line.counted:
+            return Cell(f"{line.counted[figure]:,}", rule, line.counted[figure])
+        if not line.row.reported:
+            counts = {run["metrics"][figure] for run in self.runs}
+            return Cell(f"{min(counts):,}", rule, min(counts)) if len(counts) == 1 else Cell()
+        if cut in line.row.reported and (implied := line.implied(cut)) is not None:
+            low, high = (f"{value:.1f}" for value in implied)
+            return Cell(NONE, f"implies -{low}%" if low == high else f"implies -{low} to -{high}%")
+        return Cell()
+
+    def _measured(self, protocol: str) -> Cell:
+        accuracy = self.line.accuracy
+        if protocol not in (accuracy.mean or {}):
+            return Cell()
+        assert accuracy.mean is not None
+        mean = accuracy.mean[protocol]
+        return Cell(f"{mean:.2f}", f"± {accuracy.sd[protocol]:.2f}" if accuracy.sd else "", mean)
+
+    def _budget(self) -> Cell:
+        """The budget, and how much it was: epochs times images, and other data than the paper's by name."""
+        if not self.runs:
+            return Cell()
+        budget, row = self.runs[0]["budget"], self.line.row
+        recipe, data = self.runs[0]["recipe"], self.runs[0]["provenance"]["data"]
+        epochs = f"{recipe['epochs']} epoch{'s' if recipe['epochs'] != 1 else ''}"
+        other = f" of {data['name']}" if row.recipes[budget].data != row.data else ""
+        return Cell(budget, f"{epochs} × {data['train']:,} images{other}", float(BUDGETS.index(budget)))
+
+    def to_json(self) -> dict:
+        return self.line.to_json() | {"paper": paper_name(self.line.row.id), "records": list(self.files)}
+
+
+@dataclass(frozen=True)
+class Results:
+    results: Sequence[Result]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __str__(self) -> str:
+        lines = [[cell.text for cell in result.cells()] + [str(len(result.files))] for result in self.results]
+        return "\n".join("\t".join(line) for line in [[f"{group} {head}".strip() for group, head, _ in HEADS], *lines])
+
+    def _repr_html_(self) -> str:
+        """Every text is escaped; the table scrolls in its own box, which the keyboard reaches."""
+        spans = ""
+        for group, heads in groupby(group for group, _, _ in HEADS):
+            size = len(list(heads))
+            spans += f'<th scope="colgroup" colspan="{size}">{group}</th>' if group else "<td></td>" * size
+        filters = [f' data-filter="{how}"' if how else "" for _, _, how in HEADS]
+        names = "".join(f'<th scope="col"{how}>{head}</th>' for (_, head, _), how in zip(HEADS, filters, strict=True))
+        body = "".join(map(_row, self.results))
+        return (
+            '<div class="prune-table prune-results" tabindex="0" role="region" aria-label="Results of all rows">'
+            f"<table><thead><tr>{spans}</tr><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>"
+        )
+
+    def to_json(self) -> list[dict]:
+        return [result.to_json() for result in self.results]
+
+
+def load_results(paper: str = "", least: str = "short", among: Mapping[str, Row] | None = None) -> Results:
+    """Every row of ``paper`` (default: of all), with its records of at least the budget ``least``.
+
+    Rows that a source reports come before our own, and of each kind those first of which most is known.
+    """
+    rows = all_rows() if among is None else among
+    found = [_result(row, least) for row in rows.values() if row.id.startswith(f"{paper}/" if paper else "")]
+    return Results(sorted(found, key=lambda r: (not r.line.row.reported, not r.runs, bool(r.line.row.unknown))))
+
+
+def record_files() -> list[Path]:
+    """The records that the results page may link to: those of every budget but ``smoke``, below ``results/``."""
+    return [path for path in sorted((home() / "results").rglob("*.json")) if not path.name.startswith(("smoke-", "."))]
+
+
+def _result(row: Row, least: str) -> Result:
+    allowed = BUDGETS[BUDGETS.index(least) :]
+    found = [run for run in records(row) if run["budget"] in allowed] if row.method else []
+    accuracy = judge(row.printed, row.tolerance, found, row.score)
+    runs = [run for run in found if run["status"] == "finished" and run["budget"] == accuracy.budget]
+    folder = home() / "results" / row.runs
+    stems = dict.fromkeys(f"{run['budget']}-seed{run['seed']}-{run['key']}" for run in runs)
+    files = [f"{row.runs}/{path.name}" for stem in stems for path in sorted(folder.glob(f"{stem}*.json"))]
+    counted = recount(row) if row.reported else {}  # of our own the run's record has the counts
+    return Result(Line(row, counted, accuracy), runs, files)
+
+
+def _printed(row: Row, figure: str, unit: str = "") -> Cell:
+    """A figure as the source prints it, its cut below."""
+    printed, cut = row.reported.get(figure), row.reported.get(f"{figure}_cut")
+    value = Printed.read(printed).value if printed else None
+    return Cell(printed or NONE, unit or (f"-{cut}" if cut else ""), value)
+
+
+def _row(result: Result) -> str:
+    row = result.line.row
+    cells = "".join(map(_cell, result.cells()))
+    links = "<br>".join(_link(row, file) for file in result.files)
+    return f'<tr data-source="{"reported" if row.reported else "own"}">{cells}<td>{links or NONE}</td></tr>'
+
+
+def _link(row: Row, file: str) -> str:
+    """A record by its seed; whoever hears the page instead of seeing it is told of which row."""
+    seed = Path(file).name.split("-")[1].removeprefix("seed")
+    address, of = html.escape(f"../results/{file}"), html.escape(row.id)
+    return f'<a href="{address}">seed {html.escape(seed)}<span class="prune-hidden"> of {of}</span></a>'
+
+
+def _cell(cell: Cell) -> str:
+    tone = f' class="prune-{TONES[cell.text]}"' if cell.text in TONES else ""
+    value = "" if cell.value is None else f' data-value="{cell.value!r}"'
+    small = f"<small>{html.escape(cell.small)}</small>" if cell.small else ""
+    return f"<td{tone}{value}>{html.escape(cell.text)}{small}</td>"

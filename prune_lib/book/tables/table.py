@@ -1,0 +1,296 @@
+"""A paper's table laid side by side: reported | recounted | measured | verdict, as text, HTML or JSON."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from ...papers.rows import COUNTS, SCORES, Row, table_rows
+from ...runs.runner import records, unfinished
+from .verdict import INCONSISTENT, NOT_PUBLIC, Accuracy, Printed, judge, prints_like
+
+SCORE_NAMES = {"top1": "Top-1", "top5": "Top-5", "base_top1": "Full network's top-1"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table: what was reported, what it recounts to, what was measured."""
+
+    row: Row
+    counted: dict  # params, flops, their cuts and the full network's, exact, under the row's rule, where they are known
+    accuracy: Accuracy
+    unfinished: Sequence[str] = ()  # runs that were begun and came to no end, in words
+
+    def recounted(self, figure: str) -> str:
+        """A recounted figure as the paper would print it (with its own precision where the paper has none)."""
+        if figure not in self.counted:
+            return "–"
+        default = "1.00%" if figure.endswith("_cut") else "1.00M"
+        return prints_like(self.counted[figure], self.row.reported.get(figure, default))
+
+    def agrees(self, figure: str) -> bool | None:
+        """Whether the recount prints as reported; ``None`` where nothing was reported or can be recounted.
+
+        Of a network that is not public, a cut is held against the reported figure over the recounted base: it agrees
+        when some pair of values that print as those two gives it.
+        """
+        printed = self.row.reported.get(figure)
+        if printed is None:
+            return None
+        if figure in self.counted:
+            return self.recounted(figure) == printed
+        if (implied := self.implied(figure)) is None:
+            return None
+        low, high = Printed.read(printed).range
+        return low <= implied[1] and implied[0] <= high
+
+    def implied(self, figure: str) -> tuple[float, float] | None:
+        """The range of a cut, in percent, that follows from the reported figure and the recounted full network."""
+        part = figure.removesuffix("_cut")
+        if part == figure or part not in self.row.reported or f"base_{part}" not in self.counted:
+            return None
+        low, high = Printed.read(self.row.reported[part]).range
+        base = self.counted[f"base_{part}"]
+        return 100 * (1 - high / base), 100 * (1 - low / base)
+
+    @property
+    def disagreements(self) -> list[str]:
+        return [figure for figure in COUNTS if self.agrees(figure) is False]
+
+    @property
+    def count_verdict(self) -> str:
+        judged = [agrees for figure in COUNTS if (agrees := self.agrees(figure)) is not None]
+        if not all(judged):
+            return INCONSISTENT
+        if self.row.unknown:
+            return NOT_PUBLIC
+        return "exact" if judged else "nothing reported"
+
+    def to_json(self) -> dict:
+        measured = self.accuracy
+        return {
+            "row": self.row.id,
+            "title": self.row.title,
+            "dataset": self.row.dataset,
+            "source": self.row.source,
+            "reported": dict(self.row.reported),
+            "rule": self.row.rule,
+            "recounted": self.counted,
+            "count_verdict": self.count_verdict,
+            "count_differs": self.disagreements,
+            "budget": measured.budget,
+            "seeds": list(measured.seeds),
+            self.row.score: measured.mean,
+            f"{self.row.score}_sd": measured.sd,
+            "tolerance": self.row.tolerance,
+            "verdict": measured.verdict,
+            "unfinished": list(self.unfinished),
+            "unknown": self.row.unknown,
+            "note": self.row.note,
+        }
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells to show, the first line of them headings, with a caption: as text, and as HTML in a notebook."""
+
+    cells: Sequence[Sequence[str]]
+    caption: str = ""
+    prose: bool = False  # cells hold sentences, which wrap
+
+    def __str__(self) -> str:
+        return f"{_text(self.cells)}\n\n{self.caption}".rstrip()
+
+    def _repr_html_(self) -> str:
+        """Every text is escaped, and a wide table scrolls within its own box."""
+        return _html(self.cells, self.caption, " prune-prose" if self.prose else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    lines: Sequence[Line]
+
+    def counts(self) -> list[list[str]]:
+        """Headings, then one line each: params and FLOPs as reported and as recounted."""
+        shown = {"flops": "FLOPs", "params": "Params"}
+        if any("base_flops" in line.row.reported for line in self.lines):
+            shown["base_flops"] = "Full network's FLOPs"
+        cells = [["Row", *(head for text in shown.values() for head in (f"{text} reported", "recounted")), "Verdict"]]
+        for line in self.lines:
+            printed, pairs = line.row.reported, []
+            for part in shown:
+                pairs += [_pair(printed.get(part), printed.get(f"{part}_cut")), _recount(line, part)]
+            cells.append([line.row.title, *pairs, line.count_verdict])
+        return cells
+
+    def accuracies(self) -> list[list[str]]:
+        """Headings, then one line each: accuracy as reported, and top-1 as measured by each protocol."""
+        own = self.lines[0].row.score
+        scores = [score for score in SCORES if any(score in line.row.reported for line in self.lines)] or [own]
+        heads = [f"{SCORE_NAMES.get(score, score)} reported" for score in scores]
+        if not any(line.row.method for line in self.lines):  # of rows that are not trained here there is no more to say
+            return [["Row", *heads]] + [
+                [line.row.title, *(line.row.reported.get(score, "–") for score in scores)] for line in self.lines
+            ]
+        cells = [["Row", *heads, "Best on test", "Selected", "Last", "Budget", "Seeds", "Verdict"]]
+        for line in self.lines:
+            accuracy = line.accuracy
+            measured = [mean_sd(accuracy, protocol) for protocol in ("test_best", "selected", "last")]
+            seeds = ", ".join(map(str, accuracy.seeds)) or "–"
+            printed = [line.row.reported.get(score, "–") for score in scores]
+            budget = accuracy.budget or "–"
+            if accuracy.budget and (used := line.row.recipes[accuracy.budget].data) != line.row.data:
+                budget = f"{budget} ({used})"  # other data than the paper's: not to be compared with its figure
+            cells.append([line.row.title, *printed, *measured, budget, seeds, accuracy.verdict])
+        return cells
+
+    @property
+    def parts(self) -> tuple[Grid, Grid]:
+        """The two halves of the table: counts, and accuracies."""
+        name = SCORE_NAMES.get(self.lines[0].row.score, self.lines[0].row.score).replace("Top", "top")
+        rules = ", ".join(dict.fromkeys(line.row.rule for line in self.lines))
+        open_ends = [f"{line.row.title}, {words}" for line in self.lines for words in line.unfinished]
+        left = f" Not finished, and in no figure: {'; '.join(open_ends)}." if open_ends else ""
+        return (
+            Grid(self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
+            Grid(
+                self.accuracies(),
+                "As reported; these rows are not trained here."
+                if not any(line.row.method for line in self.lines)
+                else f"In percent. Measured: test {name} at the epoch best on test (the papers' protocol), at "
+                "the epoch selected on held-out training images, and at the last. Only paper records are judged."
+                + left,
+            ),
+        )
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(part) for part in self.parts)
+
+    def _repr_html_(self) -> str:
+        return "".join(part._repr_html_() for part in self.parts)
+
+    def to_json(self) -> dict:
+        return {"table": self.name, "rows": [line.to_json() for line in self.lines]}
+
+
+def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
+    """The table ``paper/table`` with every row recounted now and every record found under ``results/``.
+
+    Raises:
+        InputError: no such table, or a damaged record.
+    """
+    lines = []
+    for row in table_rows(name, among):
+        runs = list(records(row) if row.method else ())
+        accuracy = judge(row.printed, row.tolerance, runs, row.score)
+        lines.append(Line(row, recount(row), accuracy, unfinished(row, runs) if row.method else ()))
+    return Table(name, lines)
+
+
+def side_by_side(records: Mapping[str, dict], score: str) -> Grid:
+    """The records of several networks of one task, each by its name: data, size, and ``score`` by each protocol."""
+    ways = {"test_best": "best on test", "selected": "selected", "last": "last"}
+    scores = (f"{score}, {way}" for way in ways.values())
+    lines = [["Network", "Row", "Data", "Training", "Test", "Params", "FLOPs", *scores]]
+    for name, record in records.items():
+        data, metrics = record["provenance"]["data"], record["metrics"]
+        figures = [metrics[f"{score}_{protocol}"] for protocol in ways]
+        lines.append([
+            name, record["row"], data["name"], f"{data['train']:,}", f"{data['test']:,}",
+            f"{metrics['params']:,}", f"{metrics['flops']:,}",
+            *("–" if figure is None else f"{figure:.2f}" for figure in figures),
+        ])  # fmt: skip
+    budgets = sorted({f"{record['budget']} budget, seed {record['seed']}" for record in records.values()})
+    return Grid(lines, f"In percent; {', '.join(budgets)}.")
+
+
+def export_grid(networks: Mapping[str, tuple], caption: str = "") -> Grid:
+    """Each network in every format of ``anynet.export``, written and read back now: MiB, and how far outputs differ.
+
+    Args:
+        networks: name -> the arguments of ``exports``: model, example inputs and, for one of this library's, about.
+    """
+    from ...anynet.export import FORMATS, exports
+
+    cells = [["Network", "Params", *(head for to in FORMATS for head in (f".{to}, MiB", "differs by")), "Batch"]]
+    by: dict[str, str] = {}
+    for name, given in networks.items():
+        found = exports(*given)
+        by |= {to: facts["checked_with"] for to, facts in found.items() if facts}
+        pairs = [
+            text
+            for facts in found.values()
+            for text in ((f"{facts['bytes'] / 2**20:.2f}", f"{facts['difference']:.1e}") if facts else ("–", "–"))
+        ]
+        batches = {str(facts["batch"]) for facts in found.values() if facts}
+        cells.append([name, f"{sum(p.numel() for p in given[0].parameters()):,}", *pairs, ", ".join(sorted(batches))])
+    readers = "; ".join(f"{to} by {reader}" for to, reader in by.items())
+    return Grid(cells, f"{caption} Read back: {readers}.".strip())
+
+
+@cache
+def _cost(arch: str, widths: tuple[tuple[str, int], ...] | None, rule: str, layout: str) -> dict:
+    from ...cost.counting import cost
+
+    return cost(arch, None if widths is None else dict(widths), rule, layout).to_json()
+
+
+def recount(row: Row, rule: str | None = None) -> dict:
+    """Every count of a row that can be recounted, under its own rule or another: ``COUNTS`` name -> exact value.
+
+    Of a network whose widths are not public only the full network can, and of one that is not here nothing.
+    """
+    if not row.arch:
+        return {}
+    widths = tuple(row.widths.items()) if row.pruned and not row.unknown else None
+    counted = _cost(row.arch, widths, rule or row.rule, row.layout)
+    return {figure: counted[figure] for figure in COUNTS if not row.unknown or figure.startswith("base_")}
+
+
+def mean_sd(accuracy: Accuracy, protocol: str) -> str:
+    """``61.86 ± 0.48`` over several seeds, ``61.52`` of one, by ``last``, ``selected`` or ``test_best``."""
+    if protocol not in (accuracy.mean or {}):
+        return "–"
+    assert accuracy.mean is not None
+    return f"{accuracy.mean[protocol]:.2f}" + (f" ± {accuracy.sd[protocol]:.2f}" if accuracy.sd else "")
+
+
+def _text(cells: Sequence[Sequence[str]]) -> str:
+    sizes = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True)).rstrip() for row in cells]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _html(cells: Sequence[Sequence[str]], caption: str, style: str = "") -> str:
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in cells[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td{_tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells[1:]
+    )
+    return (
+        f'<div class="prune-table{style}" style="overflow-x:auto"><table><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _recount(line: Line, part: str) -> str:
+    """``72.77M (76.83%)``; of a network that is not public, what the reported figure implies for its cut."""
+    cut = f"{part}_cut"
+    if part in line.counted:
+        return _pair(line.recounted(part), line.recounted(cut) if cut in line.counted else None)
+    if cut not in line.row.reported or (implied := line.implied(cut)) is None:
+        return "–"
+    low, high = (f"{value:.1f}" for value in implied)
+    return f"– (implies {low}%)" if low == high else f"– (implies {low} to {high}%)"
+
+
+def _pair(figure: str | None, cut: str | None) -> str:
+    if figure is None:
+        return f"– ({cut})" if cut else "–"
+    return f"{figure} ({cut})" if cut else figure
+
+
+def _tone(cell: str) -> str:
+    tones = {"exact": "good", "reproduced": "good", "within noise": "fair", INCONSISTENT: "poor", NOT_PUBLIC: "fair"}
+    tones["not reproduced"] = "poor"
+    return f' class="prune-{tones[cell]}"' if cell in tones else ""

@@ -1,0 +1,115 @@
+"""Verdicts: computed from figures as printed and records as measured, never stored.
+
+A count either prints exactly as the paper printed it or it does not. An accuracy is judged only by ``paper`` records,
+by the papers' own protocol (the epoch best on test), against a tolerance that the row fixed beforehand.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from statistics import mean, stdev
+
+from ...system.errors import InputError
+
+REPRODUCED = "reproduced"  # the mean is at least the reported figure less the tolerance
+WITHIN_NOISE = "within noise"  # it is below that, but by less than chance explains
+NOT_REPRODUCED = "not reproduced"
+NOT_ATTEMPTED = "not attempted"  # no finished run of the full recipe
+NOT_PUBLIC = "not public"  # the source does not say what the network is
+INCONSISTENT = "source inconsistent"  # the source's own figures do not follow from its own spec
+
+_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "": 1, "%": 1}
+_PRINTED = re.compile(r"(?P<number>\d+(?:\.(?P<decimals>\d+))?)(?P<unit>[KMBG%]?)")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A figure as a paper prints it: ``72.77M`` is 72.77, two decimals, unit M.
+
+    A count printed as a whole number that ends in zeros is taken as rounded there: ``960M`` has -1 decimals.
+    """
+
+    number: float
+    decimals: int
+    unit: str
+
+    @classmethod
+    def read(cls, text: str) -> "Printed":
+        match = _PRINTED.fullmatch(str(text).strip())
+        if not match:
+            raise InputError(f"printed figure {text!r}; expected such as 72.77M, 0.96B or 76.83%")
+        number, decimals = match["number"], len(match["decimals"] or "")
+        if not decimals and match["unit"] != "%" and len(number) > 1:
+            decimals = len(number.rstrip("0")) - len(number)
+        return cls(float(number), decimals, match["unit"])
+
+    @property
+    def value(self) -> float:
+        """The figure in units of one: ``72.77M`` is 72,770,000."""
+        return float(Decimal(repr(self.number)) * Decimal(_UNITS[self.unit]))
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The values that print so, in units of one: ``72.77M`` is 72,765,000 to 72,775,000."""
+        half, unit = 0.5 * 10.0**-self.decimals, _UNITS[self.unit]
+        return (self.number - half) * unit, (self.number + half) * unit
+
+    def like(self, value: float) -> str:
+        """``value`` printed in the same unit with as many decimals, halves rounded up."""
+        step = Decimal(1).scaleb(-self.decimals)
+        scaled = Decimal(repr(value)) / Decimal(_UNITS[self.unit])
+        return f"{scaled.quantize(step, ROUND_HALF_UP):f}{self.unit}"
+
+
+def prints_like(value: float, reported: str) -> str:
+    """``value`` as ``reported`` is printed: ``prints_like(72771956, "72.77M")`` is ``"72.77M"``."""
+    return Printed.read(reported).like(value)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Measured top-1, AP or mIoU over seeds, in percent, and what may be said of it."""
+
+    verdict: str
+    budget: str | None  # of the records behind the figures
+    seeds: tuple[int, ...] = ()
+    mean: dict[str, float] | None = None  # protocol -> mean over the seeds; without what no run has
+    sd: dict[str, float] | None = None  # protocol -> standard deviation, from two seeds on
+
+
+def _once(runs: Sequence[dict]) -> list[dict]:
+    """One run of each budget and seed, the first that ended: a seed that was run twice is no second observation."""
+    by_end = sorted(runs, key=lambda run: str(run.get("provenance", {}).get("ended", "")), reverse=True)
+    return list({(run["budget"], run["seed"]): run for run in by_end}.values())
+
+
+def judge(reported: str | None, tolerance: float, runs: Sequence[dict], score: str = "top1") -> Accuracy:
+    """Judge the finished ``runs`` of one row at its highest budget; ``reported`` is such as ``93.47%``.
+
+    Chance is two standard errors: of the mean over seeds and of a test on so many images, together. AP and mIoU are no
+    share of images right: for them it is that of the mean over seeds alone.
+    """
+    from ...papers.rows import BUDGETS
+
+    finished = [run for run in runs if run["status"] == "finished"]
+    finished = _once(finished)
+    if not finished:
+        return Accuracy(NOT_ATTEMPTED, None)
+    budget = max((run["budget"] for run in finished), key=BUDGETS.index)
+    finished = sorted((run for run in finished if run["budget"] == budget), key=lambda run: run["seed"])
+    figures = {p: [run["metrics"].get(f"{score}_{p}") for run in finished] for p in ("last", "selected", "test_best")}
+    figures = {protocol: values for protocol, values in figures.items() if None not in values}
+    means = {protocol: mean(values) for protocol, values in figures.items()}
+    sds = {protocol: stdev(values) for protocol, values in figures.items()} if len(finished) > 1 else None
+    verdict = NOT_ATTEMPTED
+    if budget == "paper" and reported is not None and "test_best" in means:
+        below = Printed.read(reported).number - means["test_best"]
+        share, images = means["test_best"] / 100, finished[0]["provenance"]["data"]["test"]
+        chance = 2 * math.hypot(
+            100 * math.sqrt(share * (1 - share) / images) if score == "top1" else 0.0,
+            sds["test_best"] / math.sqrt(len(finished)) if sds else 0.0,
+        )
+        verdict = REPRODUCED if below <= tolerance else WITHIN_NOISE if below <= chance else NOT_REPRODUCED
+    return Accuracy(verdict, budget, tuple(run["seed"] for run in finished), means, sds)

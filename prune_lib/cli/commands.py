@@ -1,0 +1,270 @@
+"""What each command of ``prune`` does, given its parsed words."""
+
+import json
+import os
+import sys
+
+from ..nets import arch_of
+from ..system.errors import InputError
+
+
+def cost(args) -> None:
+    from ..nets import layout_of, read_spec
+
+    if sum(bool(given) for given in (args.rates, args.units, args.weights)) > 1:
+        raise InputError("more than one of --rates, --units and --weights; expected one of them")
+    model = None
+    if args.weights:
+        from ..nets.weights import read_compact
+
+        args.arch, widths, model = read_compact(args.weights, args.arch)
+        rates, layout = None, layout_of(args.arch, args.layout)
+    elif args.arch is None:
+        raise InputError("which network? expected its name, or --weights FILE")
+    else:
+        layout = layout_of(args.arch, args.layout)
+        rates, widths = read_spec(args.arch, args.rates, layout)  # refuse a bad spec before anything heavy is loaded
+    if args.units:
+        from ..nets.units import read_units
+
+        widths = read_units(args.units, args.arch)
+
+    from ..cost.counting import RULES
+    from ..cost.counting import cost as recount
+
+    names = list(RULES) if args.rule == "all" else [args.rule]
+    about = arch_of(args.arch)
+    pruned = widths if args.rates or args.units or widths != about.filters else None
+    classes = None if model is None else len(model.state_dict()[f"{about.head}.weight"])
+    costs = [recount(args.arch, pruned, name, layout, classes, model) for name in names]
+    if args.json:
+        found = [{**item.to_json(), "spec": args.rates, "rates": rates} for item in costs]
+        print(json.dumps(found if args.rule == "all" else found[0]))
+        return
+    given = [f"{name} {value}" for name in ("rates", "units", "weights") if (value := getattr(args, name))]
+    print(f"{args.arch}, {given[0] if given else 'full'}")
+    print(f"{'rule':14} {'FLOPs':>15} {'of':>15} {'cut':>7}   {'params':>12} {'of':>12} {'cut':>7}")
+    for item in costs:
+        print(
+            f"{item.rule:14} {item.flops:15,} {item.base_flops:15,} {item.flops_cut:6.2f}%   "
+            f"{item.params:12,} {item.base_params:12,} {item.params_cut:6.2f}%"
+        )
+    for item in costs:
+        print(f"\n{item.rule}: {RULES[item.rule].text}.", end="")
+    print()
+
+
+def units(args) -> None:
+    from ..nets.units import to_yaml
+    from ..nets.units import units as listed
+
+    print(json.dumps(listed(args.arch)) if args.json else to_yaml(args.arch), end="\n" if args.json else "")
+
+
+def rows(args) -> None:
+    from ..papers.rows import all_rows
+
+    if args.json:
+        print(json.dumps([row.to_json() for row in all_rows().values()]))
+        return
+    print(f"{'row':32} {'FLOPs':>9} {'params':>8} {'top-1':>7}  source")
+    for row in all_rows().values():
+        printed = (row.reported.get(figure, "–") for figure in ("flops", "params", "top1"))
+        print("{:32} {:>9} {:>8} {:>7}  {}".format(row.id, *printed, row.source))
+
+
+def run(args) -> int:
+    from ..papers.rows import get_row
+    from ..runs.runner import run as run_row
+
+    row = get_row(args.row)
+    if args.units:
+        from ..nets.units import read_units
+
+        row = row.with_widths(read_units(args.units, row.arch))
+    first = os.environ.get("RANK", "0") == "0"
+    if args.verbose and first:
+        _say_before(row, args.budget, args.seed)
+    record = run_row(
+        row, args.budget, args.seed, device=args.device, data_dir=args.data_dir, save_every=args.save_every,
+        weights=args.weights, engine=args.engine, progress=not args.quiet,
+    )  # fmt: skip
+    if not first:
+        return 0
+    if args.verbose:
+        _say_epochs(record)
+    if args.json:
+        print(json.dumps(record))
+    elif args.quiet and record["status"] == "finished":
+        pass
+    elif record["status"] != "finished":
+        print(f"{record['row']}, {record['budget']}, seed {record['seed']}: {record['status']}, {record['error']}")
+    else:
+        metrics = record["metrics"]
+        named = {"test_best": "the epoch best on test", "selected": "the selected one", "last": "the last"}
+        scores = {text: metrics[f"{row.score}_{protocol}"] for protocol, text in named.items()}
+        found = ", ".join(f"{score:.2f} % at {text}" for text, score in scores.items() if score is not None)
+        score = row.score.replace("top1", "top-1")
+        print(
+            f"{record['row']}, {record['budget']}, seed {record['seed']}: {score} {found}; "
+            f"{metrics['flops']:,} FLOPs ({metrics['rule']}), {metrics['params']:,} params"
+        )
+    return 0 if record["status"] == "finished" else 1
+
+
+def _say_before(row, budget: str, seed: int) -> None:
+    """What is about to be run, on stderr."""
+    from ..runs.runner import run_folder
+
+    if budget in row.recipes:
+        about = {
+            "row": row.id, "network": f"{row.arch}, {row.rates or 'full'}", "method": dict(row.method),
+            "recipe": {"data": row.recipes[budget].data, **row.recipes[budget].not_default()},
+            "state": run_folder(row, budget, seed),
+        }  # fmt: skip
+        print("\n".join(f"{name}: {value}" for name, value in about.items()), file=sys.stderr, flush=True)
+
+
+def _say_epochs(record: dict) -> None:
+    """One line for each epoch, on stderr."""
+    curves = record.get("curves", {})
+    for number, epoch in enumerate(curves.get("epoch", [])):
+        figures = (f"{name} {values[number]}" for name, values in curves.items() if name != "epoch")
+        print(f"epoch {epoch + 1}: {', '.join(figures)}", file=sys.stderr)
+
+
+def queue(args) -> int:
+    from ..runs.queue import jobs, work
+
+    if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
+        raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
+    found = jobs(args.rows, args.budget, range(args.seed, args.seed + args.seeds), dense=not args.weights)
+    named = {"--device": args.device, "--data-dir": args.data_dir, "--weights": args.weights, "--engine": args.engine}
+    options = [word for name, value in named.items() if value for word in (name, value)]
+    if not args.list:
+        work(found, args.jobs, options=options, tell=(lambda jobs: None) if args.quiet else _progress_lines())
+        if args.verbose:
+            print("\n".join(f"{j.status:9} {j.name}  {j.log}" for j in found), file=sys.stderr)
+    if args.json:
+        print(json.dumps([{"row": j.row.id, "budget": j.budget, "seed": j.seed, "status": j.status} for j in found]))
+    elif args.list:
+        words = {job.name: f"{job.name}  ({job.so_far})" if job.so_far else job.name for job in found}
+        print("\n".join(words.values()) or "every one of them has a record")
+    return 1 if any(job.status == "failed" for job in found) else 0
+
+
+def _progress_lines():
+    """Shows one line for each run: redrawn on a terminal, elsewhere printed when its status changes."""
+    shown: dict = {"lines": 0, "status": {}}
+
+    def tell(jobs) -> None:
+        if sys.stderr.isatty():
+            width = os.get_terminal_size(sys.stderr.fileno()).columns
+            lines = [
+                f"{job.status:9} {job.name}  {job.last_words() if job.status != 'waiting' else ''}" for job in jobs
+            ]
+            lines = [line for line, job in zip(lines, jobs, strict=True) if job.status != "waiting"]
+            lines.append(f"{sum(job.status == 'waiting' for job in jobs)} more are waiting")
+            up = f"\x1b[{shown['lines']}A" if shown["lines"] else ""
+            print(up + "".join(f"\x1b[2K{line[: width - 1]}\n" for line in lines), end="", file=sys.stderr, flush=True)
+            shown["lines"] = len(lines)
+            return
+        for job in jobs:
+            if job.status not in ("waiting", shown["status"].get(job.name)):
+                shown["status"][job.name] = job.status
+                print(f"{job.status:9} {job.name}  {job.last_words()}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def keep(args) -> None:
+    from ..runs.kept import publish
+
+    path = publish(args.row, args.budget, args.seed, args.protocol)
+    print(json.dumps({"file": str(path), "card": str(path.with_suffix(".md"))}) if args.json else path)
+
+
+def evaluate(args) -> None:
+    from ..runs.given import evaluate_weights
+
+    found = evaluate_weights(
+        args.row, args.weights, device=args.device, data=args.data, data_dir=args.data_dir, mean=args.mean, std=args.std
+    )
+    if args.json:
+        print(json.dumps(found))
+        return
+    scores = ", ".join(f"{name} {found[name]:.2f} %" for name in ("top1", "top5", "AP", "mIoU") if name in found)
+    print(f"{found['row']}: {scores} on {found['images']:,} test images of {found['data']}")
+    print(f"{found['params']:,} params, {found['flops']:,} FLOPs ({found['rule']}); weights fitted {found['fitted']}")
+
+
+def table(args) -> None:
+    from ..book.tables.table import load_table
+
+    found = load_table(args.table)
+    print(json.dumps(found.to_json()) if args.json else found)
+
+
+def export(args) -> None:
+    from ..anynet.export import export_file
+
+    found = export_file(args.file, args.out, args.to)
+    text = "{file}: {bytes:,} bytes, checked with {checked_with}: outputs differ by {difference:.1e}, batch {batch}"
+    print(json.dumps(found) if args.json else text.format(**found))
+
+
+def latency(args) -> None:
+    from ..cost.latency import as_text
+    from ..cost.latency import latency as measure
+
+    options = {name: getattr(args, name) for name in ("layout", "threads", "device", "seconds")}
+    found = measure(args.arch, args.rates, batches=args.batch, **options)
+    print(json.dumps(found) if args.json else as_text(found))
+
+
+def data(args) -> None:
+    from ..tasks import images
+
+    if args.download:
+        images.download(args.name, args.data_dir)
+    if args.decode:
+        if args.name not in images.FOLDERS:
+            raise InputError(f"{args.name} is no folder of images; --decode is for: {' '.join(images.FOLDERS)}")
+        from ..tasks.imagenet import check
+
+        splits = ("val",) if args.name == "imagenet-sample" else ("train", "val")
+        problems = check(images.find_data(args.data_dir) / args.name, decode=True, splits=splits)
+        if problems:
+            print("\n".join(problems))
+            raise InputError(f"{args.name}: {len(problems)} problems, listed above")
+    found = images.load(args.name, args.data_dir, heldout=0)
+    facts = {
+        "name": found.name, "train": len(found.train) + len(found.heldout), "test": len(found.test),
+        "classes": list(found.classes), "sha256": found.fingerprint,
+    }  # fmt: skip
+    if args.json:
+        print(json.dumps(facts))
+        return
+    few = list(found.classes[:10]) + (["…"] if len(found.classes) > 10 else [])
+    print(
+        "\n".join(
+            f"{key}: {value}" for key, value in {**facts, "classes": f"{len(found.classes)}: {' '.join(few)}"}.items()
+        )
+    )
+
+
+def book(args) -> None:
+    from ..book.site.build import build
+
+    loudness = {"quiet": args.quiet or args.json, "verbose": args.verbose}
+    page = build(args.budget, args.seed, args.device, args.data_dir or "", **loudness)
+    if args.json:
+        print(json.dumps({"page": str(page), "budget": args.budget, "seed": args.seed}))
+    else:
+        print(f"The book is at {page}")
+
+
+def completion(parser, shell: str) -> None:
+    from .completion import script
+
+    print(script(parser, shell), end="")

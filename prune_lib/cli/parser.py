@@ -1,0 +1,187 @@
+"""``prune``: recount a spec, run a row, show a table, build the book."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..nets import ARCHS
+from ..system.errors import InputError
+from . import commands as do
+
+EXAMPLES = {
+    "cost": "prune cost vgg16 --rates '[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'",
+    "units": "prune units resnet50 > units.yaml",
+    "rows": "prune rows --json",
+    "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
+    "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --jobs 4",
+    "keep": "prune keep filterexpo/resnet20-study/explore --budget short",
+    "eval": "prune eval dcff/imagenet/r50_1.49b --weights model_best_compact.pt",
+    "table": "prune table dcff/cifar10",
+    "export": "prune export runs/…/last.safetensors --to onnx --out resnet56.onnx",
+    "latency": "prune latency resnet56 --rates '[0.5]*30' --batch 1 256",
+    "data": "prune data cifar10 --data-dir ~/data",
+    "book": "prune book --budget smoke",
+    "completion": "source <(prune completion bash)",
+}
+TOUR = """\
+a first quarter of an hour:
+  prune rows                                   what the papers report
+  prune cost vgg16 --rates '[0.5]*13'          what a spec costs
+  prune run dcff/cifar10/vgg16                 train, evaluate and record a row, small and on digits
+  prune table dcff/cifar10                     reported, recounted, measured
+  prune COMMAND --help                         what a command takes, with an example
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code: 0, 1 for a run that failed, 2 for bad input, 130 when interrupted."""
+    try:
+        args = _parser().parse_args(argv)
+        return args.command(args) or 0
+    except InputError as error:
+        if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+            print(f"prune: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nprune: interrupted; the same command goes on from the last whole epoch", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # a full or failing disk, a folder that may not be written
+        print(f"prune: {error}; what was there before is as it was", file=sys.stderr)
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong words on the command line are bad input like any other: one line."""
+
+    def error(self, message: str):
+        raise InputError(f"{message} (see '{self.prog} --help')")
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="prune", description=__doc__, epilog=TOUR, formatter_class=raw, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"prune_lib {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=text, epilog=f"example: {EXAMPLES[name]}", allow_abbrev=False
+        )
+        sub.set_defaults(command=function)
+        return sub
+
+    sub = command(
+        "cost", do.cost, "Recount params and FLOPs of a network pruned by a rate string, or of given weights."
+    )
+    sub.add_argument("arch", nargs="?", help=f"{' '.join(ARCHS)}; not needed with --weights that name it")
+    sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
+    sub.add_argument("--units", metavar="FILE", help="an edited file from 'prune units' instead of rates")
+    sub.add_argument("--weights", metavar="FILE", help="a compact network's weights instead: the widths are theirs")
+    sub.add_argument("--layout", help="whose list it is: dcff, hrank, … (default: the network's own first)")
+    sub.add_argument("--rule", default="thop-0.0.31", help="counting rule, or 'all' (default: %(default)s)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("units", do.units, "List the groups of convs that must keep the same channels, as a file to edit.")
+    sub.add_argument("arch", help=" ".join(ARCHS))
+    sub.add_argument("--json", action="store_true", help="print JSON instead of YAML")
+
+    sub = command("rows", do.rows, "List the rows that the papers report.")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("run", do.run, "Train, evaluate and record a row. A finished run is not run again.")
+    sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
+    _common(sub)
+    sub.add_argument(
+        "--save-every", type=float, default=300.0, metavar="S", help="seconds between states within an epoch (300)"
+    )
+    sub.add_argument("--weights", metavar="FILE", help="the trained network to prune, where the method prunes one")
+    sub.add_argument(
+        "--engine",
+        default="eager",
+        help="eager; graph: a step as one CUDA graph; compile: that, of fused kernels, also on a CPU (eager)",
+    )
+    sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
+    sub.add_argument("--json", action="store_true", help="print the record")
+    _loudness(sub, "no progress, and no last line", "also what is about to be run, and each epoch afterwards")
+
+    sub = command("queue", do.queue, "Run what has no record yet, best first, several rows at a time on one device.")
+    sub.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="names, * for any (default: all of CIFAR-10)")
+    sub.add_argument("--jobs", type=int, default=1, help="runs at a time (default: %(default)s)")
+    sub.add_argument("--seeds", type=int, default=1, help="so many seeds, from --seed on (default: %(default)s)")
+    sub.add_argument("--weights", metavar="FILE", help="the trained network to prune, instead of the rows' dense ones")
+    sub.add_argument("--engine", default="eager", help="as for 'prune run' (default: %(default)s)")
+    sub.add_argument("--list", action="store_true", help="only say what would be run")
+    sub.add_argument("--json", action="store_true", help="print what became of each run as JSON")
+    _loudness(sub, "no line for each run", "also where each run's log is")
+    _common(sub)
+
+    sub = command("keep", do.keep, "Put a finished run's network beside its record, with a card, to be committed.")
+    sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
+    sub.add_argument("--budget", default="smoke", help="smoke, short or paper (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="whole number from 0 (default: %(default)s)")
+    sub.add_argument("--protocol", default="last", help="last, selected or test_best (default: %(default)s)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("eval", do.evaluate, "Evaluate given weights as a row's compact network, on the row's test images.")
+    sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
+    sub.add_argument("--weights", required=True, metavar="FILE", help="safetensors, or a torch state dict")
+    for name in ("mean", "std"):
+        sub.add_argument(f"--{name}", type=float, nargs=3, metavar="X", help=f"{name} of red, green, blue in [0, 1]")
+    sub.add_argument("--data", help="another image set than the row's: cifar10, imagenet, imagenet-sample …")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
+    sub.add_argument("--data-dir", help="where the data is (default: $PRUNE_DATA, else ./data)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("table", do.table, "Show a table: reported, recounted, measured, verdict.")
+    sub.add_argument("table", help="paper/table")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("export", do.export, "Export a compact network to another format, read back and compared.")
+    sub.add_argument("file", help="safetensors that a run left, or 'prune export' wrote")
+    sub.add_argument("--to", required=True, metavar="FORMAT", help="onnx, pt2 (torch.export) or safetensors")
+    sub.add_argument("--out", required=True, metavar="OUT", help="the file to write")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("latency", do.latency, "Measure a full and a compact network in turn, beside their FLOPs.")
+    sub.add_argument("arch", help=" ".join(ARCHS))
+    sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
+    sub.add_argument("--layout", help="whose list it is (default: the network's own first)")
+    sub.add_argument("--batch", type=int, nargs="+", default=[], metavar="N", help="images at once (1 and 256, or 16)")
+    sub.add_argument("--threads", type=int, default=1, metavar="N", help="of torch on the CPU (default: %(default)s)")
+    sub.add_argument("--seconds", type=float, default=10.0, metavar="S", help="for each batch size (%(default)s)")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("data", do.data, "Check that a data set is there and whole.")
+    sub.add_argument("name", help="cifar10, digits, imagenet, imagenet-sample, coco, cityscapes, shapes …")
+    sub.add_argument("--decode", action="store_true", help="of a folder of images, decode every file")
+    sub.add_argument("--data-dir", help="where to look (default: $PRUNE_DATA, else ./data)")
+    sub.add_argument("--download", action="store_true", help="fetch it first, through torchvision")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("book", do.book, "Execute the notebooks through papermill and build the HTML book.")
+    _common(sub)
+    sub.add_argument("--json", action="store_true", help="print where the book is as JSON, and nothing else")
+    _loudness(sub, "neither progress nor what Sphinx says, unless it fails", "also all that Sphinx says")
+
+    sub = command("completion", lambda args: do.completion(parser, args.shell), "Write completion for a shell to read.")
+    sub.add_argument("shell", choices=("bash", "zsh"), help="bash or zsh; the line goes into ~/.bashrc or ~/.zshrc")
+    return parser
+
+
+def _loudness(sub: argparse.ArgumentParser, less: str, more: str) -> None:
+    either = sub.add_mutually_exclusive_group()
+    either.add_argument("-q", "--quiet", action="store_true", help=less)
+    either.add_argument("-v", "--verbose", action="store_true", help=more)
+
+
+def _common(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--budget", default="smoke", help="smoke, short or paper (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, help="whole number from 0 (default: %(default)s)")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
+    sub.add_argument("--data-dir", help="where the data is (default: $PRUNE_DATA, else ./data)")

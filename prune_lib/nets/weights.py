@@ -1,0 +1,149 @@
+"""Weights from a file into a network: safetensors or a torch state dict, whatever its modules are called."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..system.archive import check_zip
+from ..system.errors import InputError, short
+from .networks import arch_of, build, check_widths, load_network
+from .spec import Widths
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a state dict
+LEFTOVERS = ("total_ops", "total_params")  # buffers that thop leaves behind
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file or of a torch file (``.pt``, ``.pth``, ``.tar``).
+
+    A torch file is read as tensors only: one that holds anything else is refused, and nothing in it is run.
+
+    Raises:
+        InputError: no such file, not weights, or a damaged file.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise InputError(f"no weights at {path}")
+        size = path.stat().st_size
+    except OSError as error:  # a name too long for any file
+        raise InputError(f"no weights at {path} ({error.strerror})") from None
+    check_zip(path)
+    try:
+        if path.suffix == ".safetensors":
+            found: object = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and safetensors each have their own kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        kind = "safetensors" if isinstance(error, SafetensorError) else "a file of tensors only"
+        raise InputError(f"{path}: not {kind} ({reason[:200]})") from None
+    while isinstance(found, dict) and (
+        inner := next((key for key in WRAPPERS if isinstance(found.get(key), dict)), "")
+    ):
+        found = found[inner]
+    if (
+        not isinstance(found, dict)
+        or not found
+        or not all(isinstance(name, str) and isinstance(t, Tensor) for name, t in found.items())
+    ):
+        raise InputError(f"{path}: not a state dict; expected names with a tensor each")
+    for name, tensor in found.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise InputError(f"{path}: {short(name)} is {tensor.layout} on {tensor.device}; expected a plain tensor")
+        if tensor.numel() * tensor.element_size() > size:
+            raise InputError(f"{path}: {short(name)} is {_shape(tensor)}; expected no more than the file holds")
+    tensors = {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    return {name: tensor for name, tensor in tensors.items() if name.rsplit(".", 1)[-1] not in LEFTOVERS}
+
+
+def fit(model: nn.Module, weights: dict[str, Tensor], path: str | Path) -> str:
+    """Load ``weights`` into ``model``, by name where the names agree, else by position; returns which, in words.
+
+    By position, every tensor must have the same shape and the same last name (weight, bias, running_mean …) as the
+    model's tensor at its place, as the published compact networks have, whose modules are called otherwise.
+
+    Raises:
+        InputError: the keys or shapes that don't fit; the model is then as it was.
+    """
+    wanted = model.state_dict()
+    if not any(name.endswith("num_batches_tracked") for name in weights):  # older torch wrote none
+        wanted = {name: tensor for name, tensor in wanted.items() if not name.endswith("num_batches_tracked")}
+    missing, extra = [n for n in wanted if n not in weights], [n for n in weights if n not in wanted]
+    shaped = [f"{n} {_shape(weights[n])} for {_shape(t)}" for n, t in wanted.items()
+              if n in weights and weights[n].shape != t.shape]  # fmt: skip
+    if not (missing or extra or shaped):
+        model.load_state_dict(weights, strict=False)
+        return "by name"
+    pairs = list(zip(wanted.items(), weights.items(), strict=False))
+    alike = [
+        name.rsplit(".", 1)[-1] == other.rsplit(".", 1)[-1] and mine.shape == theirs.shape
+        for (name, mine), (other, theirs) in pairs
+    ]
+    if missing and len(wanted) == len(weights) and all(alike):
+        model.load_state_dict({name: tensor for (name, _), (_, tensor) in pairs}, strict=False)
+        first, other = next(iter(wanted)), next(iter(weights))
+        return f"by position, since the names differ ({other} went to {first}; all {len(wanted)} shapes fit)"
+    problems = [("missing", missing), ("unexpected", extra), ("of another shape", shaped)]
+    told = "; ".join(f"{len(names)} {what} ({_few(names)})" for what, names in problems if names)
+    raise InputError(f"{path}: does not fit this network: {told}; expected {len(wanted)} tensors, found {len(weights)}")
+
+
+def widths_of(arch: str, weights: dict[str, Tensor], path: str | Path) -> Widths:
+    """The width of every conv of ``arch``, read off the shapes of a compact network's weights.
+
+    By name where the names are this library's, else by position: the file's conv weights in their order.
+
+    Raises:
+        InputError: not as many convs as the arch has.
+    """
+    filters = arch_of(arch).filters
+    if all(f"{conv}.weight" in weights and weights[f"{conv}.weight"].dim() for conv in filters):
+        return check_widths(arch, {conv: len(weights[f"{conv}.weight"]) for conv in filters})
+    found = [len(tensor) for tensor in weights.values() if tensor.dim() == 4]
+    if len(found) != len(filters):
+        raise InputError(f"{path}: {len(found)} conv weights; expected the {len(filters)} of {arch}")
+    return check_widths(arch, dict(zip(filters, found, strict=True)))
+
+
+def read_compact(path: str | Path, arch: str | None = None) -> tuple[str, Widths, nn.Module]:
+    """``(arch, widths, network)`` of a compact network's weights.
+
+    Args:
+        arch: whose widths they have; a file that this library wrote says it itself.
+
+    Raises:
+        InputError: a file that says nothing of itself where no arch is given, or weights that do not fit.
+    """
+    weights = read_weights(path)
+    named = _metadata(path).get("arch")
+    if arch is None and named is None:
+        raise InputError(f"{path} does not say which network it is of; name it before --weights")
+    if named is not None:
+        if arch not in (None, named):
+            raise InputError(f"{path} is of {named}; expected one of {arch}")
+        network = load_network(path)
+        return named, widths_of(named, weights, path), network
+    widths = widths_of(arch or "", weights, path)
+    linear = [tensor for tensor in weights.values() if tensor.dim() == 2]
+    network = build(arch or "", widths, len(linear[-1]) if linear else None)
+    fit(network, weights, path)
+    return arch or "", widths, network
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
+    if Path(path).suffix != ".safetensors":
+        return {}
+    with safe_open(path, framework="pt") as archive:
+        return archive.metadata() or {}
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"

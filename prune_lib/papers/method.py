@@ -1,0 +1,72 @@
+"""What a pruning method is: a few hooks around one training run. A paper overrides what differs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..nets import Arch
+
+
+@dataclass
+class Start:
+    """What a method that prunes a trained network begins with."""
+
+    dense: nn.Module  # the trained full network, in evaluation mode, on the device
+    data: Any  # an image set of prune_lib.tasks, on the device
+    seed: int
+    precision: str
+    folder: Path | None  # where intermediate results are kept, so that an interrupted run need not repeat them
+
+    def training_batches(self, size: int):
+        """One shuffled epoch of augmented training batches, always the same one for a seed."""
+        return self.data.batches(size, torch.Generator().manual_seed(self.seed))
+
+
+class Method:
+    """The dense method: trains the network as it is."""
+
+    prunes_trained = False  # whether ``begin`` needs a trained dense network
+
+    @classmethod
+    def for_arch(cls, arch: Arch, **options):
+        """The method for networks of ``arch``, with the options that a table gives."""
+        return cls(**options)
+
+    def begin(self, start: Start) -> dict:
+        """Look at the trained dense network; returns what was found, for the record."""
+        return {}
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Change the freshly built network before its optimizer exists."""
+        return model
+
+    def on_epoch(self, model: nn.Module, epoch: int, epochs: int) -> dict:
+        """Called before training epoch ``epoch`` (from 0) of ``epochs``; returns figures for that epoch's curve.
+
+        With ``within_budget`` false among them, the epoch's network is larger than was asked for and is no result.
+        """
+        return {}
+
+    def on_step(self, model: nn.Module, step: int, steps: int) -> dict[str, float]:
+        """Called before training step ``step`` (from 0) of the run's ``steps``; its figures replace the epoch's."""
+        return {}
+
+    def after_step(self, model: nn.Module) -> None:
+        """Called after every step of the optimizer."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The method's own tensors that a checkpoint has to hold, beside the network's; a resume writes into them."""
+        return {}
+
+    def found(self) -> dict:
+        """What the training itself found, for the record; ``widths`` and ``flops`` where it chose them."""
+        return {}
+
+    def export(self, model: nn.Module) -> nn.Module:
+        """A plain compact network with the same outputs, independent of ``model``."""
+        from ..nets.reparam import plain
+
+        return plain(model)

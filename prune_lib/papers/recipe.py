@@ -1,0 +1,142 @@
+"""How a network is trained, as data: each field's meaning stands beside its default."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from ..system.errors import InputError, short
+
+NORMALISE = {  # mean and standard deviation of each channel in [0, 1]
+    "own": None,
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cdp": ((125.31 / 255, 122.95 / 255, 113.87 / 255), (63 / 255, 62.09 / 255, 66.7 / 255)),
+}
+
+
+def normalised(data, recipe: "Recipe"):
+    """``data`` with the normalising constants that ``recipe`` names."""
+    constants = NORMALISE[recipe.normalise]
+    return data if constants is None else dataclasses.replace(data, mean=constants[0], std=constants[1])
+
+
+FAST = {  # the budget ``fast``: one recipe for every method; tables and rows say how many epochs
+    "data": "cifar10",
+    "heldout": 5000,  # stratified; the other 45,000 are trained on
+    "batch_size": 128,
+    "schedule": "onecycle",
+    "lr": 0.2,
+    "peak": 0.25,
+    "nesterov": True,
+    "weight_decay": 5.0e-4,
+    "decay_vectors": False,  # a norm's scale is no weight
+    "label_smoothing": 0.05,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An optimizer and its schedule. The defaults are DCFF's for CIFAR-10 (its README, commands)."""
+
+    data: str = "cifar10"  # image set
+    epochs: int = 300
+    batch_size: int = 256
+    lr: float = 0.1  # at the start, after any warm-up
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4  # on every parameter, BatchNorm's and biases included
+    undecayed: str = ""  # but not on those whose name contains this
+    decay_vectors: bool = True  # and, if false, not on biases and norms, which have one dimension
+    schedule: str = (
+        "step"  # step: x gamma at each milestone; cosine: to zero; both by epochs; poly, onecycle: see lr_at
+    )
+    milestones: tuple[float, ...] = (0.5, 0.75)  # as fractions of the epochs: 150 and 225 of 300
+    gamma: float = 0.1
+    warmup: int = 0  # epochs of linear warm-up, step by step, before the schedule
+    optimizer: str = "sgd"  # or adam, to which momentum and nesterov mean nothing
+    warmup_steps: int = 0  # steps of linear warm-up, of a schedule that counts by steps
+    warmup_from: float = 0.001  # the share of the learning rate that these begin with
+    lr_min: float = 0.0  # what poly falls to
+    peak: float = 0.25  # the share of all steps after which onecycle is at ``lr``
+    clip: float = 0.0  # the largest norm that the gradient of all parameters may have; 0: any
+    test_every: int = 1  # epochs between evaluations; the last epoch is always evaluated
+    label_smoothing: float = 0.0
+    mixup: float = 0.0  # alpha of the Beta distribution that two images' shares are drawn from; 0: not mixed
+    cutout: int = 0  # side of a square that is blanked in each training image; 0: none
+    normalise: str = (
+        "own"  # own: the image set's constants; imagenet, cdp: those that the dense weights were trained with
+    )
+    heldout: int = 2000  # training images set aside to select an epoch; the papers set none aside
+    train_images: int | None = None  # train on so many (balanced) images; None: all that are not held out
+
+    def __post_init__(self):
+        for name, low, high in (
+            ("epochs", 1, 100_000), ("batch_size", 1, 1_000_000), ("lr", 0, 1e6), ("momentum", 0, 1),
+            ("weight_decay", 0, 1), ("gamma", 0, 1), ("warmup", 0, 1000), ("label_smoothing", 0, 1),
+            ("mixup", 0, 100),
+            ("cutout", 0, 10_000), ("warmup_steps", 0, 1_000_000), ("warmup_from", 0, 1), ("lr_min", 0, 1e6),
+            ("clip", 0, 1e6), ("test_every", 1, 100_000), ("peak", 0, 1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"recipe: {name} is {value}; expected {low} … {high}")
+        for name, known in (("schedule", ("step", "cosine", "poly", "onecycle")), ("optimizer", ("sgd", "adam"))):
+            if getattr(self, name) not in known:
+                raise InputError(f"recipe: {name} is {getattr(self, name)!r}; expected {' or '.join(known)}")
+        if self.normalise not in NORMALISE:
+            raise InputError(f"recipe: normalise is {self.normalise!r}; expected one of: {' '.join(NORMALISE)}")
+        if not all(isinstance(fraction, int | float) and 0 < fraction < 1 for fraction in self.milestones):
+            raise InputError(
+                f"recipe: milestones are {short(self.milestones)}; expected fractions of the epochs in (0, 1)"
+            )
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Recipe":
+        """A recipe from a table's YAML. Fields that are unknown or of the wrong type are refused by name."""
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        values = {}
+        for name, value in fields.items():
+            if name not in known:
+                raise InputError(f"recipe: unknown field {short(name)}; expected one of: {' '.join(known)}")
+            default = known[name].default
+            if isinstance(default, tuple) and isinstance(value, list):
+                value = tuple(value)
+            if isinstance(default, float) and type(value) is int and abs(value) < 2**53:
+                value = float(value)
+            wanted = (int, type(None)) if name == "train_images" else (type(default),)
+            if type(value) not in wanted:
+                raise InputError(
+                    f"recipe: {name} is {short(value)}, {type(value).__name__}; expected {wanted[0].__name__}"
+                    + (" (in YAML write 1.0e-3, not 1e-3)" if isinstance(value, str) and wanted[0] is float else "")
+                )
+            values[name] = value
+        return cls(**values)
+
+    def not_default(self) -> dict:
+        """Only what differs from the defaults: what a run's key is made of, so a new field renames no old run."""
+        return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
+
+    def lr_at(self, epoch: int, step: int, steps: int) -> float:
+        """The learning rate of step ``step`` of ``steps`` in epoch ``epoch``, all from 0.
+
+        ``poly`` falls step by step, as ``(1 - t)^0.9``, from ``lr`` to ``lr_min``, where it is at the last milestone.
+        ``onecycle`` rises step by step from 0 in a straight line, and from its ``peak`` on falls to 0 along a half
+        cosine (Smith & Topin 2017, arXiv 1708.07120, with one cycle and no last phase).
+        """
+        done = step + epoch * steps
+        if self.schedule == "poly":
+            end = max(self.milestones, default=1.0) * self.epochs * steps
+            part = min(1.0, max(0, done - self.warmup_steps) / max(1.0, end - self.warmup_steps))
+            lr = self.lr_min + (self.lr - self.lr_min) * (1 - part) ** 0.9
+        elif self.schedule == "onecycle":
+            part = (done + 1) / (self.epochs * steps)
+            rise, fall = part / max(self.peak, 1e-9), (part - self.peak) / max(1 - self.peak, 1e-9)
+            lr = self.lr * (min(1.0, rise) if part < self.peak else (1 + math.cos(math.pi * fall)) / 2)
+        elif self.schedule == "step":
+            lr = self.lr * self.gamma ** sum(epoch >= round(f * self.epochs) for f in self.milestones)
+        else:
+            lr = 0.5 * self.lr * (1 + math.cos(math.pi * (epoch - self.warmup) / max(1, self.epochs - self.warmup)))
+        if epoch < self.warmup:
+            lr *= (1 + done) / (self.warmup * steps)
+        if done < self.warmup_steps:
+            lr *= self.warmup_from + (1 - self.warmup_from) * done / self.warmup_steps
+        return lr

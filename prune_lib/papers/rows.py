@@ -1,0 +1,300 @@
+"""A row: one line of a paper's table, as data. Rows live in ``papers/*.yaml`` and are called ``paper/table/row``."""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+
+from ..nets import arch_of, check_widths, layout_of, read_spec
+from ..nets.spec import Widths
+from ..system.errors import InputError, short
+from ..system.reading import check_name, from_yaml
+from ..tasks import score_of
+from .methods import FROM_FRESH, METHODS
+from .recipe import FAST, Recipe
+
+BUDGETS = ("smoke", "short", "fast", "paper")  # from seconds on embedded digits to the whole published recipe
+COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
+PRINTED = re.compile(r"\d+(\.\d+)?[KMBG%]?")  # a figure as papers print it
+RULE_NAMES = ("macs", "thop-0.0.31", "thop-0.0.30", "thop-0.1.1", "mmrazor", "mmrazor-syncbn", "cdp", "chex")
+SCORES = ("top1", "top5", "base_top1", "AP", "AP50", "AP75", "APS", "APM", "APL", "mIoU")
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str  # paper/table/row
+    title: str
+    dataset: str  # that the reported accuracy is of
+    arch: str  # empty: a network that this library does not have
+    rates: str | None  # as published; None: nothing is pruned, or ``unknown`` says why there is no list
+    layout: str  # whose rate layout
+    rule: str  # under which the paper's FLOPs are counted
+    reported: Mapping[str, str]  # figures as printed
+    source: str
+    unknown: str = ""  # why the compact network cannot be rebuilt; empty: it can
+    method: Mapping[str, str] = field(default_factory=dict)  # name and options; empty: it is not trained here
+    start: str = ""  # the dense row whose trained network the method prunes
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)  # budget -> recipe
+    tolerance: float = 0.0  # percentage points of its score, fixed before anything was run
+    note: str = ""
+    given: Widths | None = None  # a user's own widths instead of a rate list
+    runs_of: str = ""  # the row whose runs are this one's too: one training, of which it has another figure
+    judged: str = ""  # that figure, at epochs chosen by its data's score; empty: that score itself
+
+    @property
+    def table(self) -> str:
+        return self.id.rsplit("/", 1)[0]
+
+    @property
+    def data(self) -> str:
+        """The image set of its highest budget; nothing where it is not trained here."""
+        return next((self.recipes[budget].data for budget in reversed(BUDGETS) if budget in self.recipes), "")
+
+    @property
+    def score(self) -> str:
+        """What its accuracy is: ``top1``, or ``AP``, ``segm_AP`` or ``mIoU`` where that is its data's; in percent."""
+        return self.judged or score_of(self.data)
+
+    @property
+    def printed(self) -> str | None:
+        """The reported figure that its score is held against, as printed; a table of masks heads it AP."""
+        return self.reported.get(self.score.removeprefix("segm_"))
+
+    @property
+    def runs(self) -> str:
+        """The row under whose name its runs and records are."""
+        return self.runs_of or self.id
+
+    @property
+    def pruned(self) -> bool:
+        """Whether anything is pruned; a dense row is its own full network."""
+        return self.rates is not None or self.given is not None or bool(self.unknown)
+
+    @property
+    def widths(self) -> Widths:
+        """The filters that each conv keeps.
+
+        Raises:
+            InputError: they are not public, or the network is not in this library.
+        """
+        if self.unknown:
+            raise InputError(f"{self.id} cannot be rebuilt: {self.unknown}")
+        if self.given is not None:
+            return check_widths(self.arch, self.given)
+        return read_spec(self.arch, self.rates, self.layout)[1]
+
+    def with_widths(self, widths: Widths) -> "Row":
+        """A row of the user's own: this one's network, method and recipe at other widths, with nothing reported."""
+        digest = hashlib.sha256(json.dumps(widths, sort_keys=True).encode()).hexdigest()[:8]
+        return replace(
+            self, id=f"own/{self.id.replace('/', '-')}/{digest}", rates=None, given=widths, reported={}, unknown="",
+            runs_of="", note=f"widths given by the user, trained as {self.id}",
+        )  # fmt: skip
+
+    def key(self, budget: str) -> str:
+        """Names what is trained, and nothing else: figures, titles and sources can be corrected without retraining."""
+        rates = self.rates and self.rates.replace(" ", "")
+        what: list = [self.arch, rates, self.layout, dict(self.method)]
+        what += [self.given] if self.given is not None else []
+        if self.method.get("name") in FROM_FRESH and (draws := arch_of(self.arch).draws):
+            what.append({"draws": draws})
+        text = json.dumps([*what, self.recipes[budget].not_default()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def to_json(self) -> dict:
+        fields = asdict(self)
+        fields["recipes"] = {budget: asdict(recipe) for budget, recipe in self.recipes.items()}
+        return fields
+
+
+@cache
+def _papers() -> dict[str, str]:
+    """``{paper: its YAML}``, in the order of the names."""
+    folder = sorted((files("prune_lib") / "papers").iterdir(), key=lambda file: file.name)
+    yamls = (file for file in folder if file.name.endswith(".yaml"))
+    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in yamls}
+
+
+@cache
+def all_rows() -> dict[str, Row]:
+    """``{id: row}`` of every table of every paper, in the tables' order."""
+    return {key: row for paper, text in _papers().items() for key, row in read_tables(paper, text).items()}
+
+
+@cache
+def all_claims() -> list[dict]:
+    """What the papers claim outside their tables: each with ``text`` and ``where`` it stands.
+
+    Either the ``figures`` that a ``row``, or some row of a ``table``, should then have, or a ``finding`` by reading.
+    """
+    return [claim for paper, text in _papers().items() for claim in read_claims(paper, text)]
+
+
+def read_claims(paper: str, text: str) -> list[dict]:
+    """The claims of one paper's YAML, every field checked by name.
+
+    Raises:
+        InputError: what is wrong, and in which claim.
+    """
+    claims = read_document(paper, text).get("claims") or []
+    if not isinstance(claims, list):
+        raise InputError(f"{paper}.yaml, claims: found {type(claims).__name__}; expected a list")
+    for number, claim in enumerate(claims, 1):
+        where = f"{paper}, claim {number}"
+        _expect(claim, where, {"text", "where"}, {"row", "table", "figures", "finding"})
+        if ("finding" in claim) == ("figures" in claim) or ("figures" in claim) != (
+            ("row" in claim) != ("table" in claim)
+        ):
+            raise InputError(f"{where}: expected a finding, or figures and the row or table that should have them")
+        _expect(claim.get("figures", {}), f"{where}, figures", set(), {*COUNTS, *SCORES})
+    return claims
+
+
+@cache
+def table_title(table: str) -> str:
+    """The title of ``paper/table``, as its YAML has it."""
+    paper, name = table.split("/", 1)
+    return read_document(paper, _papers()[paper])["tables"][name]["title"]
+
+
+@cache
+def paper_name(row: str) -> str:
+    """What the paper of ``paper/table/row`` is called for short."""
+    paper = row.split("/", 1)[0]
+    return read_document(paper, _papers()[paper])["paper"]["short"]
+
+
+def get_row(name: str) -> Row:
+    """The row called ``name``.
+
+    Raises:
+        InputError: there is none; the message names those most like it.
+    """
+    rows = all_rows()
+    if name not in rows:
+        near = difflib.get_close_matches(name, rows, n=3, cutoff=0.5)
+        raise InputError(
+            f"unknown row {short(name)}; expected such as {' '.join(near or list(rows)[:1])} ('prune rows')"
+        )
+    return rows[name]
+
+
+def table_rows(table: str, among: Mapping[str, Row] | None = None) -> list[Row]:
+    """The rows of ``paper/table``, among all papers' or those given."""
+    among = all_rows() if among is None else among
+    rows = [row for row in among.values() if row.table == table]
+    if not rows:
+        tables = dict.fromkeys(row.table for row in among.values())
+        raise InputError(f"unknown table {short(table)}; expected one of: {' '.join(tables)}")
+    return rows
+
+
+def read_document(paper: str, text: str) -> dict:
+    """One paper's YAML: what the paper is, its tables, and claims made outside them.
+
+    Raises:
+        InputError: not YAML, or not these three.
+    """
+    document = from_yaml(text, f"{paper}.yaml")
+    _expect(document, f"{paper}.yaml", {"paper", "tables"}, {"claims"})
+    return document  # type: ignore[return-value]
+
+
+def read_tables(paper: str, text: str) -> dict[str, Row]:
+    """The rows of one paper's YAML, every field checked by name.
+
+    Raises:
+        InputError: what is wrong, and in which table and row.
+    """
+    rows = {}
+    tables = read_document(paper, text)["tables"]
+    _mappings(f"{paper}.yaml", {"tables": tables})
+    for name, table in tables.items():
+        where = f"{paper}/{check_name(name, f'{paper}.yaml, tables')}"
+        _expect(
+            table, where, {"title", "dataset", "source", "rule", "rows"},
+            {"arch", "layout", "method", "start", "tolerance", "recipe", "budgets", "unknown"},
+        )  # fmt: skip
+        _mappings(where, {key: table[key] for key in ("rows", "recipe", "budgets", "method") if key in table})
+        _texts(where, table, ("title", "dataset", "source", "rule", "arch", "layout", "start", "unknown"))
+        if extra := set(table.get("budgets") or {}) - set(BUDGETS):
+            raise InputError(f"{where}, budgets: unknown budget {short(extra.pop())}; expected {' '.join(BUDGETS)}")
+        if type(table.get("tolerance", 0)) not in (int, float) or not 0 <= table.get("tolerance", 0) <= 100:
+            raise InputError(f"{where}: tolerance is {table['tolerance']!r}; expected percentage points, 0 … 100")
+        for key, fields in table["rows"].items():
+            row = _read_row(f"{where}/{check_name(key, where)}", table, fields)
+            rows[row.id] = row
+    return rows
+
+
+def _read_row(where: str, table: dict, fields: dict) -> Row:
+    given = ("arch", "layout", "rule", "source", "method", "start", "unknown")  # a row's own, else its table's
+    own = ("note", "runs_of", "judged")
+    _expect(fields, where, {"title", "reported"}, {*given, *own, "rates", "recipe", *BUDGETS})
+    _texts(where, fields, ("title", "arch", "layout", "rule", "source", "start", "unknown", *own))
+    fields = {name: table[name] for name in given if name in table} | fields
+    _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *SCORES})
+    for figure, printed in fields["reported"].items():
+        if not isinstance(printed, str) or not PRINTED.fullmatch(printed):
+            raise InputError(f"{where}, {figure}: {short(printed)}; expected text such as 72.77M, 76.83% or '35.8'")
+    if fields["rule"] not in RULE_NAMES:
+        raise InputError(f"{where}: unknown counting rule {fields['rule']!r}; expected one of: {' '.join(RULE_NAMES)}")
+    _mappings(where, {key: fields[key] for key in ("method", "recipe", *BUDGETS) if key in fields})
+    if (name := (fields.get("method") or {}).get("name")) not in (None, *METHODS):
+        raise InputError(f"{where}: unknown method {short(name)}; expected one of: {' '.join(METHODS)}")
+    arch, method, unknown = fields.get("arch") or "", fields.get("method") or {}, fields.get("unknown") or ""
+    if not unknown and (not arch or "rates" not in fields):
+        raise InputError(f"{where}: {'rates' if arch else 'arch'} is missing; expected it, or why it is unknown")
+    recipes = {}
+    for budget in BUDGETS if method else ():
+        base = (table.get("recipe"), fields.get("recipe"))
+        mine = (table.get("budgets", {}).get(budget), fields.get(budget))
+        if mine == (None, None) and (budget == "fast" or base == (None, None)):
+            continue  # nobody says how it is trained at this budget
+        parts = (FAST, *mine) if budget == "fast" else (*base, *mine)
+        try:
+            recipes[budget] = Recipe.from_dict({name: value for part in parts for name, value in (part or {}).items()})
+        except InputError as error:
+            raise InputError(f"{where}, {budget}: {error}") from None
+    try:
+        row = Row(
+            id=where, title=fields["title"], dataset=table["dataset"], arch=arch, rates=fields.get("rates"),
+            layout=layout_of(arch, fields.get("layout")) if arch else "", rule=fields["rule"],
+            reported=fields["reported"], source=fields["source"], unknown=unknown, method=method if recipes else {},
+            start=fields.get("start", ""), recipes=recipes, tolerance=float(table.get("tolerance", 0)),
+            note=fields.get("note", ""), runs_of=fields.get("runs_of", ""), judged=fields.get("judged", ""),
+        )  # fmt: skip
+        if not unknown:
+            _ = row.widths
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return row
+
+
+def _texts(where: str, fields: dict, names: Sequence[str]) -> None:
+    for name in names:
+        if not isinstance(fields.get(name, ""), str):
+            raise InputError(f"{where}, {name}: found {short(fields[name])}; expected text")
+
+
+def _mappings(where: str, named: dict) -> None:
+    for key, value in named.items():
+        if not isinstance(value, dict):
+            raise InputError(f"{where}, {key}: found {type(value).__name__}; expected a mapping")
+
+
+def _expect(mapping, where: str, needed: set[str], optional: set[str] | None = None) -> None:
+    if not isinstance(mapping, dict):
+        raise InputError(f"{where}: found {type(mapping).__name__}; expected a mapping")
+    for key in mapping:
+        if key not in needed | (optional or set()):
+            raise InputError(
+                f"{where}: unknown key {short(key)}; expected {' '.join(sorted(needed | (optional or set())))}"
+            )
+    for key in sorted(needed):
+        if key not in mapping:
+            raise InputError(f"{where}: {key} is missing")

@@ -1,0 +1,17 @@
+"""A row becomes a record: training, running once, the queue, and the weights that are kept."""
+
+from ..system.faces import lazily
+
+_NAMES = {
+    "run": "runner",
+    "network": "runner",
+    "find": "records",
+    "best_record": "records",
+    "unfinished": "records",
+    "train": "training",
+    "evaluate": "training",
+    "load": "kept",
+    "evaluate_weights": "given",
+}
+__all__ = list(_NAMES)
+__getattr__ = lazily(__name__, _NAMES)

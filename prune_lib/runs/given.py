@@ -1,0 +1,62 @@
+"""Evaluate weights that somebody else trained, as the compact network of a row."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..papers.rows import Row, get_row
+from ..system.errors import InputError
+
+
+def evaluate_weights(
+    row: Row | str,
+    weights: str | Path,
+    *,
+    device: str = "auto",
+    data: str | None = None,
+    data_dir: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> dict:
+    """Test accuracy, params and FLOPs of the network of ``row`` with the weights of a file.
+
+    Where the row does not say how wide its compact network is, the file's shapes do.
+
+    Args:
+        data: another image set than the one the row's recipe names.
+        mean, std: of each channel in [0, 1], where the weights were trained with others than the set's own.
+
+    Returns:
+        ``top1`` (and ``top5``) in percent, the ``images`` behind it, and how the weights ``fitted``.
+
+    Raises:
+        InputError: an unknown row, or weights that do not fit its network.
+    """
+    row = get_row(row) if isinstance(row, str) else row
+    if data is None and not row.recipes:
+        raise InputError(f"{row.id} has no recipe that names its data; name the image set with --data")
+
+    from ..cost.counting import cost
+    from ..nets import build
+    from ..nets.weights import fit, read_compact, read_weights
+    from ..system.device import pick_device
+    from ..tasks.images import load
+    from .training import evaluate
+
+    where = pick_device(device)
+    name = data or row.data
+    if row.unknown or not row.pruned:
+        _, widths, model = read_compact(weights, row.arch)
+        fitted = "by shape"
+    else:
+        widths, tensors = row.widths, read_weights(weights)
+        model = build(row.arch, widths)
+        fitted = fit(model, tensors, weights)
+    images = load(name, data_dir, heldout=0).to(where)
+    images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))  # type: ignore[arg-type]
+    counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout, model=model)
+    found = evaluate(model.to(where), images, images.test)
+    return {
+        "row": row.id, "weights": str(weights), "fitted": fitted, "data": images.name, "images": len(images.test),
+        **found, "params": counted.params, "flops": counted.flops, "rule": row.rule,
+    }  # fmt: skip

@@ -1,0 +1,106 @@
+"""Trained compact networks that are committed beside their records, each with a card; loaded in one line."""
+
+import json
+from pathlib import Path
+
+from ..papers.rows import BUDGETS, get_row
+from ..system.errors import InputError
+from ..system.paths import home
+from .history import PROTOCOLS
+from .runner import records, run_folder
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent  # where torch.hub puts the project
+LARGEST = 4 * 2**20  # bytes of a file that is committed
+
+
+def publish(name: str, budget: str, seed: int = 0, protocol: str = "last") -> Path:
+    """Put the network that a finished run left under ``runs/`` beside its record, with a card; returns its file.
+
+    Raises:
+        InputError: no such run, its weights are not on this machine or not those of the record, or they are too large.
+    """
+    from ..nets import load_network
+    from ..nets.weights import read_weights
+    from ..system.checkpoint import digest, write_bytes, write_text
+
+    row = get_row(name)
+    if protocol not in PROTOCOLS:
+        raise InputError(f"unknown protocol {protocol!r}; expected one of: {' '.join(PROTOCOLS)}")
+    found = [r for r in records(row, budget) if r["seed"] == seed and r["status"] == "finished"]
+    source = run_folder(row, budget, seed) / f"{protocol}.safetensors"
+    if not found or not source.is_file():
+        raise InputError(f"no weights {protocol} of {name}, {budget}, seed {seed} here; 'prune run' leaves them")
+    sha = digest(read_weights(source))
+    record = next((r for r in found if r["networks"].get(protocol, {}).get("sha256") == sha), None)
+    if record is None:
+        raise InputError(f"{source}: no record of {name} is of these weights; run it again")
+    data = source.read_bytes()
+    if len(data) > LARGEST:
+        raise InputError(f"{source} has {len(data):,} bytes; expected at most {LARGEST:,} to commit")
+    target = home() / "results" / row.runs / f"{budget}-seed{seed}-{row.key(budget)}.{protocol}.safetensors"
+    write_text(target.with_suffix(".md"), _card(record, protocol, target.name, len(data)))
+    write_bytes(target, data, load_network)
+    return target
+
+
+def load(name: str, budget: str | None = None, seed: int | None = None, protocol: str | None = None):
+    """The trained compact network of the row ``name``, in evaluation mode.
+
+    Without more, the one of the highest budget there is, its lowest seed, the last epoch before others. What is
+    committed beside the records comes first, then what runs left on this machine.
+
+    Raises:
+        InputError: an unknown row, or no weights of it.
+    """
+    from ..nets import load_network
+
+    row, places = get_row(name), []
+    for level in BUDGETS if budget is None else (budget,):
+        if level not in BUDGETS:
+            raise InputError(f"unknown budget {level!r}; expected one of: {' '.join(BUDGETS)}")
+        for kind in (PROTOCOLS if protocol is None else (protocol,)) if level in row.recipes else ():
+            stem = f"{level}-seed*-{row.key(level)}"
+            found = [
+                path
+                for root in dict.fromkeys((home(), CHECKOUT))
+                for path in (root / "results" / row.runs).glob(f"{stem}.{kind}.safetensors")
+            ]
+            found += (home() / "runs" / row.runs).glob(f"{stem}/{kind}.safetensors")
+            for i, path in enumerate(found):
+                of = int((path.parent if path.stem == kind else path).name.split("-")[1].removeprefix("seed"))
+                if seed in (None, of):
+                    places.append((-BUDGETS.index(level), of, list(PROTOCOLS).index(kind), i, path))
+    if not places:
+        wanted = ", ".join(str(word) for word in (budget, seed, protocol) if word is not None)
+        raise InputError(
+            f"no trained weights of {name}{f' ({wanted})' if wanted else ''} here; 'prune run {name}' makes them"
+        )
+    return load_network(min(places)[-1])
+
+
+def _card(record: dict, protocol: str, file: str, size: int) -> str:
+    row, metrics, origin = get_row(record["row"]), record["metrics"], record["provenance"]
+    lines = [
+        f"| {text} | {metrics[f'{row.score}_{name}']:.2f} % | {metrics[f'epoch_{name}'] + 1} |"
+        for name, text in PROTOCOLS.items()
+        if metrics.get(f"{row.score}_{name}") is not None
+    ]
+    return "\n".join([
+        f"# {row.id}, {record['budget']}, seed {record['seed']}",
+        "",
+        f"`{file}` ({size:,} bytes) holds the weights of {PROTOCOLS[protocol]}. One line loads it: "
+        f'`prune_lib.load("{row.id}")`.',
+        "",
+        f"| Epoch chosen by | Test {row.score} | Epoch |",
+        "|---|---|---|",
+        *lines,
+        "",
+        f"- Network: {record['arch']}, {metrics['params']:,} params, {metrics['flops']:,} FLOPs ({metrics['rule']})",
+        f"- Method: {json.dumps(record['method'])}",
+        f"- Budget: `{record['budget']}`, {record['recipe']['epochs']} epochs of {origin['data']['train']:,} images of "
+        f"{origin['data']['name']}; reported: {row.printed or 'nothing'}",
+        f"- Run: {origin['hardware']['name']}, {origin['precision']}, torch {origin['versions']['torch']}, "
+        f"code {origin['code']}",
+        "- The record beside this file has the whole of it. Test images chose nothing but the epoch of the third line.",
+        "",
+    ])  # fmt: skip
