@@ -20,6 +20,7 @@ from ..system import distributed as ranks
 from ..system.errors import InputError
 from . import baselines
 from .baselines import Scores
+from .criteria import Group, Seen
 from .method import Method, Start
 
 IN_CACHE = 2**17  # values of a conv's output that a CPU rectifies and averages at once
@@ -89,6 +90,16 @@ def gather(model: nn.Module, convs: Iterable[str], batches: Iterable, images: in
     if seen < images:
         raise InputError(f"{seen} images were given; expected {images}")
     return {conv: table.T.cpu().contiguous() for conv, table in found.items()}
+
+
+def by_discriminative_power(group: Group, seen: Seen) -> Tensor:
+    """CDP as a criterion of ``CRITERIA``: the TF-IDF of each filter's answers to the images."""
+    answers = seen.once(_answers)
+    return group.sum(lambda layer: importance(answers[layer.name]))
+
+
+def _answers(seen: Seen) -> Scores:
+    return gather(seen.model, [layer.name for layer in seen.layers], seen.batches(), seen.images, seen.precision)
 
 
 def keep_above(scores: Scores, sparsity: float) -> Keep:

@@ -18,6 +18,7 @@ from ..system import distributed as ranks
 from ..system.errors import InputError
 from . import baselines
 from .baselines import Scores
+from .criteria import Group, Seen
 from .method import Method, Start
 
 SIGMA, TRUNCATE = 10.0, 4.0  # of the Gaussian; on a block of two pixels it is nearly a mean
@@ -84,6 +85,26 @@ def _blur() -> tuple[float, float]:
     # the row … b b a a | a b | b a a b b … seen from the first of the two: which offsets fall on itself
     own = sum(w for i, w in zip(range(-radius, radius + 1), weights, strict=True) if i % 4 in (0, 3))
     return own / sum(weights), 1 - own / sum(weights)
+
+
+def by_frequencies(group: Group, seen: Seen) -> Tensor:
+    """CFDP as a criterion of ``CRITERIA``: by a conv's own maps, behind its BatchNorm, rectified."""
+    means = seen.once(_mean_scores)
+    return group.sum(lambda layer: means[layer.name])
+
+
+def _mean_scores(seen: Seen) -> Scores:
+    owners = {layer.maps or layer.name: layer.name for layer in seen.layers}
+    sums: Scores = {}
+
+    def look(place: str, maps: Tensor) -> None:
+        parts = maps.relu().float().split(CHUNK)
+        total = torch.stack([score(part).sum(0).double() for part in parts]).sum(0)
+        sums[owners[place]] = sums[owners[place]] + total if owners[place] in sums else total
+
+    with watching(seen.model, owners, look):
+        images = run(seen.model, seen.batches(), seen.precision)
+    return {conv: total / images for conv, total in sums.items()}
 
 
 class CFDP(Method):

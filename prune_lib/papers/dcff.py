@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..nets import Arch
 from ..nets.reparam import bank, fuse, fusions
 from ..system.errors import InputError
+from .criteria import Group, Seen
 from .method import Method
 
 VARIANTS = ("authors", "paper")
@@ -102,6 +103,11 @@ def importance(weight: Tensor, temperature: float, variant: str = "authors") -> 
         own.append(logs.mul_(found).sum(1))
         rows.copy_(found)
     return torch.cat(own) - proxies @ others / len(proxies)
+
+
+def by_divergence(group: Group, seen: Seen) -> Tensor:
+    """DCFF's score as a criterion of ``CRITERIA``: at the temperature of epoch 0, by the formula as written."""
+    return group.sum(lambda layer: importance(layer.filters, temperature=1.0, variant="paper"))
 
 
 def check_variant(variant: str) -> None:

@@ -10,17 +10,20 @@ Numbers are the published code's, with two exceptions: the budget is met to the 
 
 import math
 import time
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
 from ..nets import Arch, build
 from ..nets.slim import Keep, complete, mask, slim, slim_widths, to_text
+from ..nets.spec import Widths
 from ..system import distributed as ranks
 from ..system.errors import InputError
 from . import baselines
 from .baselines import check_pruned, evenly
+from .criteria import Group, Seen
 from .method import Method
 
 SELECT = ("leverage", "l1")
@@ -51,6 +54,12 @@ def leverage_scores(weight: Tensor, keep: int) -> Tensor:
     if filters.shape[1] < len(filters):
         return filters.abs().sum(1)
     return torch.linalg.eigh(filters @ filters.T).eigenvectors[:, -keep:].norm(dim=1)
+
+
+def by_leverage(group: Group, seen: Seen) -> Tensor:
+    """CSS as a criterion of ``CRITERIA``; where nobody says how many filters stay, half of them."""
+    keep = group.keep or max(1, group.size // 2)
+    return group.sum(lambda layer: leverage_scores(layer.filters, min(keep, len(layer.filters))))
 
 
 def growth(weight: Tensor, selected: Tensor, how: str = "residual") -> Tensor:
@@ -120,6 +129,7 @@ class FilterExpo(Method):
 
     Args:
         sparsity: the share of the channels that can go which is gone in the end (the published channel_sparsity).
+        macs: instead, the share of the multiply-accumulates that stays; as many channels go as that takes.
         initial: the share that is regrown at first (init_channel_ratio).
         until: the last exploration, as a share of the epochs (T_max: 180 of 250).
         times: about how many explorations there are; the published delta_T is 2 epochs, which gives 90.
@@ -129,9 +139,14 @@ class FilterExpo(Method):
     """
 
     def __init__(
-        self, arch: Arch, sparsity: float, initial: float = 0.2, until: float = 0.72, times: int = 90,
-        select: str = "leverage", regrow: str = "residual", allocate: str = "global",
+        self, arch: Arch, sparsity: float | None = None, initial: float = 0.2, until: float = 0.72, times: int = 90,
+        select: str = "leverage", regrow: str = "residual", allocate: str = "global", macs: float | None = None,
     ):  # fmt: skip
+        if (sparsity is None) == (macs is None):
+            raise InputError(f"FilterExpo: sparsity is {sparsity} and macs is {macs}; expected one of them")
+        sparsity = sparsity or 0.0
+        if macs is not None and not 0 < macs <= 1:
+            raise InputError(f"FilterExpo: macs is {macs}; expected a share in (0, 1]")
         for name, share in {"sparsity": sparsity, "initial": initial, "until": until}.items():
             if not 0 <= share < 1:
                 raise InputError(f"FilterExpo: {name} is {share}; expected a share in [0, 1)")
@@ -142,7 +157,7 @@ class FilterExpo(Method):
         if times < 1:
             raise InputError(f"FilterExpo: times is {times}; expected at least 1")
         self.arch, self.sparsity, self.initial, self.until, self.times = arch, sparsity, initial, until, times
-        self.select, self.regrow, self.share = select, regrow, allocate
+        self.select, self.regrow, self.share, self.macs = select, regrow, allocate, macs
 
     @classmethod
     def for_arch(cls, arch: Arch, **options) -> "FilterExpo":
@@ -169,16 +184,36 @@ class FilterExpo(Method):
         self.filters = {conv: len(_of(model, conv)) for conv in self.norms}
         self.seed = int(torch.randint(2**31, ()))  # of the run's seed: the same in every process
         self.total = sum(self.filters.values())
-        check_pruned(int(self.total * self.sparsity), self.filters)
-        kept = evenly(self.filters, int(self.total * max(0.0, self.sparsity - self.initial)))
+        self.gone = torch.tensor(self._goal(lambda n: evenly(self.filters, n)))
+        check_pruned(self.goal, self.filters)
+        kept = evenly(self.filters, self._fewer(self.initial))
         self.keep: Keep = baselines.best(baselines.norms(model, kept), kept)
         self.memory = {name: tensor.detach().cpu().clone() for name, tensor, _ in self._touched(model, True)}
         self._mask(model)
         return model
 
+    @property
+    def goal(self) -> int:
+        """How many channels are gone in the end."""
+        return int(self.gone)
+
+    def _goal(self, divide: Callable[[int], Widths]) -> int:
+        """The same, if ``divide`` says how many each layer keeps when so many are gone."""
+        if self.macs is None:
+            return int(self.total * self.sparsity)
+        from .arena import share_of_macs
+
+        counts = range(self.total - len(self.filters) + 1)
+        return bisect_left(counts, -self.macs, key=lambda n: -share_of_macs(self.arch, self.arch.filters | divide(n)))
+
+    def _fewer(self, share: float) -> int:
+        """How many are gone while ``share`` of all are regrown; as published, a difference of shares is truncated."""
+        gone = self.sparsity if self.macs is None else self.goal / self.total
+        return int(self.total * max(0.0, gone - share))
+
     def state(self) -> dict[str, Tensor]:
         """The masks, and every masked tensor as it was before it was masked last."""
-        kinds = {"keep": self.keep, "memory": self.memory}
+        kinds = {"keep": self.keep, "memory": self.memory} | ({"gone": {"": self.gone}} if self.macs else {})
         return {f"{kind}/{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
 
     def schedule(self, epochs: int) -> tuple[int, int]:
@@ -202,7 +237,7 @@ class FilterExpo(Method):
         channels = sum(int(kept.sum()) for kept in self.keep.values())
         return {
             "channels": channels,
-            "within_budget": channels <= self.total - int(self.total * self.sparsity),
+            "within_budget": channels <= self.total - self.goal,
             "came_back": sum(int(back.sum()) for back, _ in changed),
             "went": sum(int(gone.sum()) for _, gone in changed),
             "kept": to_text(self.keep) if due or epoch == 0 else None,
@@ -212,8 +247,9 @@ class FilterExpo(Method):
     def _explore(self, model: nn.Module, epoch: int, share: float) -> None:
         scales = {conv: _of(model, norm) for conv, norm in self.norms.items()}
         divide = (lambda n: evenly(self.filters, n)) if self.share == "even" else (lambda n: allocate(scales, n))  # type: ignore[arg-type]
-        now = divide(int(self.total * max(0.0, self.sparsity - share)))  # filters there are from here on
-        fixed = now if self.regrow == "none" else divide(int(self.total * self.sparsity))  # those that earn their place
+        self.gone.fill_(self._goal(divide))
+        now = divide(self._fewer(share))  # filters there are from here on
+        fixed = now if self.regrow == "none" else divide(self.goal)  # those that earn their place
         scores = (
             {conv: leverage_scores(_of(model, conv), kept) for conv, kept in fixed.items()}
             if self.select == "leverage"

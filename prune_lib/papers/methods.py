@@ -11,6 +11,7 @@ METHODS = {  # name in the tables -> module:Class in this package (or the librar
     "cdp": ".cdp:CDP",
     "cfdp": ".cfdp:CFDP",
     "filterexpo": ".filterexpo:FilterExpo",
+    "criterion": ".arena:ByCriterion",
 }
 FROM_FRESH = ("dense", "dcff")  # their runs begin from weights as the network draws them
 

@@ -217,7 +217,7 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
         where = f"{paper}/{check_name(name, f'{paper}.yaml, tables')}"
         _expect(
             table, where, {"title", "dataset", "source", "rule", "rows"},
-            {"arch", "layout", "method", "start", "tolerance", "recipe", "budgets", "unknown"},
+            {"arch", "rates", "layout", "method", "start", "tolerance", "recipe", "budgets", "unknown"},
         )  # fmt: skip
         _mappings(where, {key: table[key] for key in ("rows", "recipe", "budgets", "method") if key in table})
         _texts(where, table, ("title", "dataset", "source", "rule", "arch", "layout", "start", "unknown"))
@@ -232,9 +232,10 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
 
 
 def _read_row(where: str, table: dict, fields: dict) -> Row:
-    given = ("arch", "layout", "rule", "source", "method", "start", "unknown")  # a row's own, else its table's
+    given = ("arch", "rates", "layout", "rule", "source", "method", "start", "unknown")  # a row's own, else its table's
     own = ("note", "runs_of", "judged")
-    _expect(fields, where, {"title", "reported"}, {*given, *own, "rates", "recipe", *BUDGETS})
+    fields = {"reported": {}} | fields
+    _expect(fields, where, {"title", "reported"}, {*given, *own, "recipe", *BUDGETS})
     _texts(where, fields, ("title", "arch", "layout", "rule", "source", "start", "unknown", *own))
     fields = {name: table[name] for name in given if name in table} | fields
     _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *SCORES})

@@ -34,6 +34,7 @@ class History:
     curve: list[dict] = field(default_factory=list)
     weights: dict[str, StateDict] = field(default_factory=dict)  # protocol -> plain compact state dict, on the CPU
     before: dict[str, float] = field(default_factory=dict)  # test accuracy before the first epoch, of a pruned network
+    recalibrated: dict[str, float] = field(default_factory=dict)  # the same with BatchNorm's statistics taken anew
     score: str = "top1"  # the figure that epochs are chosen by
     resumed: list[dict] = field(default_factory=list)  # where the run was taken up again, and what was then different
 
@@ -91,7 +92,8 @@ class Saver:
             tensors |= {f"weights/{protocol}/{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"random/{name}": tensor for name, tensor in generators(self.here["device"]).items()}
         facts = {
-            "identity": self.identity, "curve": history.curve, "before": history.before, "part": part or {},
+            "identity": self.identity, "curve": history.curve, "before": history.before,
+            "recalibrated": history.recalibrated, "part": part or {},
             "here": self.here, "resumed": history.resumed,
         }  # fmt: skip
         checkpoint.write(self.path, tensors, facts)
@@ -190,7 +192,10 @@ def _resume(tensors: StateDict, facts: dict, model: nn.Module, optimizer, method
         set_generators(groups["random"], here.get("device", "cpu"))
     changed = {name: [there.get(name), value] for name, value in here.items() if there.get(name) != value}
     again = {"epoch": len(facts["curve"]) + 1, "step": part.get("step", 0), "changed": changed}
-    history = History(facts["curve"], weights, facts.get("before", {}), resumed=[*facts.get("resumed", []), again])
+    history = History(
+        facts["curve"], weights, facts.get("before", {}), facts.get("recalibrated", {}),
+        resumed=[*facts.get("resumed", []), again],
+    )  # fmt: skip
     return history, part
 
 

@@ -193,6 +193,7 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
     metrics = {"params": counted.params, "flops": found.get("flops", counted.flops), "rule": row.rule}
     if found:
         metrics |= {f"{name}_before": value for name, value in history.before.items()}
+        metrics |= {f"{name}_recalibrated": value for name, value in history.recalibrated.items()}
         metrics["macs_slim"] = cost(row.arch, widths, "macs", row.layout, len(data.classes)).flops
     for protocol in PROTOCOLS:
         best = history.best(protocol) or {}

@@ -83,6 +83,10 @@ def train(
         bar.set_postfix_str("the first step compiles, for a minute or two")
     if method.prunes_trained and not history.before:
         history.before = evaluate(model, data, data.test, precision)
+        if data.score == "top1" and ranks.size() == 1:
+            history.recalibrated = evaluate(
+                recalibrated(method.export(model), data, precision), data, data.test, precision
+            )
     with bar:
         loop = _Loop(shared, data, recipe, optimizer, seed, precision, bar, saver, engine)
         for epoch in range(len(history.curve), recipe.epochs):
@@ -285,6 +289,30 @@ def evaluate(model: nn.Module, data, split, precision: str = "fp32") -> dict[str
                 guesses = model(images).topk(max(ks.values())).indices == labels[:, None]
             correct += torch.stack([guesses[:, :k].sum() for k in ks.values()])
     return {name: 100 * n / len(split) for name, n in zip(ks, ranks.total(correct).tolist(), strict=True)}
+
+
+@torch.no_grad()
+def recalibrated(model: nn.Module, data, precision: str = "fp32", images: int = 5120) -> nn.Module:
+    """``model``, with its BatchNorm statistics replaced by the plain mean over so many training images, in place.
+
+    A network that lost filters still has the statistics of the whole one (Li et al. 2020, EagleEye, arXiv 2007.02491).
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # every batch weighs the same
+    model.train()
+    seen = 0
+    for batch, _ in data.batches(256, torch.Generator().manual_seed(0)):
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            model(batch)
+        seen += len(batch)
+        if seen >= images:
+            break
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+    return model.eval()
 
 
 def _keep_best(history: History, method: Method, model: nn.Module) -> None:

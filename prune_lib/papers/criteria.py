@@ -1,0 +1,210 @@
+"""How important a filter is: every criterion in one table, with one call for the papers' networks and for anyone's.
+
+A criterion is a function ``importance(group, seen) -> (size,)`` in float64, larger = more important. ``group`` is a
+group of channels that stay or go together, with the layers that make them; ``seen`` is what the network shows of itself
+on some images, for criteria that look. Where several layers make a channel, its score is the sum of theirs. To add one,
+write the function and its line in ``CRITERIA``:
+
+    def l1(group, seen):
+        return group.sum(lambda layer: layer.filters.abs().sum(1))
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..nets import Arch
+from ..system.errors import InputError
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that makes channels: a conv, transposed conv or linear layer, and the BatchNorm that alone reads it."""
+
+    name: str
+    module: nn.Module = field(repr=False)
+    norm: nn.Module | None = field(default=None, repr=False)
+    maps: str = ""  # the module whose output, rectified, shows its maps; empty: the layer itself
+
+    @property
+    def filters(self) -> Tensor:
+        """``(C_out, weights)``: a row for each filter."""
+        return _by_output(self.module, self.module.weight.detach())  # type: ignore[operator, arg-type]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that stay or go together, the layers that make them, and how many will stay where that is known."""
+
+    name: str
+    size: int
+    layers: tuple[Layer, ...]
+    channels: tuple[Tensor, ...] = ()  # for each layer, which channel each of its filters makes; empty: in order
+    keep: int | None = None
+
+    def sum(self, score: Callable[[Layer], Tensor]) -> Tensor:
+        """The sum over the layers of ``score(layer) -> (C_out,)``, channel by channel: ``(size,)`` float64."""
+        total = torch.zeros(self.size, dtype=torch.float64)
+        for number, layer in enumerate(self.layers):
+            found = score(layer).detach().cpu().double()
+            total.index_add_(0, self.channels[number] if self.channels else torch.arange(self.size), found)
+        return total
+
+
+class Seen:
+    """What the layers of a network show on some images. A pass over them is made once, when it is first asked for."""
+
+    def __init__(
+        self, model: nn.Module, layers: Sequence[Layer], batches: Callable[[], Iterable[tuple[Tensor, Tensor]]] | None,
+        images: int = 0, seed: int = 0, precision: str = "fp32",
+    ):  # fmt: skip
+        """``batches()`` gives ``(images (N, C, H, W), labels)``, ``images`` of them in all; ``None`` gives none."""
+        self.model, self.layers, self.images, self.seed, self.precision = model, layers, images, seed, precision
+        self._batches, self._passes = batches, {}  # type: ignore[var-annotated]
+
+    def batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        if self._batches is None:
+            raise InputError("this criterion looks at images, and there are none; expected batches of them")
+        return self._batches()
+
+    def once(self, look: Callable[["Seen"], Any]) -> Any:
+        """What ``look(self)`` gives, computed the first time only."""
+        if look not in self._passes:
+            self._passes[look] = look(self)
+        return self._passes[look]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """An entry of ``CRITERIA``."""
+
+    where: str  # "module:function" in this package
+    needs: str  # weights, images, or gradients (images with labels)
+    source: str
+    across: str = "mean"  # how groups compare where widths follow from scores: raw, over their mean, or another's
+
+
+CRITERIA = {
+    "random": Criterion("criteria:at_random", "weights", "the floor that every criterion must beat", "raw"),
+    "l1": Criterion("criteria:l1", "weights", "Li et al. 2017, arXiv 1608.08710"),
+    "l2": Criterion("criteria:l2", "weights", "He et al. 2018, arXiv 1808.06866"),
+    "fpgm": Criterion("criteria:fpgm", "weights", "He et al. 2019, arXiv 1811.00250, eq. 4"),
+    "lamp": Criterion("criteria:lamp", "weights", "Lee et al. 2021, arXiv 2010.07611, eq. 1, on filters", "raw"),
+    "bn_scale": Criterion("criteria:bn_scale", "weights", "Liu et al. 2017, arXiv 1708.06519", "raw"),
+    "taylor": Criterion("criteria:taylor", "gradients", "Molchanov et al. 2019, arXiv 1906.10771, eq. 8", "raw"),
+    "cdp": Criterion("cdp:by_discriminative_power", "images", "Xu et al. 2021, doi 10.1145/3474085.3475680", "raw"),
+    "cfdp": Criterion("cfdp:by_frequencies", "images", "Khaki & Luo 2023, CVPR workshops, p. 4714"),
+    "css": Criterion("filterexpo:by_leverage", "weights", "Hou et al. 2022, arXiv 2203.15794, section 3.2", "bn_scale"),
+    "dcff": Criterion("dcff:by_divergence", "weights", "Lin et al. 2021, arXiv 2107.06916, section 3.2"),
+}
+
+
+def importance(name: str) -> Callable[[Group, Seen], Tensor]:
+    """The function of the criterion called ``name``.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in CRITERIA:
+        raise InputError(f"unknown criterion {name!r}; expected one of: {' '.join(CRITERIA)}")
+    module, function = CRITERIA[name].where.split(":")
+    return getattr(import_module(f".{module}", __package__), function)
+
+
+def at_random(group: Group, seen: Seen) -> Tensor:
+    """A number drawn from the seed for each filter of each layer."""
+    drawn = seen.once(_draw)
+    return group.sum(lambda layer: drawn[layer.name])
+
+
+def _draw(seen: Seen) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seen.seed)
+    return {layer.name: torch.rand(len(layer.filters), generator=generator) for layer in seen.layers}
+
+
+def l1(group: Group, seen: Seen) -> Tensor:
+    """``sum_i |w_i|`` over a filter's weights."""
+    return group.sum(lambda layer: layer.filters.abs().sum(1))
+
+
+def l2(group: Group, seen: Seen) -> Tensor:
+    """``sqrt(sum_i w_i^2)``."""
+    return group.sum(lambda layer: layer.filters.norm(dim=1))
+
+
+def fpgm(group: Group, seen: Seen) -> Tensor:
+    """The sum of a filter's distances to all others of its layer: those near the geometric median can be replaced."""
+    return group.sum(lambda layer: torch.cdist(layer.filters.double(), layer.filters.double()).sum(1))
+
+
+def lamp(group: Group, seen: Seen) -> Tensor:
+    """``n_u / sum of all n_v >= n_u``, with n the squared norms of a layer's filters: the largest has 1."""
+
+    def share(layer: Layer) -> Tensor:
+        ordered, order = layer.filters.double().square().sum(1).sort(descending=True)
+        return torch.empty_like(ordered).index_copy_(0, order, ordered / ordered.cumsum(0).clamp_min(1e-300))
+
+    return group.sum(share)
+
+
+def bn_scale(group: Group, seen: Seen) -> Tensor:
+    """``|gamma|`` of the BatchNorm behind.
+
+    Raises:
+        InputError: a layer that has none.
+    """
+    for layer in group.layers:
+        if getattr(layer.norm, "weight", None) is None:
+            raise InputError(f"{layer.name} has no BatchNorm of its own with a scale; bn_scale needs one")
+    return group.sum(lambda layer: layer.norm.weight.abs())  # type: ignore[union-attr, operator]
+
+
+def taylor(group: Group, seen: Seen) -> Tensor:
+    """``(sum_i g_i w_i)^2`` over a filter's weights: what the loss changes by, to first order, if it goes."""
+    slopes = seen.once(gradients)
+    return group.sum(lambda layer: (slopes[layer.name] * layer.filters.double()).sum(1).square())
+
+
+def gradients(seen: Seen) -> dict[str, Tensor]:
+    """``{layer: (C_out, weights) float64}``: the mean gradient of the cross-entropy, in evaluation mode."""
+    model, total = seen.model.eval(), 0
+    sums = {layer.name: torch.zeros_like(layer.filters, dtype=torch.float64) for layer in seen.layers}
+    weights = [layer.module.weight for layer in seen.layers]
+    for images, labels in seen.batches():
+        with torch.enable_grad():
+            loss = F.cross_entropy(model(images).float(), labels, reduction="sum")
+            found = torch.autograd.grad(loss, weights)  # type: ignore[arg-type]
+        for layer, gradient in zip(seen.layers, found, strict=True):
+            sums[layer.name] += _by_output(layer.module, gradient)
+        total += len(labels)
+    return {name: gradient / max(1, total) for name, gradient in sums.items()}
+
+
+def _by_output(module: nn.Module, weight: Tensor) -> Tensor:
+    """A layer's weight, or its gradient, as ``(C_out, rest)``; of a transposed conv by what makes each output."""
+    if isinstance(module, nn.ConvTranspose2d) and module.groups == 1:
+        weight = weight.transpose(0, 1)
+    return weight.flatten(1)
+
+
+def groups_of(arch: Arch, model: nn.Module, keep: dict[str, int] | None = None) -> list[Group]:
+    """The groups of a network of this library: its channel units, each made by its convs in order."""
+    alone = {of[0]: name for name, of in arch.inputs.items() if len(of) == 1 and _is_norm(model.get_submodule(name))}
+    groups = []
+    for unit, convs in arch.units.items():
+        layers = tuple(
+            Layer(conv, model.get_submodule(conv), model.get_submodule(alone[conv]) if conv in alone else None,
+                  alone.get(conv, ""))
+            for conv in convs
+        )  # fmt: skip
+        groups.append(Group(unit, arch.filters[unit], layers, keep=(keep or {}).get(unit)))
+    return groups
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)
