@@ -1,0 +1,320 @@
+"""The papers' comparative claims, judged: paired differences between records at one recipe, with intervals.
+
+A contrast is the difference of two rows' test metric at the last epoch, seed by seed. Its interval is Student's t over
+the seeds; contrasts are judged together, corrected by Holm (1979), lest one claim in many be supported by chance.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib.resources import files
+from statistics import mean, stdev
+
+from ...papers.rows import Row, get_row, table_rows
+from ...runs.records import records
+from ...system.errors import InputError
+from ...system.reading import from_yaml
+from .table import Grid
+
+SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported here", "contradicted here", "cannot tell"
+NOT_TESTED = "not tested yet"
+LEVEL = 0.05
+MOST_SEEDS = 1000  # that a sentence about further seeds will name
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How much better one row is than another, in percentage points, over the seeds that both have."""
+
+    of: str
+    than: str
+    budget: str
+    within: float | None  # the claim is that they are equal to so many points
+    seeds: tuple[int, ...]
+    differences: tuple[float, ...]
+    p: float = 1.0  # two-sided; of a claim of equality, of the larger one-sided test (TOST)
+    holm: float = 1.0  # corrected over all contrasts that are judged together
+
+    @property
+    def mean(self) -> float | None:
+        return mean(self.differences) if self.differences else None
+
+    @property
+    def sd(self) -> float | None:
+        return stdev(self.differences) if len(self.differences) > 1 else None
+
+    @property
+    def half(self) -> float | None:
+        """Half of the 95 % interval, ``t sd / sqrt(n)``."""
+        n = len(self.differences)
+        return None if self.sd is None else quantile(1 - LEVEL / 2, n - 1) * self.sd / math.sqrt(n)
+
+    @property
+    def verdict(self) -> str:
+        if self.sd is None or self.mean is None:
+            return NOT_TESTED
+        if self.holm >= LEVEL:
+            return CANNOT_TELL
+        return SUPPORTED if self.within is not None or self.mean > 0 else CONTRADICTED
+
+    @property
+    def more_seeds(self) -> int | None:
+        """About how many more seeds would decide it, were mean and deviation to stay; ``None`` beyond a thousand."""
+        if self.sd is None or not self.mean or self.verdict != CANNOT_TELL or self.within is not None:
+            return None
+        n = len(self.differences)
+        for seeds in range(n + 1, MOST_SEEDS):
+            if quantile(1 - LEVEL / 2, seeds - 1) * self.sd / math.sqrt(seeds) < abs(self.mean):
+                return seeds - n
+        return None
+
+    def words(self) -> str:
+        """The verdict with what goes with it: ``cannot tell (±0.52; about 4 more seeds)``."""
+        if self.verdict != CANNOT_TELL:
+            return self.verdict
+        more = f"; about {self.more_seeds} more seeds" if self.more_seeds else ""
+        return f"{CANNOT_TELL} (±{self.half:.2f}{more})"
+
+
+@dataclass(frozen=True)
+class Claim:
+    id: str
+    text: str
+    source: str
+    contrasts: tuple[Contrast, ...]
+
+    @property
+    def verdict(self) -> str:
+        """Supported if every tested contrast is, contradicted if any is; else what cannot be told."""
+        verdicts = {contrast.verdict for contrast in self.contrasts} - {NOT_TESTED}
+        if not verdicts:
+            return NOT_TESTED
+        if CONTRADICTED in verdicts:
+            return CONTRADICTED
+        return SUPPORTED if verdicts == {SUPPORTED} else CANNOT_TELL
+
+
+@dataclass(frozen=True)
+class Claims:
+    claims: Sequence[Claim]
+
+    @property
+    def contrasts(self) -> list[Contrast]:
+        return [contrast for claim in self.claims for contrast in claim.contrasts]
+
+    @property
+    def grid(self) -> Grid:
+        cells = [["Claim", "Contrast", "Difference", "Seeds", "Verdict"]]
+        for claim in self.claims:
+            for number, contrast in enumerate(claim.contrasts):
+                shown = "–" if contrast.mean is None else f"{contrast.mean:+.2f}"
+                shown += f" ± {contrast.half:.2f}" if contrast.half is not None else ""
+                cells.append([
+                    f"{claim.text} ({claim.source}) {claim.verdict}." if not number else "",
+                    f"{_title(contrast.of)} against {_title(contrast.than)}", shown,
+                    str(len(contrast.seeds) or "–"), contrast.words(),
+                ])  # fmt: skip
+        tested = sum(contrast.verdict != NOT_TESTED for contrast in self.contrasts)
+        return Grid(
+            cells,
+            "Differences of test top-1 at the last epoch, in percentage points, with 95 % intervals over paired seeds; "
+            f"verdicts corrected by Holm over the {tested} contrasts that have two seeds or more.",
+            prose=True,
+        )
+
+    def __str__(self) -> str:
+        return str(self.grid)
+
+    def _repr_html_(self) -> str:
+        return self.grid._repr_html_()
+
+    def to_json(self) -> list[dict]:
+        return [
+            {
+                "id": claim.id, "text": claim.text, "source": claim.source, "verdict": claim.verdict,
+                "contrasts": [
+                    asdict(c) | {"mean": c.mean, "half_width": c.half, "verdict": c.verdict} for c in claim.contrasts
+                ],
+            }
+            for claim in self.claims
+        ]  # fmt: skip
+
+
+def load_claims(budget: str = "fast", text: str | None = None) -> Claims:
+    """Every claim of ``papers/claims.yaml``, judged by the finished records of ``budget``.
+
+    Args:
+        text: other claims, as YAML.
+
+    Raises:
+        InputError: a claim that is not whole, or names a row that there is not.
+    """
+    stated = _stated(text)
+    judged = iter(holm([_contrast(fields, budget) for claim in stated.values() for fields in claim["contrasts"]]))
+    return Claims([
+        Claim(name, claim["text"], claim["source"], tuple(next(judged) for _ in claim["contrasts"]))
+        for name, claim in stated.items()
+    ])  # fmt: skip
+
+
+def _stated(text: str | None) -> dict:
+    text = text or (files("prune_lib") / "papers" / "claims.yaml").read_text(encoding="utf-8")
+    document = from_yaml(text, "claims.yaml")
+    claims = document.get("claims") if isinstance(document, dict) else None
+    if not isinstance(claims, dict):
+        raise InputError("claims.yaml: no claims in it; expected a mapping from names to claims")
+    for name, claim in claims.items():
+        if not isinstance(claim, dict) or set(claim) != {"text", "source", "contrasts"} or not claim["contrasts"]:
+            raise InputError(f"claims.yaml, {name}: expected text, source and contrasts")
+        for fields in claim["contrasts"]:
+            if not isinstance(fields, dict) or not {"of", "than"} <= set(fields) <= {"of", "than", "within"}:
+                raise InputError(f"claims.yaml, {name}: a contrast is {fields!r}; expected of, than and perhaps within")
+    return claims
+
+
+def _contrast(fields: Mapping, budget: str) -> Contrast:
+    one, other = (last_metric(get_row(fields[side]), budget) for side in ("of", "than"))
+    seeds = tuple(sorted(one.keys() & other.keys()))
+    differences = tuple(one[seed] - other[seed] for seed in seeds)
+    return Contrast(fields["of"], fields["than"], budget, fields.get("within"), seeds, differences)
+
+
+def last_metric(row: Row, budget: str) -> dict[int, float]:
+    """``{seed: test metric at the last epoch}`` of a row's finished runs; of a seed run twice, the first that ended."""
+    runs = [run for run in records(row, budget) if run["status"] == "finished"]
+    runs.sort(key=lambda run: run["provenance"].get("ended", ""), reverse=True)
+    return {run["seed"]: run["metrics"][f"{row.score}_last"] for run in runs}
+
+
+def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """The contrasts with p-values, and these corrected: the k-th smallest of m by ``m - k + 1``, never falling."""
+    ps = [p_value(contrast) for contrast in contrasts]
+    known = sorted((p, i) for i, p in enumerate(ps) if p is not None)
+    corrected, least = dict.fromkeys(range(len(ps)), 1.0), 0.0
+    for rank, (p, i) in enumerate(known):
+        least = max(least, min(1.0, p * (len(known) - rank)))
+        corrected[i] = least
+    made = []
+    for i, contrast in enumerate(contrasts):
+        p = ps[i]
+        made.append(replace(contrast, p=1.0 if p is None else p, holm=corrected[i]))
+    return made
+
+
+def p_value(contrast: Contrast) -> float | None:
+    """Student's t of the paired differences, two-sided; of a claim of equality the larger of its two one-sided tests.
+
+    ``None`` below two seeds.
+    """
+    n = len(contrast.differences)
+    if contrast.sd is None or contrast.mean is None:
+        return None
+    error = max(contrast.sd, 1e-9) / math.sqrt(n)
+    if contrast.within is None:
+        return 2 * tail(abs(contrast.mean) / error, n - 1)
+    sides = (contrast.within - contrast.mean, contrast.within + contrast.mean)
+    return max(tail(side / error, n - 1) for side in sides)
+
+
+@cache
+def quantile(share: float, freedom: int) -> float:
+    """Of Student's t distribution."""
+    from scipy.stats import t
+
+    return float(t.ppf(share, freedom))
+
+
+def tail(value: float, freedom: int) -> float:
+    """The chance that Student's t is larger than ``value``."""
+    from scipy.stats import t
+
+    return float(t.sf(value, freedom))
+
+
+@dataclass(frozen=True)
+class Place:
+    """One row of the league: its mean over seeds, and what can be told between it and random filters."""
+
+    row: Row
+    figures: dict[int, float]
+    against_random: Contrast
+    before: float | None  # test top-1 before training on, mean over seeds
+    recalibrated: float | None  # and with BatchNorm's statistics taken anew
+    seconds: float | None  # processor time of the criterion, mean over seeds
+
+    @property
+    def mean(self) -> float:
+        return mean(self.figures.values())
+
+
+def league(table: str, budget: str = "fast") -> list[Place]:
+    """The rows of an arena table that have records, best first, each against its row ``random``."""
+    rows = [row for row in table_rows(table) if last_metric(row, budget)]
+    contrasts = holm([_contrast({"of": row.id, "than": f"{table}/random"}, budget) for row in rows])
+    places = []
+    for row, contrast in zip(rows, contrasts, strict=True):
+        runs = [run for run in records(row, budget) if run["status"] == "finished"]
+        figures = {
+            name: [run["metrics"].get(name) for run in runs] for name in ("top1_before", "top1_recalibrated")
+        } | {"seconds": [run.get("found", {}).get("criterion_seconds") for run in runs]}
+        means = {name: mean(values) if None not in values else None for name, values in figures.items()}
+        places.append(
+            Place(row, last_metric(row, budget), contrast, means["top1_before"], means["top1_recalibrated"],
+                  means["seconds"])
+        )  # fmt: skip
+    return sorted(places, key=lambda place: -place.mean)
+
+
+def league_grid(table: str, budget: str = "fast") -> Grid:
+    """The league as a table: mean and deviation, against random, before training on, and the criterion's own cost."""
+    from ...papers.criteria import CRITERIA
+
+    cells = [["Criterion", "Top-1", "Seeds", "Against random", "Told from random", "As pruned", "BatchNorm anew",
+              "Seconds", "Looks at"]]  # fmt: skip
+    for place in league(table, budget):
+        contrast, values = place.against_random, list(place.figures.values())
+        told = {CANNOT_TELL: "cannot be told from random", NOT_TESTED: "–"}.get(
+            contrast.verdict, "better" if contrast.verdict == SUPPORTED else "worse"
+        )
+        name = place.row.method.get("criterion", place.row.method["name"])
+        is_random = place.row.id.endswith("/random")
+        cells.append([
+            place.row.title, f"{place.mean:.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else ""),
+            str(len(values)),
+            "–" if is_random or contrast.mean is None or contrast.half is None
+            else f"{contrast.mean:+.2f} ± {contrast.half:.2f}",
+            "–" if is_random else told,
+            _two(place.before), _two(place.recalibrated), _two(place.seconds),
+            CRITERIA[name].needs if name in CRITERIA else "images",
+        ])  # fmt: skip
+    caption = (
+        f"Test top-1 in percent at the last epoch, budget {budget}; differences with 95 % intervals over paired seeds, "
+        "corrected by Holm. Seconds are processor time of scoring."
+    )
+    return Grid(cells, caption)
+
+
+def worth_of_test_selection(budget: str = "fast") -> Grid:
+    """What "best epoch on the test set" adds to the last and to the selected epoch, over all runs of ``budget``."""
+    runs = [
+        run["metrics"] for run in records(budget=budget)
+        if run["status"] == "finished" and run["metrics"].get("top1_selected") is not None
+    ]  # fmt: skip
+    cells = [["Best on test less", "Mean", "95 % interval", "Largest", "Runs"]]
+    for name, text in (("last", "the last epoch"), ("selected", "the epoch selected on held-out images")):
+        gains = [run["top1_test_best"] - run[f"top1_{name}"] for run in runs]
+        if len(gains) < 2:
+            continue
+        half = quantile(0.975, len(gains) - 1) * stdev(gains) / math.sqrt(len(gains))
+        cells.append([text, f"{mean(gains):.3f}", f"±{half:.3f}", f"{max(gains):.2f}", str(len(gains))])
+    return Grid(cells, f"Points of test top-1 that choosing the epoch by the test images adds; budget {budget}.")
+
+
+def _two(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _title(name: str) -> str:
+    row = get_row(name)
+    return f"{row.title} ({row.table})"

@@ -1,0 +1,114 @@
+"""Claims are judged by paired differences: on figures worked by hand, and on records that a test writes."""
+
+import json
+
+import pytest
+
+from prune_lib.book.tables import claims
+from prune_lib.book.tables.claims import CANNOT_TELL, CONTRADICTED, NOT_TESTED, SUPPORTED, Claim, Contrast, holm
+from prune_lib.papers.rows import get_row
+from prune_lib.system.errors import InputError
+
+
+def contrast(*differences, within=None):
+    return Contrast("a", "b", "fast", within, tuple(range(len(differences))), differences)
+
+
+def test_the_interval_is_student_s():
+    one = contrast(1.0, 2.0, 3.0)
+    assert one.mean == 2.0
+    assert one.sd == 1.0
+    assert one.half == pytest.approx(4.302653 / 3**0.5, rel=1e-6)  # t of 97.5 % with two degrees of freedom
+    assert claims.p_value(one) == pytest.approx(0.0741799, rel=1e-5)  # t = 2 sqrt(3)
+
+
+def test_equality_is_judged_by_two_one_sided_tests():
+    one = contrast(0.1, 0.2, 0.3, within=0.5)
+    t = (0.5 - 0.2) / (0.1 / 3**0.5)
+    assert claims.p_value(one) == pytest.approx(claims.tail(t, 2))
+    assert holm([one])[0].verdict == SUPPORTED
+    assert holm([contrast(0.1, 0.9, -0.5, within=0.5)])[0].verdict == CANNOT_TELL
+
+
+def test_holm_corrects_the_smallest_most_and_never_falls(monkeypatch):
+    ps = iter([0.01, 0.04, None, 0.03])
+    monkeypatch.setattr(claims, "p_value", lambda contrast: next(ps))
+    assert [c.holm for c in holm([contrast(1.0, 2.0)] * 4)] == pytest.approx([0.03, 0.06, 1.0, 0.06])
+
+
+def test_a_verdict_says_what_more_seeds_would_do():
+    better, worse, unclear = holm([contrast(2.0, 2.1, 1.9), contrast(-2.0, -2.1, -1.9), contrast(0.5, -0.2, 0.3)])
+    assert (better.verdict, worse.verdict, unclear.verdict) == (SUPPORTED, CONTRADICTED, CANNOT_TELL)
+    assert unclear.words() == f"cannot tell (±0.90; about {unclear.more_seeds} more seeds)"
+    n = 3 + unclear.more_seeds
+    needed = [claims.quantile(0.975, k - 1) * unclear.sd / k**0.5 for k in (n, n - 1)]
+    assert needed[0] < abs(unclear.mean) <= needed[1]
+    assert contrast(1.0).verdict == contrast().verdict == NOT_TESTED
+
+
+def test_a_claim_holds_only_if_each_contrast_does():
+    better, worse, unclear = holm([contrast(2.0, 2.1, 1.9), contrast(-2.0, -2.1, -1.9), contrast(0.5, -0.2, 0.3)])
+
+    def verdict(*contrasts):
+        return Claim("c", "t", "s", contrasts).verdict
+
+    assert verdict(better, contrast()) == SUPPORTED
+    assert verdict(better, unclear) == CANNOT_TELL
+    assert verdict(better, worse) == CONTRADICTED
+    assert verdict(contrast()) == NOT_TESTED
+
+
+def test_every_claim_names_rows_that_have_the_budget():
+    for claim in claims.load_claims().claims:
+        for one in claim.contrasts:
+            rows = [get_row(one.of), get_row(one.than)]
+            assert all("fast" in row.recipes for row in rows), one
+            assert rows[0].recipes["fast"].heldout == rows[1].recipes["fast"].heldout == 5000
+            assert rows[0].data == rows[1].data == "cifar10"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("claims: 3", "expected a mapping from names to claims"),
+        ("claims: {a: {text: x}}", "claims.yaml, a: expected text, source and contrasts"),
+        ("claims: {a: {text: x, source: y, contrasts: [3]}}", "a contrast is 3; expected of, than and perhaps within"),
+        ("claims: {a: {text: x, source: y, contrasts: [{of: p/q/r, than: p/q/s}]}}", "unknown row 'p/q/r'"),
+    ],
+)
+def test_a_mistake_in_the_claims_is_named(text, words):
+    with pytest.raises(InputError, match=words):
+        claims.load_claims(text=text)
+
+
+def write(folder, row, seed, last, **metrics):
+    row = get_row(row)
+    path = folder / "results" / row.id / f"fast-seed{seed}-{row.key('fast')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metrics = {"top1_last": last, "top1_selected": last, "top1_test_best": last + 0.25, **metrics}
+    record = {
+        "status": "finished", "budget": "fast", "seed": seed, "key": row.key("fast"), "row": row.id,
+        "metrics": metrics, "curves": {}, "networks": {}, "provenance": {}, "found": {"criterion_seconds": 2.0},
+    }  # fmt: skip
+    path.write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_records_become_verdicts_a_league_and_what_test_selection_is_worth(project):
+    for seed, (l1, chance) in enumerate([(90.0, 88.0), (90.2, 88.1), (89.9, 88.0)]):
+        write(project, "arena/uniform50/l1", seed, l1, top1_before=40.0, top1_recalibrated=60.0)
+        write(project, "arena/uniform50/random", seed, chance, top1_before=10.0, top1_recalibrated=20.0)
+    write(project, "arena/uniform50/cdp", 7, 91.0)  # a seed that no other has
+    found = {claim.id: claim for claim in claims.load_claims().claims}
+    tested = [c for c in found["criteria_matter"].contrasts if c.verdict != NOT_TESTED]
+    assert [(c.of, c.verdict) for c in tested] == [("arena/uniform50/l1", SUPPORTED)]
+    assert tested[0].differences == pytest.approx((2.0, 2.1, 1.9))
+    assert found["cdp_criterion"].verdict == NOT_TESTED
+    league = claims.league("arena/uniform50")
+    assert [place.row.id.rsplit("/", 1)[1] for place in league] == ["cdp", "l1", "random"]
+    assert (league[1].before, league[1].recalibrated, league[1].seconds) == (40.0, 60.0, 2.0)
+    text = str(claims.league_grid("arena/uniform50"))
+    assert "better" in text
+    assert "+2.00 ± 0.25" in text
+    worth = str(claims.worth_of_test_selection())
+    assert worth.count("0.250") == 2
+    assert worth.count("  7") == 2
