@@ -216,3 +216,17 @@ def test_a_mistake_in_a_claim_is_named_with_its_place(words, old, new):
     with pytest.raises(InputError, match="p, claim 1") as refusal:
         read_claims("p", GOOD.replace(old, new))
     assert words in str(refusal.value)
+
+
+def test_each_paper_is_parsed_once_whatever_is_asked_of_it(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(
+        rows, "read_document", lambda paper, text, read=rows.read_document: parsed.append(paper) or read(paper, text)
+    )
+    cached = (rows.papers, rows.all_rows, rows.all_claims)
+    for function in cached:
+        function.cache_clear()
+    names = {rows.paper_name(name) + rows.table_title(row.table) for name, row in all_rows().items()}
+    assert len(names) > 20
+    assert len(all_claims()) > 10
+    assert parsed == sorted(path.stem for path in Path(rows.__file__).parent.glob("*.yaml"))

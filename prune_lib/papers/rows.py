@@ -112,17 +112,17 @@ class Row:
 
 
 @cache
-def _papers() -> dict[str, str]:
-    """``{paper: its YAML}``, in the order of the names."""
+def papers() -> dict[str, dict]:
+    """``{paper: what its YAML holds}``, in the order of the names; each file is read once."""
     folder = sorted((files("prune_lib") / "papers").iterdir(), key=lambda file: file.name)
-    yamls = (file for file in folder if file.name.endswith(".yaml"))
-    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in yamls}
+    yamls = {file.name.removesuffix(".yaml"): file for file in folder if file.name.endswith(".yaml")}
+    return {paper: read_document(paper, file.read_text(encoding="utf-8")) for paper, file in yamls.items()}
 
 
 @cache
 def all_rows() -> dict[str, Row]:
     """``{id: row}`` of every table of every paper, in the tables' order."""
-    return {key: row for paper, text in _papers().items() for key, row in read_tables(paper, text).items()}
+    return {name: row for paper, document in papers().items() for name, row in _tables(paper, document).items()}
 
 
 @cache
@@ -131,7 +131,7 @@ def all_claims() -> list[dict]:
 
     Either the ``figures`` that a ``row``, or some row of a ``table``, should then have, or a ``finding`` by reading.
     """
-    return [claim for paper, text in _papers().items() for claim in read_claims(paper, text)]
+    return [claim for paper, document in papers().items() for claim in _claims(paper, document)]
 
 
 def read_claims(paper: str, text: str) -> list[dict]:
@@ -140,7 +140,11 @@ def read_claims(paper: str, text: str) -> list[dict]:
     Raises:
         InputError: what is wrong, and in which claim.
     """
-    claims = read_document(paper, text).get("claims") or []
+    return _claims(paper, read_document(paper, text))
+
+
+def _claims(paper: str, document: dict) -> list[dict]:
+    claims = document.get("claims") or []
     if not isinstance(claims, list):
         raise InputError(f"{paper}.yaml, claims: found {type(claims).__name__}; expected a list")
     for number, claim in enumerate(claims, 1):
@@ -154,18 +158,15 @@ def read_claims(paper: str, text: str) -> list[dict]:
     return claims
 
 
-@cache
 def table_title(table: str) -> str:
     """The title of ``paper/table``, as its YAML has it."""
     paper, name = table.split("/", 1)
-    return read_document(paper, _papers()[paper])["tables"][name]["title"]
+    return papers()[paper]["tables"][name]["title"]
 
 
-@cache
 def paper_name(row: str) -> str:
     """What the paper of ``paper/table/row`` is called for short."""
-    paper = row.split("/", 1)[0]
-    return read_document(paper, _papers()[paper])["paper"]["short"]
+    return papers()[row.split("/", 1)[0]]["paper"]["short"]
 
 
 def get_row(name: str) -> Row:
@@ -210,8 +211,11 @@ def read_tables(paper: str, text: str) -> dict[str, Row]:
     Raises:
         InputError: what is wrong, and in which table and row.
     """
-    rows = {}
-    tables = read_document(paper, text)["tables"]
+    return _tables(paper, read_document(paper, text))
+
+
+def _tables(paper: str, document: dict) -> dict[str, Row]:
+    rows, tables = {}, document["tables"]
     _mappings(f"{paper}.yaml", {"tables": tables})
     for name, table in tables.items():
         where = f"{paper}/{check_name(name, f'{paper}.yaml, tables')}"

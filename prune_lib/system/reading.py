@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .errors import InputError
 
+DEEPEST = 100  # nests of a YAML document; ours have 7
 LARGEST = 64 * 2**20  # bytes of a file of settings or figures; the longest curves that were ever recorded take 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}", re.ASCII)  # a part of a name that becomes a folder
 
@@ -37,8 +38,13 @@ def from_yaml(text: str, where: str) -> object:
     import yaml
 
     try:
-        return yaml.safe_load(text)
-    except Exception as error:  # besides YAMLError: dates that are none, numbers that are none, nests too deep
+        loader, depth = getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0  # libyaml's, where PyYAML was built with it
+        for event in yaml.parse(text, loader):  # libyaml's composer calls itself for each nest, and has no limit
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise RecursionError
+        return loader(text).get_single_data()
+    except Exception as error:  # besides YAMLError: dates that are none, numbers that are none
         raise InputError(f"{where}: not YAML ({_reason(error)})") from None
 
 

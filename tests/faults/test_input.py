@@ -116,7 +116,8 @@ def _yamls():
     for name in ("nonsense", 3, ["dcff"]):
         put({"name": name}, *table, "method")
     not_yaml = ["", "[", "a: b: c", "a: 2001-13-45", "a: !!int x", "a: !!timestamp x", "&a [*a]", "[" * 5000, "\x00",
-                "a: !!binary '*'", "<<: 3", "tables: 3\npaper: 1", "- 1", "paper: {}\ntables: {t: }"]  # fmt: skip
+                "a: !!binary '*'", "- " * 200_000, "{a: " * 101, "<<: 3", "tables: 3\npaper: 1", "- 1",
+                "paper: {}\ntables: {t: }"]  # fmt: skip
     return found + not_yaml
 
 
