@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prune_lib.book.site.notebook import parameters_of
 from prune_lib.runs.queue import planned
-from prune_lib.runs.runner import find
+from prune_lib.runs.records import Run, find
 from prune_lib.papers.rows import all_rows
 
 HERE = Path(workflow.basedir)
@@ -33,14 +33,18 @@ ROWS = {row.id: row for row in planned(PATTERNS, BUDGET, dense="weights" not in 
 
 def mark(name, seed):
     """What stands for a finished run of a row: its key is part of the name."""
-    return f"runs/batch/rows/{name}/{BUDGET}-seed{seed}-{all_rows()[name].key(BUDGET)}.done"
+    return f"runs/batch/rows/{name}/{Run(all_rows()[name], BUDGET, seed).stem}.done"
 
 
 MARKS = {mark(name, seed): (name, seed) for name in ROWS for seed in SEEDS}
 for path, (name, seed) in MARKS.items():  # a run that has a record needs no job
-    if not Path(path).exists() and find(ROWS[name], BUDGET, seed):
+    if not Path(path).exists() and find(Run(ROWS[name], BUDGET, seed)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
+
+
+def seed_of(w):
+    return Run.named(all_rows()[w.row], w.stem).seed
 
 
 def given(name):
@@ -53,8 +57,7 @@ def given(name):
 wildcard_constraints:
     name=r"\w+",
     row=r"[\w./-]+",
-    seed=r"\d+",
-    key=r"[0-9a-f]+",
+    stem=r"[\w-]+",
 
 
 rule all:
@@ -72,14 +75,14 @@ rule rows:
 rule row:
     input:
         # the dense network that the row prunes is trained before it
-        lambda w: [mark(start, w.seed)] if (start := all_rows()[w.row].start) in ROWS else [],
+        lambda w: [mark(start, seed_of(w))] if (start := all_rows()[w.row].start) in ROWS else [],
     output:
-        touch(f"runs/batch/rows/{{row}}/{BUDGET}-seed{{seed}}-{{key}}.done"),
+        touch("runs/batch/rows/{row}/{stem}.done"),
     log:
-        f"runs/batch/rows/{{row}}/{BUDGET}-seed{{seed}}-{{key}}.log",
+        "runs/batch/rows/{row}/{stem}.log",
     params:
         python=sys.executable,
-        words=lambda w: ["--budget", BUDGET, "--seed", w.seed]
+        words=lambda w: ["--budget", BUDGET, "--seed", str(seed_of(w))]
         + [word for key, value in GIVEN.items() for word in (f"--{key.replace('_', '-')}", value)],
     threads: 1
     shell:

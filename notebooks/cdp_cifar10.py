@@ -78,7 +78,8 @@ show.source(cdp.keep_above)
 from tqdm import tqdm
 
 from prune_lib.papers.rows import table_rows
-from prune_lib.runs.runner import best_record, run
+from prune_lib.runs.records import best_record
+from prune_lib.runs.runner import run
 
 STUDY = f"cdp/{net}-study"
 rows = table_rows(STUDY)

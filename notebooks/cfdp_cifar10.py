@@ -104,7 +104,8 @@ from tqdm import tqdm
 
 from prune_lib.cost.counting import cost
 from prune_lib.papers.rows import table_rows
-from prune_lib.runs.runner import best_record, run
+from prune_lib.runs.records import best_record
+from prune_lib.runs.runner import run
 
 rows = {net: table_rows(f"cfdp/{net}-study") for net in ("resnet20", "resnet56")}
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke", "weights": weights or None}

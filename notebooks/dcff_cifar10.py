@@ -162,7 +162,7 @@ load_table(TABLE)
 # ## Training curves
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training and test top-1 over the epochs, a panel for each network"}}
-from prune_lib.runs.runner import best_record
+from prune_lib.runs.records import best_record
 
 best = {row.title: best_record(row) for row in rows}
 show.curves(best)

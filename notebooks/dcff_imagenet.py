@@ -55,7 +55,8 @@ show.widths(arch_of(trained.arch).filters, trained.widths, f"{trained.title}: {t
 # accuracy can be read off it**, since its images are those it was trained on. `smoke` takes the embedded digits.
 
 # %% tags=["hide-input"]
-from prune_lib.runs.runner import best_record, run
+from prune_lib.runs.records import best_record
+from prune_lib.runs.runner import run
 
 record = run(trained, budget, seed, device=device, data_dir=data_dir or None, progress=budget != "smoke")
 where, curves = record["provenance"], record["curves"]

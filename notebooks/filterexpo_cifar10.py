@@ -70,7 +70,8 @@ show.source(filterexpo.growth)
 from tqdm import tqdm
 
 from prune_lib.papers.rows import table_rows
-from prune_lib.runs.runner import best_record, run
+from prune_lib.runs.records import best_record
+from prune_lib.runs.runner import run
 
 STUDY = "filterexpo/resnet20-study"
 rows = table_rows(STUDY)

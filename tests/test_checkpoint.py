@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from prune_lib.system import checkpoint
+from prune_lib.system import checkpoint, files
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_write_that_fails_leaves_the_old_state(saved, monkeypatch):
     def fail(fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.write(saved, {"w": torch.zeros(2)}, {"number": 3})
     monkeypatch.undo()

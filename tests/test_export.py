@@ -17,7 +17,7 @@ from prune_lib.cli.parser import main
 from prune_lib.cost.latency import as_text, latency
 from prune_lib.nets import build, load_network, read_spec
 from prune_lib.nets.reparam import plain
-from prune_lib.system import checkpoint
+from prune_lib.system import files
 from prune_lib.system.errors import InputError
 
 SPEC = "[0.5]*9+[0.25]*3"
@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_what_was_there(compact, monkeypatch, capsys):
     def full(fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     assert main(["export", str(compact), "--to", "safetensors", "--out", str(out)]) == 1
     assert "No space left" in capsys.readouterr().err
     assert out.read_bytes() == b"before"

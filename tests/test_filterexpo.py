@@ -17,7 +17,7 @@ from prune_lib.papers.baselines import evenly
 from prune_lib.papers.filterexpo import FilterExpo, allocate, growth, leverage_scores, regrown
 from prune_lib.papers.recipe import Recipe
 from prune_lib.runs.training import train
-from prune_lib.system import checkpoint
+from prune_lib.system import checkpoint, files
 from prune_lib.system.errors import InputError
 from prune_lib.tasks.images import load
 
@@ -280,7 +280,7 @@ def test_a_killed_run_ends_in_the_same_masks_and_weights(moment, digits, tmp_pat
         elif moment == "stepping":
             method.after_step = die_at(8, method.after_step)
         else:
-            checkpoint.os.replace = die_at(9, os.replace)
+            files.os.replace = die_at(9, os.replace)
 
     child = os.fork()
     if not child:

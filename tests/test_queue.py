@@ -13,8 +13,8 @@ import torch
 import prune_lib
 from prune_lib.papers.rows import get_row
 from prune_lib.runs import kept as models
-from prune_lib.runs import queue
-from prune_lib.runs import runner as records
+from prune_lib.runs import queue, records
+from prune_lib.runs.records import Run
 from prune_lib.system.errors import InputError
 
 STUDY = "cdp/resnet20-study"
@@ -50,7 +50,7 @@ def test_a_killed_queue_started_again_runs_the_rest(project):
     words = [sys.executable, "-m", "prune_lib", "queue", "--rows", *ROWS, "--jobs", "2", "--device", "cpu"]
     first = subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL)
     dense, deadline = get_row("cdp/cifar10-dense/resnet20"), time.monotonic() + 60
-    while not (records.run_folder(dense, "smoke", 0) / "state.safetensors").exists() and time.monotonic() < deadline:
+    while not (Run(dense, "smoke", 0).folder / "state.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
@@ -60,14 +60,14 @@ def test_a_killed_queue_started_again_runs_the_rest(project):
     assert {job["row"]: job["status"] for job in json.loads(done.stdout)} == dict.fromkeys(
         (dense.id, *ROWS), "finished"
     )
-    assert [records.find(get_row(name), "smoke", 0)["status"] for name in ROWS] == ["finished"]
+    assert [records.find(Run(get_row(name), "smoke", 0))["status"] for name in ROWS] == ["finished"]
     assert queue.jobs(ROWS, "smoke", [0]) == []
     assert "finished" in done.stderr
 
     # and what it left can be kept, and loaded in one line
     path = models.publish(ROWS[0], "smoke")
     card = path.with_suffix(".md").read_text()
-    record = records.find(get_row(ROWS[0]), "smoke", 0)
+    record = records.find(Run(get_row(ROWS[0]), "smoke", 0))
     assert f"{record['metrics']['top1_last']:.2f} %" in card
     loaded = prune_lib.load(ROWS[0], "smoke")
     assert sum(p.numel() for p in loaded.parameters()) == record["metrics"]["params"]
@@ -75,8 +75,8 @@ def test_a_killed_queue_started_again_runs_the_rest(project):
     path.unlink()
     again = prune_lib.load(ROWS[0], budget="smoke", protocol="last")  # from runs/
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), again.parameters(), strict=True))
-    (records.run_folder(get_row(ROWS[0]), "smoke", 0) / "last.safetensors").write_bytes(
-        (records.run_folder(dense, "smoke", 0) / "last.safetensors").read_bytes()
+    (Run(get_row(ROWS[0]), "smoke", 0).folder / "last.safetensors").write_bytes(
+        (Run(dense, "smoke", 0).folder / "last.safetensors").read_bytes()
     )
     with pytest.raises(InputError, match=r"no record of .* is of these weights"):
         models.publish(ROWS[0], "smoke")
@@ -86,7 +86,7 @@ def test_a_run_under_way_elsewhere_is_left_alone_and_a_failure_is_told(project):
     import fcntl
 
     job = queue.jobs(ROWS[:1], "smoke", [0], dense=False)[0]
-    folder = records.run_folder(job.row, "smoke", 0)
+    folder = Run(job.row, "smoke", 0).folder
     folder.mkdir(parents=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

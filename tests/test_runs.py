@@ -12,8 +12,9 @@ import torch
 
 from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import BUDGETS, all_rows, get_row
-from prune_lib.runs import runner as records
+from prune_lib.runs import records, runner
 from prune_lib.runs.history import Diverged
+from prune_lib.runs.records import Run
 from prune_lib.system.checkpoint import digest
 from prune_lib.system.errors import InputError
 
@@ -25,7 +26,7 @@ ROW = dataclasses.replace(
 
 
 def _run(row=ROW, budget="smoke", seed=0, **options):
-    return records.run(row, budget, seed, **{"device": "cpu", "progress": False} | options)
+    return runner.run(row, budget, seed, **{"device": "cpu", "progress": False} | options)
 
 
 def _refuses(*_, **__):
@@ -93,13 +94,13 @@ def test_a_finished_run_is_not_run_again(finished, monkeypatch):
 def test_its_networks_are_kept_and_its_state_is_not(finished, monkeypatch):
     project, record = finished
     monkeypatch.setenv("PRUNE_HOME", str(project))
-    folder = records.run_folder(ROW, "smoke", 0)
+    folder = Run(ROW, "smoke", 0).folder
     assert sorted(path.suffix for path in folder.iterdir()) == ["", ".safetensors", ".safetensors", ".safetensors"]
     for protocol, about in record["networks"].items():
-        network = records.network(ROW, "smoke", 0, protocol)
+        network = runner.network(ROW, "smoke", 0, protocol)
         assert digest(network.state_dict()) == about["sha256"]
     with pytest.raises(InputError, match="no weights last of dcff/test/resnet20, smoke, seed 5 here"):
-        records.network(ROW, "smoke", 5)
+        runner.network(ROW, "smoke", 5)
 
 
 def test_a_record_is_never_overwritten_and_a_diverged_run_is_no_result(project, monkeypatch):
@@ -115,7 +116,7 @@ def test_a_record_is_never_overwritten_and_a_diverged_run_is_no_result(project, 
     stem = f"dcff/test/resnet20/smoke-seed0-{ROW.key('smoke')}"
     assert _files(project) == [f"{stem}-2.json", f"{stem}.json"]
     assert path.read_bytes() == before
-    assert records.find(ROW, "smoke", 0) is None
+    assert records.find(Run(ROW, "smoke", 0)) is None
     assert records.best_record(ROW) is None
 
 
@@ -161,11 +162,11 @@ def test_the_key_names_what_is_trained_and_nothing_else():
 
 def test_the_key_of_a_row_that_changed_finds_no_old_record(finished, monkeypatch):
     monkeypatch.setenv("PRUNE_HOME", str(finished[0]))
-    assert records.find(ROW, "smoke", 0) is not None
-    assert records.find(dataclasses.replace(ROW, title="another"), "smoke", 0) is not None
-    assert records.find(dataclasses.replace(ROW, rates="[0.7]*9+[0.5]*3"), "smoke", 0) is None
-    assert records.find(ROW, "smoke", 1) is None
-    assert records.find(ROW, "short", 0) is None
+    assert records.find(Run(ROW, "smoke", 0)) is not None
+    assert records.find(Run(dataclasses.replace(ROW, title="another"), "smoke", 0)) is not None
+    assert records.find(Run(dataclasses.replace(ROW, rates="[0.7]*9+[0.5]*3"), "smoke", 0)) is None
+    assert records.find(Run(ROW, "smoke", 1)) is None
+    assert records.find(Run(ROW, "short", 0)) is None
     assert records.best_record(ROW)["seed"] == 0
 
 
@@ -181,7 +182,7 @@ with only_one(Path(sys.argv[1])):
 
 def test_a_run_under_way_elsewhere_is_waited_for_until_its_process_is_gone(project, monkeypatch, capsys):
     monkeypatch.setattr("prune_lib.runs.runner._run", lambda *_: {"status": "ran"})
-    folder = records.run_folder(ROW, "smoke", 0)
+    folder = Run(ROW, "smoke", 0).folder
     command = [sys.executable, "-c", HOLD, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
@@ -222,12 +223,12 @@ def test_a_record_that_lacks_what_names_a_run_is_named(project, change):
     fields = {name: value for name, value in (WHOLE | change).items() if value is not ...}
     path = _damaged(project, json.dumps(fields))
     with pytest.raises(InputError, match="not a record") as refusal:
-        list(records.records(ROW)), records.find(ROW, "smoke", 0)
+        list(records.records(ROW)), records.find(Run(ROW, "smoke", 0))
     assert str(refusal.value).startswith(str(path))
 
 
 def test_figures_are_kept_to_seven_digits_and_what_is_no_number_as_null():
-    assert records._rounded({"a": [1.23456789, float("nan")], "b": (7, "x", float("inf"))}) == {
+    assert records.rounded({"a": [1.23456789, float("nan")], "b": (7, "x", float("inf"))}) == {
         "a": [1.234568, None], "b": [7, "x", None],
     }  # fmt: skip
 
@@ -259,7 +260,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(finished, project, monkeypat
     monkeypatch.setattr(DCFF, "on_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _run()
-    assert records.find(ROW, "smoke", 0) is None
+    assert records.find(Run(ROW, "smoke", 0)) is None
     assert list((project / "runs").rglob("state.safetensors"))
     monkeypatch.setattr(DCFF, "on_epoch", on_epoch)
     again = _run()
@@ -269,7 +270,9 @@ def test_an_interrupted_run_goes_on_to_the_same_end(finished, project, monkeypat
 def test_records_written_at_once_are_all_kept_whole(project):
     record = {"status": "finished", "budget": "smoke", "seed": 0, "key": ROW.key("smoke"), "text": "x" * 50_000}
     record |= {name: {} for name in ("metrics", "curves", "networks", "provenance")}
-    together = [threading.Thread(target=records._append, args=(ROW, "smoke", 0, {**record, "n": n})) for n in range(12)]
+    together = [
+        threading.Thread(target=records.append, args=(Run(ROW, "smoke", 0), {**record, "n": n})) for n in range(12)
+    ]
     for thread in together:
         thread.start()
     for thread in together:
@@ -290,7 +293,7 @@ def test_a_trained_network_is_pruned_and_the_record_says_which(project, tmp_path
     row = get_row("cdp/resnet20-study/s30_cdp")
     short = dataclasses.replace(row.recipes["smoke"], epochs=1, train_images=80, heldout=20)
     row = dataclasses.replace(row, recipes={**row.recipes, "smoke": short})
-    record = records.run(row, "smoke", device="cpu", progress=False, weights=path)
+    record = runner.run(row, "smoke", device="cpu", progress=False, weights=path)
     found, metrics = record["found"], record["metrics"]
     assert found["start"] == {"weights": "dense.safetensors", "sha256": digest(dense.state_dict())}
     assert metrics["flops"] == masked_flops("resnet20", found["kept"])
@@ -299,4 +302,4 @@ def test_a_trained_network_is_pruned_and_the_record_says_which(project, tmp_path
     compact = network(row, "smoke")
     assert {c: compact.get_submodule(c).out_channels for c in found["widths"]} == found["widths"]
     with pytest.raises(InputError, match="prunes a trained resnet20; name its weights with --weights"):
-        records.run(dataclasses.replace(row, start=""), "smoke", seed=1, device="cpu", progress=False)
+        runner.run(dataclasses.replace(row, start=""), "smoke", seed=1, device="cpu", progress=False)

@@ -219,15 +219,14 @@ def test_the_papers_recipes_are_mmrazors():
 @pytest.mark.parametrize("name", LESS)
 def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights(name, drawn, tmp_path, monkeypatch):
     from prune_lib.book.tables import table as tables
-    from prune_lib.runs import records as results
-    from prune_lib.runs import runner as records
+    from prune_lib.runs import records, runner
 
-    monkeypatch.setattr(results, "home", lambda: tmp_path)
+    monkeypatch.setattr(records, "home", lambda: tmp_path)
     row = get_row(name)
     smoke = dataclasses.replace(row.recipes["smoke"], epochs=2, train_images=10, heldout=4, batch_size=4, test_every=2)
     method = dict(row.method) | ({"every": 2} if "every" in row.method else {})
     row = dataclasses.replace(row, method=method, recipes={**row.recipes, "smoke": smoke})
-    whole = records.run(row, seed=0, device="cpu", progress=False)
+    whole = runner.run(row, seed=0, device="cpu", progress=False)
     assert whole["status"] == "finished"
     assert {f"{row.score}_last", f"{row.score}_selected", f"{row.score}_test_best"} < set(whole["metrics"])
     assert whole["provenance"]["data"] | {"sha256": ""} == {
@@ -248,16 +247,16 @@ def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights
 
     monkeypatch.setattr(kind, "loss", stops)
     with pytest.raises(KeyboardInterrupt):
-        records.run(row, seed=0, device="cpu", progress=False, save_every=0.0)
-    again = records.run(row, seed=0, device="cpu", progress=False)
+        runner.run(row, seed=0, device="cpu", progress=False, save_every=0.0)
+    again = runner.run(row, seed=0, device="cpu", progress=False)
     assert len(calls) == 5 + 2  # the fourth step was kept
     assert again["networks"] == whole["networks"]
 
 
 def test_one_training_of_mask_rcnn_is_both_of_its_rows(project, drawn):
     """Boxes and masks are judged apart, by the same record."""
-    from prune_lib.runs import records as results
-    from prune_lib.runs import runner as records
+    from prune_lib.runs import records, runner
+    from prune_lib.runs.records import Run
 
     box, mask = get_row("filterexpo/detection/mask_rcnn_bbox"), get_row("filterexpo/segmentation/mask_rcnn_segm")
     assert (box.score, mask.score) == ("AP", "segm_AP")
@@ -265,15 +264,15 @@ def test_one_training_of_mask_rcnn_is_both_of_its_rows(project, drawn):
     for row in all_rows().values():
         if row.runs_of:
             assert all(row.key(budget) == get_row(row.runs_of).key(budget) for budget in row.recipes)
-            assert results.run_folder(row, "paper", 0) == results.run_folder(get_row(row.runs_of), "paper", 0)
+            assert Run(row, "paper", 0).folder == Run(get_row(row.runs_of), "paper", 0).folder
     metrics = {f"{score}_{p}": 30.0 + (score == "AP") for score in ("AP", "segm_AP") for p in ("test_best", "last")}
     about = {"row": box.id, "budget": "paper", "seed": 0, "key": box.key("paper"), "status": "finished"}
     record = about | {"metrics": metrics, "curves": {}, "networks": {}, "provenance": {"data": {"test": 5000}}}
-    (results.home() / "results" / box.id).mkdir(parents=True)
-    (results.home() / "results" / box.id / "paper-seed0-x.json").write_text(json.dumps(record))
-    (found,) = list(results.records(mask))
+    (records.home() / "results" / box.id).mkdir(parents=True)
+    (records.home() / "results" / box.id / "paper-seed0-x.json").write_text(json.dumps(record))
+    (found,) = list(records.records(mask))
     assert found["row"] == box.id
-    assert records.run(mask, "paper")["metrics"] == metrics
+    assert runner.run(mask, "paper")["metrics"] == metrics
     line = next(line for line in load_table(mask.table).lines if line.row is mask)
     assert (line.accuracy.mean["test_best"], line.accuracy.verdict) == (30.0, "not reproduced")
 

@@ -17,7 +17,7 @@ from prune_lib.papers.dcff import DCFF
 from prune_lib.papers.recipe import Recipe
 from prune_lib.runs.history import Saver
 from prune_lib.runs.training import train
-from prune_lib.system import checkpoint
+from prune_lib.system import files
 from prune_lib.tasks.images import load
 
 Saver.share = float("inf")  # these epochs are shorter than a save; save after each all the same
@@ -83,7 +83,7 @@ def die_in_the_third_epoch(state: Path, when: str) -> None:
             die()
 
     model.register_forward_pre_hook(step)
-    checkpoint.os.fsync, checkpoint.os.replace = sync, rename
+    files.os.fsync, files.os.replace = sync, rename
     fit(digits(), model=model, state=state)
 
 

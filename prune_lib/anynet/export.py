@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.networks import arch_of, load_network
-from ..system.checkpoint import write_bytes
 from ..system.errors import InputError
+from ..system.files import write_bytes
 from .groups import call, tensors
 
 FORMATS = ("safetensors", "onnx", "pt2")

@@ -75,6 +75,7 @@ def rows(args) -> None:
 
 def run(args) -> int:
     from ..papers.rows import get_row
+    from ..runs.records import Run, find_file
     from ..runs.runner import run as run_row
 
     row = get_row(args.row)
@@ -85,12 +86,20 @@ def run(args) -> int:
     first = os.environ.get("RANK", "0") == "0"
     if args.verbose and first:
         _say_before(row, args.budget, args.seed)
+    made = None if args.again or args.budget not in row.recipes else find_file(Run(row, args.budget, args.seed))
     record = run_row(
         row, args.budget, args.seed, device=args.device, data_dir=args.data_dir, save_every=args.save_every,
-        weights=args.weights, engine=args.engine, progress=not args.quiet,
+        weights=args.weights, engine=args.engine, progress=not args.quiet, again=args.again,
     )  # fmt: skip
     if not first:
         return 0
+    if made and not args.quiet:
+        path, origin = made[0], made[1]["provenance"]
+        print(
+            f"nothing was run: {path} is of {str(origin.get('ended'))[:10]}, code {origin.get('code')}; "
+            "--again runs it once more",
+            file=sys.stderr,
+        )
     if args.verbose:
         _say_epochs(record)
     if args.json:
@@ -103,10 +112,10 @@ def run(args) -> int:
         metrics = record["metrics"]
         named = {"test_best": "the epoch best on test", "selected": "the selected one", "last": "the last"}
         scores = {text: metrics[f"{row.score}_{protocol}"] for protocol, text in named.items()}
-        found = ", ".join(f"{score:.2f} % at {text}" for text, score in scores.items() if score is not None)
+        figures = ", ".join(f"{score:.2f} % at {text}" for text, score in scores.items() if score is not None)
         score = row.score.replace("top1", "top-1")
         print(
-            f"{record['row']}, {record['budget']}, seed {record['seed']}: {score} {found}; "
+            f"{record['row']}, {record['budget']}, seed {record['seed']}: {score} {figures}; "
             f"{metrics['flops']:,} FLOPs ({metrics['rule']}), {metrics['params']:,} params"
         )
     return 0 if record["status"] == "finished" else 1
@@ -114,13 +123,13 @@ def run(args) -> int:
 
 def _say_before(row, budget: str, seed: int) -> None:
     """What is about to be run, on stderr."""
-    from ..runs.runner import run_folder
+    from ..runs.records import Run
 
     if budget in row.recipes:
         about = {
             "row": row.id, "network": f"{row.arch}, {row.rates or 'full'}", "method": dict(row.method),
             "recipe": {"data": row.recipes[budget].data, **row.recipes[budget].not_default()},
-            "state": run_folder(row, budget, seed),
+            "state": Run(row, budget, seed).folder,
         }  # fmt: skip
         print("\n".join(f"{name}: {value}" for name, value in about.items()), file=sys.stderr, flush=True)
 
@@ -138,19 +147,19 @@ def queue(args) -> int:
 
     if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
         raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
-    found = jobs(args.rows, args.budget, range(args.seed, args.seed + args.seeds), dense=not args.weights)
+    todo = jobs(args.rows, args.budget, range(args.seed, args.seed + args.seeds), args.weights)
     named = {"--device": args.device, "--data-dir": args.data_dir, "--weights": args.weights, "--engine": args.engine}
     options = [word for name, value in named.items() if value for word in (name, value)]
     if not args.list:
-        work(found, args.jobs, options=options, tell=(lambda jobs: None) if args.quiet else _progress_lines())
+        work(todo, args.jobs, options=options, tell=(lambda jobs: None) if args.quiet else _progress_lines())
         if args.verbose:
-            print("\n".join(f"{j.status:9} {j.name}  {j.log}" for j in found), file=sys.stderr)
+            print("\n".join(f"{j.status:9} {j.name}  {j.log}" for j in todo), file=sys.stderr)
     if args.json:
-        print(json.dumps([{"row": j.row.id, "budget": j.budget, "seed": j.seed, "status": j.status} for j in found]))
+        print(json.dumps([{"row": j.row.id, "budget": j.budget, "seed": j.seed, "status": j.status} for j in todo]))
     elif args.list:
-        words = {job.name: f"{job.name}  ({job.so_far})" if job.so_far else job.name for job in found}
+        words = {job.name: f"{job.name}  ({job.so_far})" if job.so_far else job.name for job in todo}
         print("\n".join(words.values()) or "every one of them has a record")
-    return 1 if any(job.status == "failed" for job in found) else 0
+    return 1 if any(job.status == "failed" for job in todo) else 0
 
 
 def _progress_lines():

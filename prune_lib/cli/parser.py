@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         default="eager",
         help="eager; graph: a step as one CUDA graph; compile: that, of fused kernels, also on a CPU (eager)",
     )
+    sub.add_argument("--again", action="store_true", help="also if it has a record: a new one stands beside it")
     sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
     sub.add_argument("--json", action="store_true", help="print the record")
     _loudness(sub, "no progress, and no last line", "also what is about to be run, and each epoch afterwards")

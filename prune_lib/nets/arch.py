@@ -27,8 +27,13 @@ class Arch:
     background: int = 0  # classes that it scores beyond those of the data
     anchors: int = 1  # times that it scores them all
     cam_layer: str = ""  # the module whose output Grad-CAM weighs: the last with maps of 4x4 pixels or more
-    draws: int = 0  # times that the way its first weights are drawn was corrected: part of the key of runs from them
+    redrawn: tuple[str, ...] = ()  # each correction of the way its first weights are drawn: since when, and of what
     padded: dict[str, str] = field(default_factory=dict)  # unit -> the unit that a zero-padding shortcut adds to it
+
+    @property
+    def draws(self) -> int:
+        """How often the way its first weights are drawn was corrected: part of the key of runs that begin from them."""
+        return len(self.redrawn)
 
     @property
     def plain(self) -> tuple[str, ...]:

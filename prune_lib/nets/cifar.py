@@ -3,6 +3,8 @@
 from .arch import Arch, each, make_arch
 from .spec import Layout
 
+LINEAR = "2026-11-27, when the ResNets' linear layer began to be drawn as the published code does (He, not uniform)"
+
 
 def vgg(name: str) -> Arch:
     """VGG-16 for CIFAR: thirteen convs. ``vgg16`` is DCFF's, ``vgg16_hrank`` CFDP's and ``vgg16_cdp`` CDP's.
@@ -51,8 +53,9 @@ def resnet_cifar(name: str, depth: int) -> Arch:
             stream = f"{at}.conv2"
     inputs["linear"] = (stream,)
     return make_arch(
-        name, "resnet_cifar:ResNet", filters, tied, layouts, inputs, cam_layer="layer3", padded=padded, draws=1
-    )
+        name, "resnet_cifar:ResNet", filters, tied, layouts, inputs,
+        cam_layer="layer3", padded=padded, redrawn=(LINEAR,),
+    )  # fmt: skip
 
 
 def densenet40(name: str) -> Arch:

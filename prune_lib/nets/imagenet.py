@@ -7,6 +7,7 @@ from itertools import pairwise
 from .arch import Arch, Groups, make_arch
 from .spec import Layout
 
+FAN_OUT = "2026-11-27, when first weights began to have a variance of 2/fan_out, as published (not 2/fan_in)"
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks of each depth
 
 
@@ -72,7 +73,7 @@ def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64, stag
     inputs["fc"] = (source,)
     return make_arch(
         name, "resnet:ResNet", filters, tuple(outer), layouts, inputs, options={"deep_stem": deep_stem}, head="fc",
-        image=(3, 224, 224), classes=1000, cam_layer="layer4", draws=1,
+        image=(3, 224, 224), classes=1000, cam_layer="layer4", redrawn=(FAN_OUT,),
     )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ def under(name: str, cls: str, backbone: Arch, image: tuple[int, int, int], clas
     inputs |= {module: (stage,) for module, stage in reads.items()}
     return make_arch(
         name, cls, filters, named(backbone.units.values()), first, inputs, options=options, image=image,
-        classes=classes, head=head, draws=backbone.draws, background=int(head in ("box_class", "classes.0")),
+        classes=classes, head=head, redrawn=backbone.redrawn, background=int(head in ("box_class", "classes.0")),
         anchors=4 if head == "classes.0" else 1,
     )  # fmt: skip
 
@@ -139,5 +140,5 @@ def mobilenet_v2(name: str) -> Arch:
     layouts = {"dcff": Layout(dcff, functional=("avgpool",))}
     return make_arch(
         name, "mobilenet:MobileNetV2", filters, tuple(tied), layouts, inputs, head="classifier",
-        image=(3, 224, 224), classes=1000, cam_layer="features.18", draws=1,
+        image=(3, 224, 224), classes=1000, cam_layer="features.18", redrawn=(FAN_OUT,),
     )  # fmt: skip

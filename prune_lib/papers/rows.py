@@ -14,7 +14,7 @@ from ..nets.spec import Widths
 from ..system.errors import InputError, short
 from ..system.reading import check_name, from_yaml
 from ..tasks import score_of
-from .methods import FROM_FRESH, METHODS
+from .methods import CHOOSES_WIDTHS, FROM_FRESH, METHODS, PRUNES_TRAINED
 from .recipe import FAST, Recipe
 
 BUDGETS = ("smoke", "short", "fast", "paper")  # from seconds on embedded digits to the whole published recipe
@@ -87,23 +87,58 @@ class Row:
             return check_widths(self.arch, self.given)
         return read_spec(self.arch, self.rates, self.layout)[1]
 
+    def why_not(self, budget: str, weights: bool = False) -> str:
+        """Why this row cannot be trained at ``budget``, to be read after its name; empty: it can.
+
+        Args:
+            weights: a trained network is given, for a method that prunes one.
+        """
+        if not self.method:
+            return f"is not trained here: {self.unknown or 'its method has no code here yet'}"
+        if budget not in self.recipes:
+            return f"has no budget {budget}; expected one of: {' '.join(self.recipes)}"
+        if self.unknown and self.method["name"] not in CHOOSES_WIDTHS:
+            return f"cannot be trained: {self.unknown}; expected own widths ('prune units {self.arch}', then --units)"
+        if self.method["name"] in PRUNES_TRAINED and not (self.start or weights):
+            return f"prunes a trained {self.arch}; name its weights with --weights"
+        return ""
+
     def with_widths(self, widths: Widths) -> "Row":
-        """A row of the user's own: this one's network, method and recipe at other widths, with nothing reported."""
+        """A row of the user's own: this one's network, method and recipe at other widths, with nothing reported.
+
+        Raises:
+            InputError: its method finds the widths itself, or there is none.
+        """
+        name = self.method.get("name", "")
+        if not name or name in CHOOSES_WIDTHS:
+            why = f"{name} finds the widths itself" if name else "it is not trained here"
+            others = " ".join(method for method in METHODS if method not in CHOOSES_WIDTHS)
+            raise InputError(f"{self.id}: {why}, so it takes no --units; expected a row of one of: {others}")
         digest = hashlib.sha256(json.dumps(widths, sort_keys=True).encode()).hexdigest()[:8]
         return replace(
             self, id=f"own/{self.id.replace('/', '-')}/{digest}", rates=None, given=widths, reported={}, unknown="",
             runs_of="", note=f"widths given by the user, trained as {self.id}",
         )  # fmt: skip
 
-    def key(self, budget: str) -> str:
-        """Names what is trained, and nothing else: figures, titles and sources can be corrected without retraining."""
+    def key(self, budget: str, draws: int | None = None) -> str:
+        """Names what is trained, and nothing else: figures, titles and sources can be corrected without retraining.
+
+        Args:
+            draws: as it was when the first weights' drawing had been corrected so many times; ``None``: as it is now.
+        """
         rates = self.rates and self.rates.replace(" ", "")
         what: list = [self.arch, rates, self.layout, dict(self.method)]
         what += [self.given] if self.given is not None else []
-        if self.method.get("name") in FROM_FRESH and (draws := arch_of(self.arch).draws):
+        draws = arch_of(self.arch).draws if draws is None else draws
+        if self.method.get("name") in FROM_FRESH and draws:
             what.append({"draws": draws})
         text = json.dumps([*what, self.recipes[budget].not_default()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def earlier_keys(self, budget: str) -> dict[str, str]:
+        """The keys that this row had before its network's first weights were corrected, each with the correction."""
+        redrawn = arch_of(self.arch).redrawn if self.method.get("name") in FROM_FRESH else ()
+        return {self.key(budget, draws): f"from before {'; '.join(redrawn[draws:])}" for draws in range(len(redrawn))}
 
     def to_json(self) -> dict:
         fields = asdict(self)

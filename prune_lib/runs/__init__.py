@@ -5,6 +5,7 @@ from ..system.faces import lazily
 _NAMES = {
     "run": "runner",
     "network": "runner",
+    "Run": "records",
     "find": "records",
     "best_record": "records",
     "unfinished": "records",

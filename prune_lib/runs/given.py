@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..cost.counting import cost
+from ..nets import build
+from ..nets.weights import fit, read_compact, read_weights
 from ..papers.rows import Row, get_row
+from ..system.device import pick_device
 from ..system.errors import InputError
+from ..tasks import images as image_sets
+from .training import evaluate
 
 
 def evaluate_weights(
@@ -36,13 +42,6 @@ def evaluate_weights(
     if data is None and not row.recipes:
         raise InputError(f"{row.id} has no recipe that names its data; name the image set with --data")
 
-    from ..cost.counting import cost
-    from ..nets import build
-    from ..nets.weights import fit, read_compact, read_weights
-    from ..system.device import pick_device
-    from ..tasks.images import load
-    from .training import evaluate
-
     where = pick_device(device)
     name = data or row.data
     if row.unknown or not row.pruned:
@@ -52,11 +51,11 @@ def evaluate_weights(
         widths, tensors = row.widths, read_weights(weights)
         model = build(row.arch, widths)
         fitted = fit(model, tensors, weights)
-    images = load(name, data_dir, heldout=0).to(where)
+    images = image_sets.load(name, data_dir, heldout=0).to(where)
     images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))  # type: ignore[arg-type]
     counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout, model=model)
-    found = evaluate(model.to(where), images, images.test)
+    figures = evaluate(model.to(where), images, images.test)
     return {
         "row": row.id, "weights": str(weights), "fitted": fitted, "data": images.name, "images": len(images.test),
-        **found, "params": counted.params, "flops": counted.flops, "rule": row.rule,
+        **figures, "params": counted.params, "flops": counted.flops, "rule": row.rule,
     }  # fmt: skip

@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+from ..nets import load_network
+from ..nets.weights import read_weights
 from ..papers.rows import BUDGETS, get_row
+from ..system.checkpoint import digest
 from ..system.errors import InputError
+from ..system.files import write_bytes, write_text
 from ..system.paths import home
 from .history import PROTOCOLS
-from .runner import records, run_folder
+from .records import Run, records
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent  # where torch.hub puts the project
 LARGEST = 4 * 2**20  # bytes of a file that is committed
@@ -19,25 +23,25 @@ def publish(name: str, budget: str, seed: int = 0, protocol: str = "last") -> Pa
     Raises:
         InputError: no such run, its weights are not on this machine or not those of the record, or they are too large.
     """
-    from ..nets import load_network
-    from ..nets.weights import read_weights
-    from ..system.checkpoint import digest, write_bytes, write_text
-
     row = get_row(name)
     if protocol not in PROTOCOLS:
         raise InputError(f"unknown protocol {protocol!r}; expected one of: {' '.join(PROTOCOLS)}")
-    found = [r for r in records(row, budget) if r["seed"] == seed and r["status"] == "finished"]
-    source = run_folder(row, budget, seed) / f"{protocol}.safetensors"
-    if not found or not source.is_file():
-        raise InputError(f"no weights {protocol} of {name}, {budget}, seed {seed} here; 'prune run' leaves them")
+    if why := row.why_not(budget, weights=True):
+        raise InputError(f"{name} {why}")
+    run = Run(row, budget, seed)
+    finished = [r for r in records(row, budget) if r["seed"] == seed and r["status"] == "finished"]
+    source = run.network(protocol)
+    if not finished or not source.is_file():
+        command = f"{run.command} --again" if finished else run.command
+        raise InputError(f"no weights {protocol} of {run} here; '{command}' leaves them")
     sha = digest(read_weights(source))
-    record = next((r for r in found if r["networks"].get(protocol, {}).get("sha256") == sha), None)
+    record = next((r for r in finished if r["networks"].get(protocol, {}).get("sha256") == sha), None)
     if record is None:
         raise InputError(f"{source}: no record of {name} is of these weights; run it again")
     data = source.read_bytes()
     if len(data) > LARGEST:
         raise InputError(f"{source} has {len(data):,} bytes; expected at most {LARGEST:,} to commit")
-    target = home() / "results" / row.runs / f"{budget}-seed{seed}-{row.key(budget)}.{protocol}.safetensors"
+    target = run.kept(protocol)
     write_text(target.with_suffix(".md"), _card(record, protocol, target.name, len(data)))
     write_bytes(target, data, load_network)
     return target
@@ -47,35 +51,31 @@ def load(name: str, budget: str | None = None, seed: int | None = None, protocol
     """The trained compact network of the row ``name``, in evaluation mode.
 
     Without more, the one of the highest budget there is, its lowest seed, the last epoch before others. What is
-    committed beside the records comes first, then what runs left on this machine.
+    committed beside the records comes first, then what runs left on this machine; what is superseded, as its card then
+    says, comes last.
 
     Raises:
         InputError: an unknown row, or no weights of it.
     """
-    from ..nets import load_network
-
-    row, places = get_row(name), []
-    for level in BUDGETS if budget is None else (budget,):
-        if level not in BUDGETS:
-            raise InputError(f"unknown budget {level!r}; expected one of: {' '.join(BUDGETS)}")
-        for kind in (PROTOCOLS if protocol is None else (protocol,)) if level in row.recipes else ():
-            stem = f"{level}-seed*-{row.key(level)}"
-            found = [
-                path
-                for root in dict.fromkeys((home(), CHECKOUT))
-                for path in (root / "results" / row.runs).glob(f"{stem}.{kind}.safetensors")
-            ]
-            found += (home() / "runs" / row.runs).glob(f"{stem}/{kind}.safetensors")
-            for i, path in enumerate(found):
-                of = int((path.parent if path.stem == kind else path).name.split("-")[1].removeprefix("seed"))
-                if seed in (None, of):
-                    places.append((-BUDGETS.index(level), of, list(PROTOCOLS).index(kind), i, path))
-    if not places:
+    row, choice = get_row(name), []
+    if budget is not None and budget not in BUDGETS:
+        raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
+    protocols = tuple(PROTOCOLS) if protocol is None else (protocol,)
+    roots = dict.fromkeys((home(), CHECKOUT))
+    committed = [path for root in roots for path in sorted((root / "results" / row.runs).glob("*.safetensors"))]
+    here = sorted((home() / "runs" / row.runs).glob("*/*.safetensors"))
+    for place, path in enumerate((*committed, *here)):
+        stem, _, of = path.stem.rpartition(".") if path in committed else (path.parent.name, "", path.stem)
+        run = Run.named(row, stem)
+        if run and of in protocols and budget in (None, run.budget) and seed in (None, run.seed):
+            rank = (bool(run.superseded), -BUDGETS.index(run.budget), run.seed, protocols.index(of), place)
+            choice.append((rank, path))
+    if not choice:
         wanted = ", ".join(str(word) for word in (budget, seed, protocol) if word is not None)
         raise InputError(
             f"no trained weights of {name}{f' ({wanted})' if wanted else ''} here; 'prune run {name}' makes them"
         )
-    return load_network(min(places)[-1])
+    return load_network(min(choice)[1])
 
 
 def _card(record: dict, protocol: str, file: str, size: int) -> str:

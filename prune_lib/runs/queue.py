@@ -18,7 +18,7 @@ from ..papers.rows import BUDGETS, Row, all_rows
 from ..system import lock
 from ..system.errors import InputError
 from ..system.paths import cores, home
-from .runner import find, run_folder, unfinished
+from .records import Run, find, unfinished
 
 FIRST = (  # tables in the order in which a card is best spent; then all others on CIFAR-10
     "dcff/cifar10", "cdp/cifar10-dense", "cfdp/cifar10-dense", "dcff/cifar10-dense", "cfdp/cifar10", "cdp/cifar10",
@@ -40,6 +40,10 @@ class Job:
         return f"{self.row.id} {self.budget} seed {self.seed}"
 
     @property
+    def run(self) -> Run:
+        return Run(self.row, self.budget, self.seed)
+
+    @property
     def so_far(self) -> str:
         """What became of it elsewhere or before: ``running``, ``interrupted``, ``diverged``, ``failed`` or nothing."""
         words = dict(text.split(": ", 1) for text in unfinished(self.row))
@@ -56,26 +60,35 @@ class Job:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def jobs(patterns: Sequence[str], budget: str, seeds: Iterable[int], dense: bool = True) -> list[Job]:
+def jobs(patterns: Sequence[str], budget: str, seeds: Iterable[int], weights: str | Path | None = None) -> list[Job]:
     """What has no finished record, best first: seed by seed, the tables in the order of ``FIRST``.
 
     Args:
         patterns: names of rows, with ``*`` for any; empty: every row of CIFAR-10 that can be trained.
-        dense: also the dense rows whose networks these prune.
+        weights: the trained network that these prune; without it, also the dense rows whose networks they prune.
 
     Raises:
-        InputError: an unknown budget, or a pattern that no row that can be trained has.
+        InputError: an unknown budget, a pattern that no row that can be trained has, or a row that is finished from
+            other ``weights``.
     """
-    chosen = planned(patterns, budget, dense)
-    return [Job(row, budget, seed) for seed in seeds for row in chosen if not find(row, budget, seed)]
+    every = [Job(row, budget, seed) for seed in seeds for row in planned(patterns, budget, dense=not weights)]
+    if weights:
+        from .runner import from_others  # the weights are read and compared, by torch
+
+        for job in every:
+            if (record := find(job.run)) and (other := from_others(job.run, record, weights)):
+                raise InputError(other)
+    return [job for job in every if not find(job.run)]
 
 
 def planned(patterns: Sequence[str], budget: str, dense: bool = True) -> list[Row]:
     """The rows that these ``patterns`` name, whether they have records or not, in the order of ``jobs``; see there."""
     if budget not in BUDGETS:
         raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
-    trained = [row for row in all_rows().values() if budget in row.recipes]
+    trained = [row for row in all_rows().values() if not row.why_not(budget, weights=not dense)]
     for pattern in patterns:
+        if (row := all_rows().get(pattern)) and row not in trained:
+            raise InputError(f"{row.id} {row.why_not(budget, weights=not dense)}")
         if not fnmatch.filter([row.id for row in trained], pattern):
             raise InputError(f"no row that can be trained is called {pattern!r}; 'prune rows' lists them")
     wanted = {
@@ -116,9 +129,9 @@ def work(
                     job.status = "finished" if code == 0 else "failed"
             free = at_once - sum(job.status == "running" for job in waiting)
             for job in [job for job in waiting if job.status == "waiting" and _ready(job, waiting)][: max(0, free)]:
-                if lock.held(run_folder(job.row, job.budget, job.seed)):
+                if lock.held(job.run.folder):
                     job.status = "elsewhere"
-                elif find(job.row, job.budget, job.seed):
+                elif find(job.run):
                     job.status = "finished"
                 else:
                     _start(job, at_once, options)
@@ -141,7 +154,7 @@ def _ready(job: Job, all_jobs: Sequence[Job]) -> bool:
 
 
 def _start(job: Job, at_once: int, options: Sequence[str]) -> None:
-    job.log = run_folder(job.row, job.budget, job.seed) / "log"
+    job.log = job.run.folder / "log"
     job.log.parent.mkdir(parents=True, exist_ok=True)
     words = ["run", job.row.id, "--budget", job.budget, "--seed", str(job.seed), *options]
     threads = str(max(1, cores() // at_once))  # more threads than cores is far slower than fewer

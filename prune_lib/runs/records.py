@@ -3,18 +3,86 @@
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..papers.rows import BUDGETS, SCORES, Row
 from ..system import lock
 from ..system.errors import InputError, short
+from ..system.files import sweep, sync, write_text
 from ..system.paths import home
 from ..system.reading import from_json, read_text
 
+STEM = re.compile(r"(?P<budget>[a-z]+)-seed(?P<seed>\d{1,10})-(?P<key>[0-9a-f]{10})(?=$|[-.])", re.ASCII)
 STATUSES = ("finished", "diverged", "failed")
 BROWSER = "browser"  # the folder of what a browser saw of the book, which is no run: ``prune_lib.book.site.checks``
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row, trained once at a budget from a seed: ``row``, ``budget`` and ``seed`` name one training.
+
+    Its ``stem``, ``short-seed0-2f848c0ae7``, names its folder under ``runs/`` and its files under ``results/``.
+    """
+
+    row: Row
+    budget: str
+    seed: int
+    key: str = ""  # what was trained: ``Row.key``, or an earlier one of a run that is superseded
+
+    def __post_init__(self):
+        if not self.key:
+            object.__setattr__(self, "key", self.row.key(self.budget))
+
+    @classmethod
+    def named(cls, row: Row, name: str) -> "Run | None":
+        """The run of ``row`` whose folder or file has this name, if it is any: one of this row's keys, old or new."""
+        if not (parts := STEM.match(name)) or parts["budget"] not in row.recipes:
+            return None
+        found = cls(row, parts["budget"], int(parts["seed"]), parts["key"])
+        return found if found.key == row.key(found.budget) or found.superseded else None
+
+    @property
+    def stem(self) -> str:
+        return f"{self.budget}-seed{self.seed}-{self.key}"
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps its state while it runs, and its compact networks afterwards."""
+        return home() / "runs" / self.row.runs / self.stem
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def network(self, protocol: str) -> Path:
+        """Where it leaves the compact network of the epoch that ``protocol`` names."""
+        return self.folder / f"{protocol}.safetensors"
+
+    def kept(self, protocol: str, root: Path | None = None) -> Path:
+        """Where that network is when it is committed: beside the record."""
+        return (root or home()) / "results" / self.row.runs / f"{self.stem}.{protocol}.safetensors"
+
+    @property
+    def files(self) -> list[Path]:
+        """Its records: one, and one more for each time that it was run again or came to no good end."""
+        folder = home() / "results" / self.row.runs
+        return sorted(folder.glob(f"{self.stem}*.json"), key=lambda path: (len(path.name), path.name))
+
+    @property
+    def superseded(self) -> str:
+        """Why it counts no longer, in words; empty: it does."""
+        return self.row.earlier_keys(self.budget).get(self.key, "")
+
+    @property
+    def command(self) -> str:
+        return f"prune run {self.row.id} --budget {self.budget} --seed {self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.row.id}, {self.budget}, seed {self.seed}"
 
 
 def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]:
@@ -22,6 +90,14 @@ def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]
 
     Records of a row that has since changed what it trains are left out: they belong to another key.
     """
+    for _, record in _read(row):
+        mine = row is None or (record["budget"] in row.recipes and record["key"] == row.key(record["budget"]))
+        if budget in (None, record["budget"]) and mine:
+            yield record
+
+
+def _read(row: Row | None = None) -> Iterator[tuple[Path, dict]]:
+    """Each file of records, of ``row`` or of all, and what it holds."""
     folder = home() / "results" / (row.runs if row else "")
     for path in sorted(folder.rglob("*.json")):
         if path.parent == home() / "results" / BROWSER:
@@ -30,13 +106,34 @@ def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]
         if wrong := wrong_with(record):
             raise InputError(f"{path}: not a record ({wrong})")
         assert isinstance(record, dict)
-        if budget in (None, record["budget"]) and (row is None or record["key"] == row.key(record["budget"])):
-            yield record
+        yield path, record
 
 
-def find(row: Row, budget: str, seed: int) -> dict | None:
-    """The finished record of this run, if there is one."""
-    return next((r for r in records(row, budget) if r["seed"] == seed and r["status"] == "finished"), None)
+def find(run: Run) -> dict | None:
+    """The finished record of this run, if there is one: the first that ended."""
+    return made[1] if (made := find_file(run)) else None
+
+
+def find_file(run: Run) -> tuple[Path, dict] | None:
+    """The same, and the file that it is in."""
+    named = (run.budget, run.seed, run.key, "finished")
+    of = [(path, r) for path, r in _read(run.row) if (r["budget"], r["seed"], r["key"], r["status"]) == named]
+    return min(of, key=lambda made: str(made[1]["provenance"].get("ended", "")), default=None)
+
+
+def superseded(row: Row) -> dict[str, list[dict]]:
+    """Finished records of ``row`` that count no longer, by why: ``{why: records}``."""
+    by_reason: dict[str, list[dict]] = {}
+    for _, record in _read(row):
+        if record["budget"] in row.recipes and record["status"] == "finished":
+            why = row.earlier_keys(record["budget"]).get(record["key"])
+            by_reason.setdefault(why, []).append(record) if why else None
+    return by_reason
+
+
+def superseded_lines(row: Row) -> list[str]:
+    """The same in words: ``superseded: 2 records from before 2026-11-27: the linear layer was …``."""
+    return [f"superseded: {len(of)} record{'s' * (len(of) > 1)}, {why}" for why, of in superseded(row).items()]
 
 
 def best_record(row: Row) -> dict | None:
@@ -45,12 +142,7 @@ def best_record(row: Row) -> dict | None:
     return min(finished, key=lambda r: (-BUDGETS.index(r["budget"]), r["seed"]), default=None)
 
 
-def run_folder(row: Row, budget: str, seed: int) -> Path:
-    """Where a run keeps its state while it runs, and its compact networks afterwards."""
-    return home() / "runs" / row.runs / f"{budget}-seed{seed}-{row.key(budget)}"
-
-
-def append(row: Row, budget: str, seed: int, record: dict) -> dict:
+def append(run: Run, record: dict) -> dict:
     """Write a record under a name of its own and return what was written. It is there whole, or it is not there.
 
     An existing file is never touched: linking to its name fails. Processes take turns in a row's folder, and remove
@@ -59,13 +151,10 @@ def append(row: Row, budget: str, seed: int, record: dict) -> dict:
     Raises:
         OSError: a full or failing disk; nothing was written.
     """
-    from ..system.checkpoint import sweep, sync, write_text
-
-    folder = home() / "results" / row.runs
-    stem = f"{budget}-seed{seed}-{row.key(budget)}"
-    record = rounded(record)
+    folder = home() / "results" / run.row.runs
+    stem, record = run.stem, rounded(record)
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    with lock.in_turn(home() / "runs" / row.runs):
+    with lock.in_turn(home() / "runs" / run.row.runs):
         sweep(folder)
         new = folder / f".{stem}.{uuid.uuid4().hex}.new"
         try:
@@ -89,8 +178,6 @@ def tidy(row: Row) -> None:
     """Remove what a process that died while it wrote a record of ``row`` has left beside it."""
     folder = home() / "results" / row.runs
     if any(folder.glob(".*.new")):
-        from ..system.checkpoint import sweep
-
         with lock.in_turn(home() / "runs" / row.runs):
             sweep(folder)
 
@@ -113,9 +200,9 @@ def wrong_with(record: object) -> str:
     kinds: dict = {"status": str, "budget": str, "key": str, "seed": int}
     if record.get("status") == "finished":
         kinds |= {"metrics": dict, "curves": dict, "networks": dict, "provenance": dict}
-    found = record.get("found", {})
-    if not isinstance(found, dict) or not isinstance(found.get("start", {}), dict):
-        return f"found is {short(found)}; expected a mapping"
+    chosen = record.get("found", {})
+    if not isinstance(chosen, dict) or not isinstance(chosen.get("start", {}), dict):
+        return f"found is {short(chosen)}; expected a mapping"
     for name, kind in kinds.items():
         if type(record.get(name)) is not kind:
             return f"{name} is {short(record[name])}; expected {kind.__name__}" if name in record else f"no {name}"
@@ -134,25 +221,22 @@ def _number(value) -> float:
     return 0.0 if value is None else value if type(value) in (int, float) else math.nan
 
 
-def unfinished(row: Row, found: list[dict] | None = None) -> list[str]:
+def unfinished(row: Row, known: list[dict] | None = None) -> list[str]:
     """Runs of ``row`` that were begun and have no finished record, in words: ``paper, seed 1: interrupted``.
 
     They ``diverged`` or ``failed``, as their records say, or are ``running``, or were ``interrupted``: their process is
     gone and left no word. None of them counts for anything.
 
     Args:
-        found: the row's records, where they have been read already.
+        known: the row's records, where they have been read already.
     """
-    runs = list(records(row)) if found is None else found
-    said = {
-        (run["budget"], run["seed"]): run["status"] for run in sorted(runs, key=lambda r: r["status"] == "finished")
-    }
+    ended = sorted(records(row) if known is None else known, key=lambda record: record["status"] == "finished")
+    said = {(record["budget"], record["seed"]): record["status"] for record in ended}
     for folder in sorted((home() / "runs" / row.runs).glob("*-seed*-*")):
-        budget, _, rest = folder.name.partition("-seed")
-        seed, _, key = rest.partition("-")
-        if budget not in row.recipes or key != row.key(budget) or not seed.isdecimal():
+        run = Run.named(row, folder.name)
+        if run is None or run.superseded or said.get((run.budget, run.seed)) == "finished":
             continue
-        if said.get((budget, int(seed))) != "finished" and (word := lock.status(folder)):
-            said[budget, int(seed)] = word
+        if word := lock.status(folder):
+            said[run.budget, run.seed] = word
     order = sorted(said.items(), key=lambda item: (BUDGETS.index(item[0][0]), item[0][1]))
     return [f"{budget}, seed {seed}: {word}" for (budget, seed), word in order if word != "finished"]

@@ -2,22 +2,47 @@
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import torch
+from safetensors.torch import save
+
+from ..cost.counting import cost
+from ..nets import arch_of, build, load_network
+from ..nets.weights import fit, read_weights
+from ..papers import make_method
+from ..papers.method import Method, Start
+from ..papers.recipe import normalised
 from ..papers.rows import BUDGETS, Row, get_row
+from ..system import distributed as ranks
 from ..system import lock
+from ..system.checkpoint import digest
+from ..system.device import pick_device, pick_precision
 from ..system.errors import InputError, one_line, short
+from ..system.files import discard, sweep, write_bytes
 from ..system.provenance import now, provenance
 from ..system.reading import check_name
-from .records import append as _append
-from .records import best_record, find, records, run_folder, tidy, unfinished
-from .records import rounded as _rounded
-
-__all__ = ["best_record", "find", "network", "records", "run", "run_folder", "unfinished"]
+from ..tasks import images
+from . import training
+from .history import PROTOCOLS, Diverged, History, circumstances, exactness
+from .records import Run, append, find, rounded, tidy
 
 SCHEMA = 1
-STATE = "state.safetensors"  # in the run's folder, while it runs
+
+
+@dataclass(frozen=True)
+class How:
+    """How a run is carried out: nothing of it changes what is trained."""
+
+    device: torch.device
+    precision: str
+    engine: str = "eager"
+    data_dir: str | Path | None = None
+    weights: str | Path | None = None  # the trained network that is pruned, where the method prunes one
+    progress: bool = True
+    save_every: float = 300.0
 
 
 def run(
@@ -42,93 +67,92 @@ def run(
 
     Args:
         engine: see ``train``.
-        again: also if there is a record, for the sake of the weights.
+        again: also if there is a record, for the sake of the weights; the new record stands beside the old one.
 
     A run that ends badly leaves a record that says so: ``diverged`` (the loss is no number) or ``failed`` (an error,
     such as no memory left on the device); its last state is kept. One that was killed says nothing: ``unfinished``
     finds it.
 
     Raises:
-        InputError: an unknown row, budget, device or seed; data that is missing or wrong; a record of this run from
-            other ``weights``.
+        InputError: an unknown row, budget, device or seed; a row that cannot be trained; data that is missing or wrong;
+            a record of this run from other ``weights``.
     """
-    row = get_row(row) if isinstance(row, str) else row
-    row = get_row(row.runs_of) if row.runs_of else row
-    if budget not in BUDGETS:
-        raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
-    if row.method and budget not in row.recipes:
-        raise InputError(f"{row.id} has no budget {budget}; expected one of: {' '.join(row.recipes)}")
-    if type(seed) is not int or not 0 <= seed < 2**31:
-        raise InputError(f"seed is {short(seed)}; expected a whole number from 0")
+    this = _checked(row, budget, seed)
     if not save_every >= 0:
         raise InputError(f"save_every is {save_every}; expected seconds, from 0")
-    for part in row.id.split("/"):
-        check_name(part, "row")
-    if not again and (done := _done(row, budget, seed, weights)):
-        return done
-
-    if not row.method:
-        raise InputError(f"{row.id} is not trained here: {row.unknown or 'its method has no code here yet'}")
-
-    from ..system import distributed as ranks
-    from ..system.checkpoint import sweep
-    from ..system.device import pick_device
-    from .history import Diverged
-
-    where, folder = pick_device(device), run_folder(row, budget, seed)
-    with lock.only_one(folder) as waited:
+    if not again and (record := _done(this, weights)):
+        return record
+    if why := this.row.why_not(budget, weights=weights is not None):
+        raise InputError(f"{this.row.id} {why}")
+    where = pick_device(device)
+    how = How(where, pick_precision(where), engine, data_dir, weights, progress, save_every)
+    with lock.only_one(this.folder) as waited:
         if ranks.rank() == 0:
-            sweep(folder)
+            sweep(this.folder)
         # another process may have finished it while this one waited, and left its weights
-        if (waited or not again) and (done := _done(row, budget, seed, weights)):
-            return done
+        if (waited or not again) and (record := _done(this, weights)):
+            return record
         try:
-            return _run(row, budget, seed, where, data_dir, progress, save_every, weights, engine)
+            return _run(this, how)
         except Diverged as error:
-            return _ended(row, budget, seed, where, "diverged", str(error))
+            return _ended(this, where, "diverged", str(error))
         except (InputError, OSError):  # nothing was run, or nothing can be written
             raise
         except Exception as error:
-            record = _ended(row, budget, seed, where, "failed", _reason(error, row.recipes[budget].batch_size))
+            record = _ended(this, where, "failed", _reason(error, this.row.recipes[budget].batch_size))
             if _no_memory(error):
                 return record
             raise
 
 
-def _done(row: Row, budget: str, seed: int, weights) -> dict | None:
+def _checked(row: Row | str, budget: str, seed: int) -> Run:
+    """The run that these name, under the row whose runs it shares."""
+    row = get_row(row) if isinstance(row, str) else row
+    row = get_row(row.runs_of) if row.runs_of else row
+    if budget not in BUDGETS:
+        raise InputError(f"unknown budget {budget!r}; expected one of: {' '.join(BUDGETS)}")
+    if budget not in row.recipes:
+        raise InputError(f"{row.id} {row.why_not(budget)}")
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise InputError(f"seed is {short(seed)}; expected a whole number from 0")
+    for part in row.id.split("/"):
+        check_name(part, "row")
+    return Run(row, budget, seed)
+
+
+def _done(this: Run, weights: str | Path | None) -> dict | None:
     """The finished record of this run, whose state is then no longer needed.
 
     Raises:
         InputError: it was made from other weights.
     """
-    from ..system import distributed as ranks
-    from ..system.checkpoint import digest, discard
-
-    if (done := find(row, budget, seed)) is None:
+    if (record := find(this)) is None:
         return None
-    start = (done.get("found") or {}).get("start")
-    if weights is not None and start is not None:
-        mine = digest(_given(row, weights).state_dict())
-        if start.get("sha256") != mine:
-            made = start.get("weights") or start.get("row")
-            raise InputError(
-                f"{row.id}, {budget}, seed {seed} has a record made from other weights ({made}, sha256 "
-                f"{str(start.get('sha256'))[:12]}) than {weights} ({mine[:12]}); expected those, or another --seed"
-            )
-    folder = run_folder(row, budget, seed)
+    if weights is not None and (other := from_others(this, record, weights)):
+        raise InputError(other)
     if ranks.rank() == 0:
-        tidy(row)
-    if ranks.rank() == 0 and (folder / STATE).exists() and not lock.held(folder):
-        discard(folder / STATE)
-    return done
+        tidy(this.row)
+        if this.state.exists() and not lock.held(this.folder):
+            discard(this.state)
+    return record
 
 
-def _ended(row: Row, budget: str, seed: int, where, status: str, error: str) -> dict:
+def from_others(this: Run, record: dict, weights: str | Path) -> str:
+    """What is wrong with taking this record for one that begins from these ``weights``, or nothing."""
+    start = (record.get("found") or {}).get("start")
+    if start is None or start.get("sha256") == (mine := digest(_given(this.row, weights).state_dict())):
+        return ""
+    made = start.get("weights") or start.get("row")
+    return (
+        f"{this} has a record made from other weights ({made}, sha256 {str(start.get('sha256'))[:12]}) than {weights} "
+        f"({mine[:12]}); expected those, or another --seed"
+    )
+
+
+def _ended(this: Run, device: torch.device, status: str, error: str) -> dict:
     """The record of a run that did not finish; the first process writes it."""
-    from ..system import distributed as ranks
-
-    record = _describe(row, budget, seed, where) | {"status": status, "error": error}
-    return _append(row, budget, seed, record) if ranks.rank() == 0 else record
+    record = _describe(this, device) | {"status": status, "error": error}
+    return append(this, record) if ranks.rank() == 0 else record
 
 
 def _no_memory(error: Exception) -> bool:
@@ -144,74 +168,99 @@ def _reason(error: Exception, batch: int) -> str:
     return f"{type(error).__name__}: {one_line(str(error))[:500]}"
 
 
-def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, save_every, weights, engine: str):
-    import torch
-    from safetensors.torch import save
-
-    from ..cost.counting import cost
-    from ..nets import arch_of, build
-    from ..papers import make_method
-    from ..papers.method import Start
-    from ..papers.recipe import normalised
-    from ..system import distributed as ranks
-    from ..system.checkpoint import digest, discard, write_bytes
-    from ..system.device import pick_precision
-    from ..tasks.images import load
-    from .history import PROTOCOLS, circumstances, exactness
-    from .training import train
-
-    recipe, folder, started = row.recipes[budget], run_folder(row, budget, seed), now()
-    data = load(recipe.data, data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
-    data = normalised(data, recipe)
-    options = {key: value for key, value in row.method.items() if key != "name"}
-    method = make_method(row.method["name"], arch_of(row.arch), **options)
-    state, precision = folder / STATE, pick_precision(device)
-    found: dict = {}
-    if method.prunes_trained:
-        dense, start = _dense(row, budget, seed, weights, len(data.classes), device, data_dir, progress)
-        begin = Start(dense.to(device).eval(), data.to(device), seed, precision, folder)
-        found = {"start": start, **method.begin(begin)}
-    torch.manual_seed(seed)
-    model = build(row.arch, None if row.unknown else row.widths, len(data.classes))
-    identity = f"{row.id} {budget} seed {seed} {row.key(budget)} {precision}"
-    if "start" in found:
-        identity += f" from {found['start']['sha256'][:12]}"
-    history = train(
-        model, data, recipe, method, seed=seed, device=device, precision=precision, state=state, identity=identity,
-        progress=progress, save_every=save_every, engine=engine,
-    )  # fmt: skip
-    found |= method.found()
-    networks = {}
-    for protocol, weights in history.weights.items():
-        if ranks.rank() == 0:
-            kept = {conv: len(weights[f"{conv}.weight"]) for conv in arch_of(row.arch).filters}
-            about = {"arch": row.arch, "widths": json.dumps(kept), "row": row.id, "protocol": protocol}
-            write_bytes(folder / f"{protocol}.safetensors", save(weights, about))
-        networks[protocol] = {"sha256": digest(weights)}
-    widths = found.get("widths") or (row.widths if row.pruned else None)
-    counted = cost(row.arch, widths, row.rule, row.layout, len(data.classes))
-    metrics = {"params": counted.params, "flops": found.get("flops", counted.flops), "rule": row.rule}
-    if found:
-        metrics |= {f"{name}_before": value for name, value in history.before.items()}
-        metrics |= {f"{name}_recalibrated": value for name, value in history.recalibrated.items()}
-        metrics["macs_slim"] = cost(row.arch, widths, "macs", row.layout, len(data.classes)).flops
-    for protocol in PROTOCOLS:
-        best = history.best(protocol) or {}
-        metrics |= {f"{data.score}_{protocol}": best.get(f"test_{data.score}"), f"epoch_{protocol}": best.get("epoch")}
-        others = [figure for figure in history.curve[-1] if figure.startswith("test_") and figure[5:] != data.score]
-        metrics |= {f"{figure[5:]}_{protocol}": best.get(figure) for figure in others}
-    record = _describe(row, budget, seed, device) | {
+def _run(this: Run, how: How) -> dict:
+    """From the data to the record, step by step."""
+    started = now()
+    data = _data(this, how)
+    method, chosen = _method(this, data, how)
+    history = _train(this, data, method, chosen, how)
+    chosen |= method.found()
+    networks = _export(this, history)
+    metrics = _count(this, history, chosen, data)
+    record = _describe(this, how.device) | {
         "status": "finished",
         "metrics": metrics,
         "curves": {name: [epoch.get(name) for epoch in history.curve] for name in dict.fromkeys(chain(*history.curve))},
         "networks": networks,
-        **({"found": found} if found else {}),
+        **({"found": chosen} if chosen else {}),
     }
-    record["provenance"] |= {
-        "precision": precision,
-        "engine": engine,
+    record["provenance"] |= _circumstances(history, data, how, started)
+    if ranks.rank() > 0:  # the first process writes
+        return rounded(record)
+    record = append(this, record)
+    discard(this.state)
+    return record
+
+
+def _data(this: Run, how: How):
+    """The image set of the run's recipe, with its normalising constants."""
+    recipe = this.row.recipes[this.budget]
+    data = images.load(recipe.data, how.data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
+    return normalised(data, recipe)
+
+
+def _method(this: Run, data, how: How) -> tuple[Method, dict]:
+    """The row's method, which has looked at the trained network if it prunes one; and what it chose by that."""
+    options = {name: value for name, value in this.row.method.items() if name != "name"}
+    method = make_method(this.row.method["name"], arch_of(this.row.arch), **options)
+    if not method.prunes_trained:
+        return method, {}
+    dense, origin = _dense(this, len(data.classes), how)
+    start = Start(dense.to(how.device).eval(), data.to(how.device), this.seed, how.precision, this.folder)
+    return method, {"start": origin, **method.begin(start)}
+
+
+def _train(this: Run, data, method: Method, chosen: dict, how: How) -> History:
+    """Train a network drawn from the run's seed, of the row's widths or, where the method finds them, of full width."""
+    row = this.row
+    torch.manual_seed(this.seed)
+    model = build(row.arch, None if row.unknown else row.widths, len(data.classes))
+    identity = f"{row.id} {this.budget} seed {this.seed} {this.key} {how.precision}"
+    if "start" in chosen:
+        identity += f" from {chosen['start']['sha256'][:12]}"
+    return training.train(
+        model, data, row.recipes[this.budget], method, seed=this.seed, device=how.device, precision=how.precision,
+        state=this.state, identity=identity, progress=how.progress, save_every=how.save_every, engine=how.engine,
+    )  # fmt: skip
+
+
+def _export(this: Run, history: History) -> dict[str, dict]:
+    """Write the compact network of each protocol into the run's folder; ``{protocol: its sha256}`` for the record."""
+    row = this.row
+    if ranks.rank() == 0:
+        for protocol, weights in history.weights.items():
+            widths = {conv: len(weights[f"{conv}.weight"]) for conv in arch_of(row.arch).filters}
+            about = {"arch": row.arch, "widths": json.dumps(widths), "row": row.id, "protocol": protocol}
+            write_bytes(this.network(protocol), save(weights, about))
+    return {protocol: {"sha256": digest(weights)} for protocol, weights in history.weights.items()}
+
+
+def _count(this: Run, history: History, chosen: dict, data) -> dict:
+    """What the compact network costs, and its figures on the test images at the epoch of each protocol."""
+    row, classes = this.row, len(data.classes)
+    widths = chosen.get("widths") or (row.widths if row.pruned else None)
+    counted = cost(row.arch, widths, row.rule, row.layout, classes)
+    metrics = {"params": counted.params, "flops": chosen.get("flops", counted.flops), "rule": row.rule}
+    if chosen:
+        metrics |= {f"{name}_before": value for name, value in history.before.items()}
+        metrics |= {f"{name}_recalibrated": value for name, value in history.recalibrated.items()}
+        metrics["macs_slim"] = cost(row.arch, widths, "macs", row.layout, classes).flops
+    main = f"test_{data.score}"
+    others = [figure for figure in history.curve[-1] if figure.startswith("test_") and figure != main]
+    for protocol in PROTOCOLS:
+        best = history.best(protocol) or {}
+        metrics |= {f"{data.score}_{protocol}": best.get(main), f"epoch_{protocol}": best.get("epoch")}
+        metrics |= {f"{figure.removeprefix('test_')}_{protocol}": best.get(figure) for figure in others}
+    return metrics
+
+
+def _circumstances(history: History, data, how: How, started: str) -> dict:
+    """What a record's provenance says beyond code, versions and hardware."""
+    return {
+        "precision": how.precision,
+        "engine": how.engine,
         "processes": ranks.size(),
-        "deterministic": device.type == "cpu",
+        "deterministic": how.device.type == "cpu",
         "started": started,
         "ended": now(),
         "wall_seconds": round(sum(epoch["seconds"] for epoch in history.curve), 1),
@@ -219,36 +268,26 @@ def _run(row: Row, budget: str, seed: int, device, data_dir, progress: bool, sav
             "name": data.name, "sha256": data.fingerprint,
             "train": len(data.train), "heldout": len(data.heldout), "test": len(data.test),
         },
-        **exactness(history, circumstances(device, precision, engine)),
+        **exactness(history, circumstances(how.device, how.precision, how.engine)),
     }  # fmt: skip
-    if ranks.rank() > 0:  # the first process writes
-        return _rounded(record)
-    record = _append(row, budget, seed, record)
-    discard(state)
-    return record
 
 
-def _dense(row: Row, budget: str, seed: int, weights, classes: int, device, data_dir, progress: bool):
+def _dense(this: Run, classes: int, how: How):
     """The trained full network that a row's method prunes, and where it is from."""
-    from ..system.checkpoint import digest
-
-    if weights is not None:
-        dense = _given(row, weights, classes)
-        return dense, {"weights": Path(weights).name, "sha256": digest(dense.state_dict())}
-    if not row.start:
-        raise InputError(f"{row.id} prunes a trained {row.arch}; name its weights with --weights")
-    source = get_row(row.start)
-    here = run_folder(source, budget, seed) / "selected.safetensors"
-    run(source, budget, seed, device=str(device), data_dir=data_dir, progress=progress, again=not here.is_file())
-    dense = network(source, budget, seed, "selected")
-    return dense, {"row": source.id, "budget": budget, "sha256": digest(dense.state_dict())}
+    if how.weights is not None:
+        dense = _given(this.row, how.weights, classes)
+        return dense, {"weights": Path(how.weights).name, "sha256": digest(dense.state_dict())}
+    source = Run(get_row(this.row.start), this.budget, this.seed)
+    run(
+        source.row, source.budget, source.seed, device=str(how.device), data_dir=how.data_dir, progress=how.progress,
+        again=not source.network("selected").is_file(),
+    )  # fmt: skip
+    dense = load_network(source.network("selected"))
+    return dense, {"row": source.row.id, "budget": source.budget, "sha256": digest(dense.state_dict())}
 
 
-def _given(row: Row, weights, classes: int | None = None):
+def _given(row: Row, weights: str | Path, classes: int | None = None) -> torch.nn.Module:
     """The full network of a row with the weights of a file, for as many classes as these are, or as is said."""
-    from ..nets import build
-    from ..nets.weights import fit, read_weights
-
     tensors = read_weights(weights)
     heads = [len(tensor) for tensor in tensors.values() if tensor.dim() == 2]
     dense = build(row.arch, None, classes or (heads[-1] if heads else None))
@@ -256,30 +295,36 @@ def _given(row: Row, weights, classes: int | None = None):
     return dense
 
 
-def network(row: Row, budget: str, seed: int = 0, protocol: str = "last"):
-    """The compact network that a finished run left under ``runs/``, of the epoch that ``protocol`` names.
+def network(row: Row, budget: str, seed: int = 0, protocol: str = "last") -> torch.nn.Module:
+    """The compact network that a finished run left under ``runs/``, or that is committed beside its record.
+
+    Args:
+        protocol: which epoch's: ``last``, ``selected`` or ``test_best``.
 
     Raises:
-        InputError: its weights are not here (they are not committed with the record).
+        InputError: its weights are not here; the message says how to have them.
     """
-    from ..nets import load_network
+    this = Run(row, budget, seed)
+    if path := next((path for path in (this.network(protocol), this.kept(protocol)) if path.is_file()), None):
+        return load_network(path)
+    how = this.command
+    if record := find(this):  # the record came from elsewhere, and the weights did not
+        start = (record.get("found") or {}).get("start") or {}
+        how += " --again" + (f" --weights FILE (its were {start['weights']})" if start.get("weights") else "")
+    raise InputError(f"no weights {protocol} of {this} here; to have them run it on this machine: {how}")
 
-    path = run_folder(row, budget, seed) / f"{protocol}.safetensors"
-    if not path.is_file():
-        raise InputError(f"no weights {protocol} of {row.id}, {budget}, seed {seed} here; run it on this machine first")
-    return load_network(path)
 
-
-def _describe(row: Row, budget: str, seed: int, device) -> dict:
+def _describe(this: Run, device: torch.device) -> dict:
+    row = this.row
     return {
         "schema": SCHEMA,
         "row": row.id,
-        "budget": budget,
-        "seed": seed,
-        "key": row.key(budget),
+        "budget": this.budget,
+        "seed": this.seed,
+        "key": this.key,
         "arch": row.arch,
         "rates": row.rates,
         "method": dict(row.method),
-        "recipe": dataclasses.asdict(row.recipes[budget]),
+        "recipe": dataclasses.asdict(row.recipes[this.budget]),
         "provenance": provenance(device),
     }

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .errors import one_line
+from .files import previous, replace
 
 Tensors = dict[str, Tensor]
 
@@ -29,7 +27,7 @@ def write(path: Path, tensors: Tensors, state: dict) -> None:
     host = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(state)
     data = save(host, metadata={"state": text, "sha256": _digest(host, text)})
-    _replace(path, data, keep_previous=True)
+    replace(path, data, keep_previous=True)
 
 
 def read(path: Path) -> tuple[Tensors, dict] | None:
@@ -40,7 +38,7 @@ def read(path: Path) -> tuple[Tensors, dict] | None:
     Raises:
         OSError: a file that is there and cannot be read, of which nothing can be said.
     """
-    for candidate, then in ((path, "trying the one before it"), (_previous(path), "no state is left to go on from")):
+    for candidate, then in ((path, "trying the one before it"), (previous(path), "no state is left to go on from")):
         if not candidate.exists():
             continue
         with open(candidate, "rb") as file:
@@ -56,69 +54,6 @@ def read(path: Path) -> tuple[Tensors, dict] | None:
             reason = str(error)
         print(f"{candidate}: damaged ({one_line(reason)[:200]}); {then}", flush=True)
     return None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text``, atomically."""
-    _replace(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes, check: Callable[[Path], object] | None = None) -> None:
-    """Replace ``path`` by ``data``, atomically, once ``check`` has looked at the new file and raised nothing."""
-    _replace(path, data, check=check)
-
-
-def _replace(
-    path: Path, data: bytes, keep_previous: bool = False, check: Callable[[Path], object] | None = None
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
-    old = new.with_suffix(".old")
-    try:
-        with open(new, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if check is not None:
-            check(new)
-        if keep_previous and path.exists():
-            os.link(path, old)
-        os.replace(new, path)
-        if old.exists():
-            try:
-                os.replace(old, _previous(path))
-            except OSError:
-                os.replace(old, path)
-                raise
-    finally:
-        for leftover in (new, old):
-            leftover.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def sync(folder: Path) -> None:
-    """Have the names in a folder on disk, as ``fsync`` has the contents of a file."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a process that died while it wrote has left in a folder that nobody else is writing to."""
-    for leftover in (*folder.glob(".*.new"), *folder.glob(".*.old")):
-        leftover.unlink(missing_ok=True)
-
-
-def discard(path: Path) -> None:
-    """Remove the state at ``path``, both generations."""
-    for generation in (_previous(path), path):
-        generation.unlink(missing_ok=True)
-
-
-def _previous(path: Path) -> Path:
-    return path.with_name(f"{path.name}.previous")
 
 
 def _digest(tensors: Tensors, text: str) -> str:

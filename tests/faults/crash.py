@@ -1,4 +1,4 @@
-"""Small runs of every method through ``records.run``, and processes that die at a chosen moment of them.
+"""Small runs of every method through ``runner.run``, and processes that die at a chosen moment of them.
 
 A *point* is a call that a run makes: a step, a look at the dense network, an exploration, a write, a rename. Points are
 counted as they come, so a number names one moment of a run, the same one every time.
@@ -21,11 +21,10 @@ from prune_lib.papers import cdp, cfdp, dcff, filterexpo
 from prune_lib.papers.method import Method
 from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import BUDGETS, get_row
-from prune_lib.runs import history
-from prune_lib.runs import records as results
-from prune_lib.runs import runner as records
+from prune_lib.runs import history, records, runner
 from prune_lib.runs import training as train
-from prune_lib.system import checkpoint
+from prune_lib.runs.records import Run
+from prune_lib.system import checkpoint, files
 from prune_lib.tasks import images
 
 RECIPE = Recipe(data="digits", epochs=3, batch_size=32, lr=0.05, heldout=20, train_images=80)  # three steps an epoch
@@ -62,7 +61,7 @@ def small_digits(*args, load=images.load, **options):
 def run(method, weights, save_every=0.0):
     """Run the method's row; the state is saved after every step, or after every epoch."""
     given = {"weights": weights} if row_of(method).start or method in ("cdp", "cfdp") else {}
-    return records.run(row_of(method), device="cpu", progress=False, save_every=save_every, **given)
+    return runner.run(row_of(method), device="cpu", progress=False, save_every=save_every, **given)
 
 
 def digest_of(project, method):
@@ -75,7 +74,7 @@ def digest_of(project, method):
         key: record["provenance"][key] for key in ("data", "precision", "versions", "deterministic")
     }
     record["curves"] = {name: curve for name, curve in record["curves"].items() if name not in TIMES}
-    folder = records.run_folder(row, "smoke", 0)
+    folder = Run(row, "smoke", 0).folder
     networks = {p.name: checkpoint.digest(checkpoint_tensors(p)) for p in folder.glob("*.safetensors")}
     assert {
         name.removesuffix(".safetensors"): sha for name, sha in networks.items() if name != "scores.safetensors"
@@ -117,7 +116,7 @@ def points(reached, only=GROUPS):
         setattr(owner, name, wrapped)
 
     class System:
-        """What checkpoint and results know as ``os``, and can be cut anywhere."""
+        """What files and results know as ``os``, and can be cut anywhere."""
 
         def __getattr__(self, name):
             return getattr(os, name)
@@ -126,12 +125,12 @@ def points(reached, only=GROUPS):
     for name in ("fsync", "replace", "link"):
         setattr(system, name, getattr(os, name))
         watch(system, name, "saving")
-    for module in (checkpoint, results):
+    for module in (files, records):
         before.append((module, "os", module.os, True))
         module.os = system
     if "saving" in only:
-        before.append((checkpoint, "open", None, False))
-        checkpoint.open = lambda *args: _Cut(builtins.open(*args), reached)  # noqa: SIM115
+        before.append((files, "open", None, False))
+        files.open = lambda *args: _Cut(builtins.open(*args), reached)  # noqa: SIM115
     watch(train._Loop, "_step", "training")
     watch(train, "evaluate", "training")
     watch(train, "_keep_best", "training")

@@ -9,8 +9,9 @@ import torch
 
 from prune_lib.cli import parser as cli
 from prune_lib.nets import build
-from prune_lib.runs import runner as records
+from prune_lib.runs import records
 from prune_lib.runs.history import Saver
+from prune_lib.runs.records import Run
 from prune_lib.system import checkpoint
 from prune_lib.system.device import pick_precision
 from prune_lib.system.errors import InputError
@@ -114,7 +115,7 @@ def test_a_damaged_newest_state_does_not_push_out_the_whole_one_before_it(saved,
 
                 return counted
 
-            checkpoint.os.replace, checkpoint.os.link = count(os.replace), count(os.link)
+            files.os.replace, files.os.link = count(os.replace), count(os.link)
             checkpoint.write(path, newest[0], newest[1])
 
         assert crash.child(dies) == 9
@@ -169,11 +170,11 @@ def test_a_record_that_cannot_be_written_is_not_there_at_all(project):
     """ENOSPC and EIO at each request to the disk, beside a record that was there before."""
     row, injected = crash.row_of("dcff"), 0
     record = {"status": "diverged", "budget": "smoke", "key": row.key("smoke"), "seed": 0}
-    records._append(row, "smoke", 0, record)
+    records.append(Run(row, "smoke", 0), record)
     for code in (crash.FULL, crash.BROKEN):
         for number in range(100):
             before = {p: p.read_bytes() for p in (project / "results").rglob("*") if p.is_file()}
-            error, where = _failing(number, code, lambda: records._append(row, "smoke", 0, {**record, "seed": 1}))
+            error, where = _failing(number, code, lambda: records.append(Run(row, "smoke", 0), {**record, "seed": 1}))
             if error is None:
                 break
             after = {p: p.read_bytes() for p in (project / "results").rglob("*") if p.is_file()}
@@ -231,7 +232,7 @@ def test_a_run_on_a_full_or_failing_disk_stops_in_one_line_and_goes_on(small, tm
 
 def test_a_state_of_another_network_is_refused_by_name(small, project):
     row = crash.row_of("dcff")
-    folder = records.run_folder(row, "smoke", 0)
+    folder = Run(row, "smoke", 0).folder
     identity = f"{row.id} smoke seed 0 {row.key('smoke')} {pick_precision(torch.device('cpu'))}"
     checkpoint.write(folder / "state.safetensors", {"nonsense": torch.zeros(2)}, {"identity": identity, "curve": []})
     with pytest.raises(InputError, match="is not of this network and method"):

@@ -26,7 +26,7 @@ from prune_lib.nets.units import read_units
 from prune_lib.nets.weights import read_compact, read_weights
 from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import get_row, read_tables
-from prune_lib.runs import runner as records
+from prune_lib.runs import runner
 from prune_lib.runs.given import evaluate_weights
 from prune_lib.system import checkpoint
 from prune_lib.tasks import imagenet, images
@@ -250,9 +250,9 @@ def test_twenty_hostile_names(project, capsys, monkeypatch):
     row = get_row("dcff/cifar10/resnet56")
     for name in NAMES:
         refused(get_row, name)
-        refused(records.run, name)
-        refused(lambda n=name: records.run(row, n))
-        refused(lambda n=name: records.run(row, "smoke", n))
+        refused(runner.run, name)
+        refused(lambda n=name: runner.run(row, n))
+        refused(lambda n=name: runner.run(row, "smoke", n))
         refused(lambda n=name: read_units(n, "resnet20"))
         refused(lambda n=name: read_units("x", n))
         refused(lambda n=name: images.load(n, heldout=0))
@@ -260,7 +260,7 @@ def test_twenty_hostile_names(project, capsys, monkeypatch):
         if name.strip() and name != "*":
             import dataclasses
 
-            refused(lambda n=name: records.run(dataclasses.replace(row, id=f"own/{n}/.."), device="cpu"))
+            refused(lambda n=name: runner.run(dataclasses.replace(row, id=f"own/{n}/.."), device="cpu"))
         for words in (["run", "--", name], ["table", "--", name], ["data", "--", name]):
             assert cli.main(words) == 2, name
             said = capsys.readouterr()

@@ -14,8 +14,7 @@ from prune_lib.nets import check_widths, spec
 from prune_lib.nets.units import read_units, to_yaml
 from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import get_row, read_claims, read_tables
-from prune_lib.runs import records as results
-from prune_lib.runs import runner as records
+from prune_lib.runs import records
 from prune_lib.system.errors import InputError
 from prune_lib.system.reading import from_json, from_yaml
 
@@ -127,7 +126,7 @@ def _records():
         "status": "finished", "budget": "smoke", "key": "k", "seed": 0, "metrics": {"top1_last": 50.0},
         "curves": {"loss": [1.0]}, "networks": {}, "provenance": {},
     }  # fmt: skip
-    assert results.wrong_with(good) == ""
+    assert records.wrong_with(good) == ""
     found = []
     for name, value in good.items():
         wrong = [odd for odd in ODD[:20] if type(odd) is not type(value)]
@@ -242,7 +241,7 @@ GENERATORS = {  # what reads it, and what it is given; each is called with a ten
     "yaml": (lambda text: read_tables("p", text), st.text(max_size=40) | TREES.map(json.dumps)),
     "claims": (lambda tree: read_claims("p", json.dumps({"paper": 1, "tables": {}, "claims": tree})), TREES),
     "json": (lambda text: from_json(text, "x"), st.text('[]{}",:0123456789.eE+-ntfu\\ ', max_size=30)),
-    "record": (results.wrong_with, st.dictionaries(FIELDS, TREES, max_size=8) | TREES),
+    "record": (records.wrong_with, st.dictionaries(FIELDS, TREES, max_size=8) | TREES),
     "printed": (Printed.read, st.text(max_size=10) | SCALARS),
     "parameters": (
         lambda given: notebook.check_parameters(given, seed=int, budget=("smoke",)),

@@ -13,9 +13,10 @@ import torch
 from prune_lib.book.tables.table import load_table
 from prune_lib.book.tables.verdict import judge
 from prune_lib.cli import parser as cli
-from prune_lib.runs import runner as records
+from prune_lib.runs import records, runner
 from prune_lib.runs import training as train
 from prune_lib.runs.history import Saver
+from prune_lib.runs.records import Run
 from prune_lib.system import lock
 from prune_lib.system.errors import InputError
 
@@ -56,7 +57,7 @@ def test_records_of_many_processes_are_all_there_whole_and_once(project):
         for n in range(EACH):
             seed = 0 if process % 2 else process
             text = f"{process} " * (1 + 997 * n)
-            records._append(ROW, "smoke", seed, _record(seed, [process, n], text=text))
+            records.append(Run(ROW, "smoke", seed), _record(seed, [process, n], text=text))
 
     assert _forked([lambda p=p: write(p) for p in range(PROCESSES)]) == [0] * PROCESSES
     found = list(records.records(ROW))
@@ -71,7 +72,7 @@ def test_a_reader_sees_no_half_of_a_record(project):
 
     def write():
         for n in range(EACH):
-            records._append(ROW, "smoke", n, _record(n, n, text="x" * 200_000))
+            records.append(Run(ROW, "smoke", n), _record(n, n, text="x" * 200_000))
 
     pid = os.fork()
     if not pid:
@@ -92,7 +93,7 @@ def test_many_processes_that_want_one_run_make_one_record(project):
 
 
 def test_a_lock_of_a_dead_process_is_taken_over(project):
-    folder = records.run_folder(ROW, "smoke", 0)
+    folder = Run(ROW, "smoke", 0).folder
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
@@ -135,7 +136,7 @@ def _interrupted(seed):
         return step(self, *args)
 
     step, train._Loop._step = train._Loop._step, die
-    records.run(ROW, "smoke", seed, device="cpu", progress=False)
+    runner.run(ROW, "smoke", seed, device="cpu", progress=False)
 
 
 def test_runs_that_came_to_no_end_are_seen_and_count_for_nothing(project, monkeypatch, capsys):
@@ -159,7 +160,7 @@ def test_runs_that_came_to_no_end_are_seen_and_count_for_nothing(project, monkey
     with monkeypatch.context() as patch:
         patch.setattr(train._Loop, "_step", fail)
         with pytest.raises(RuntimeError, match="CUDA error"):
-            records.run(ROW, "smoke", 3, device="cpu", progress=False)
+            runner.run(ROW, "smoke", 3, device="cpu", progress=False)
     assert [r["error"] for r in records.records(ROW) if r["status"] == "failed"] == [
         "RuntimeError: CUDA error: something"
     ]
@@ -177,7 +178,7 @@ def test_runs_that_came_to_no_end_are_seen_and_count_for_nothing(project, monkey
         f"{name} 1  (interrupted)", f"{name} 2  (diverged)", f"{name} 3  (failed)", f"{name} 4",
     ]  # fmt: skip
     for seed in (1, 2, 3):  # each goes on to a proper end
-        assert records.run(ROW, "smoke", seed, device="cpu", progress=False)["status"] == "finished"
+        assert runner.run(ROW, "smoke", seed, device="cpu", progress=False)["status"] == "finished"
     assert records.unfinished(ROW) == []
     assert load_table("faults/small", {ROW.id: ROW}).lines[0].accuracy.seeds == (0, 1, 2, 3)
 
@@ -213,7 +214,7 @@ def test_no_memory_left_on_the_device_stops_the_run_and_keeps_the_state(project,
     assert seen == ([32, 32, 16] * 2)[: count + 1]  # never a smaller batch than the recipe's
     (record,) = records.records(ROW)
     assert (record["status"], record["recipe"]["batch_size"]) == ("failed", 32)
-    state = records.run_folder(ROW, "smoke", 0) / "state.safetensors"
+    state = Run(ROW, "smoke", 0).folder / "state.safetensors"
     assert state.exists() == (count > 3)
     before = state.read_bytes() if state.exists() else b""
     with monkeypatch.context() as patch:
@@ -227,7 +228,7 @@ def test_no_memory_left_on_the_device_stops_the_run_and_keeps_the_state(project,
 
 
 def _uninterrupted():
-    return records.run(dataclasses.replace(ROW, id="faults/small/other"), device="cpu", progress=False)
+    return runner.run(dataclasses.replace(ROW, id="faults/small/other"), device="cpu", progress=False)
 
 
 @pytest.mark.parametrize("what", ["loss", "weights"])

@@ -17,7 +17,8 @@ from prune_lib.book.site.notebook import execute, failure
 from prune_lib.book.tables import errata
 from prune_lib.book.tables.table import Grid, load_table
 from prune_lib.cli import parser as cli
-from prune_lib.runs import runner as records
+from prune_lib.runs import records
+from prune_lib.runs.records import Run
 from prune_lib.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ def test_a_kernel_killed_in_papermill_is_named_and_the_run_goes_on(project, monk
     execute(source, output, {"killed": False})
     assert failure(output) is None
     assert "finished 5" in output.read_text()  # of nine steps; four were done before
-    assert records.find(row, "smoke", 0)["provenance"]["resumed"][0]["changed"] == {}
+    assert records.find(Run(row, "smoke", 0))["provenance"]["resumed"][0]["changed"] == {}
 
 
 def test_the_book_names_a_kernel_that_died_and_ends_with_two(project, monkeypatch, capsys):
@@ -94,7 +95,7 @@ def test_text_of_rows_and_records_is_no_markup(project):
     row = crash.row_of("dcff")
     row = dataclasses.replace(row, title=EVIL, note=EVIL, source=EVIL, reported={"top1": "90.0%"})
     record = {"status": "failed", "budget": "smoke", "key": row.key("smoke"), "seed": 0, "error": EVIL}
-    records._append(row, "smoke", 0, record)
+    records.append(Run(row, "smoke", 0), record)
     table = load_table("faults/small", {row.id: row})
     assert EVIL in str(table)
     shown = [table._repr_html_(), Grid([[EVIL, "b"], [EVIL, EVIL]], EVIL)._repr_html_()]

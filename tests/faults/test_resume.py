@@ -15,10 +15,10 @@ from torch import nn
 from prune_lib.cli import parser as cli
 from prune_lib.nets import build
 from prune_lib.papers.method import Method
-from prune_lib.runs import history
-from prune_lib.runs import runner as records
+from prune_lib.runs import history, records
 from prune_lib.runs import training as train
 from prune_lib.runs.history import Saver
+from prune_lib.runs.records import Run
 from prune_lib.system import checkpoint
 from prune_lib.system.errors import InputError
 
@@ -46,7 +46,7 @@ def _killed_in_the_second_epoch(method="dcff", weights=None):
 
 
 def _state(method):
-    return records.run_folder(crash.row_of(method), "smoke", 0) / "state.safetensors"
+    return Run(crash.row_of(method), "smoke", 0).folder / "state.safetensors"
 
 
 @pytest.mark.parametrize("method", ["dcff", "filterexpo"])

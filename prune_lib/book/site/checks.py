@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...runs.records import BROWSER, rounded
-from ...system.checkpoint import write_text
 from ...system.errors import InputError
+from ...system.files import write_text
 from ...system.paths import home
 from ...system.provenance import code_version, now
 from ...system.reading import from_json, read_text

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ...papers.rows import BUDGETS, SCORES, Row, all_rows, paper_name
-from ...runs.runner import records
+from ...runs.records import Run, records, superseded_lines
 from ...system.paths import home
 from .errata import NAMES
 from .table import Line, recount
@@ -132,8 +132,8 @@ def load_results(paper: str = "", least: str = "short", among: Mapping[str, Row]
     Rows that a source reports come before our own, and of each kind those first of which most is known.
     """
     rows = all_rows() if among is None else among
-    found = [_result(row, least) for row in rows.values() if row.id.startswith(f"{paper}/" if paper else "")]
-    return Results(sorted(found, key=lambda r: (not r.line.row.reported, not r.runs, bool(r.line.row.unknown))))
+    results = [_result(row, least) for row in rows.values() if row.id.startswith(f"{paper}/" if paper else "")]
+    return Results(sorted(results, key=lambda r: (not r.line.row.reported, not r.runs, bool(r.line.row.unknown))))
 
 
 def record_files() -> list[Path]:
@@ -143,14 +143,13 @@ def record_files() -> list[Path]:
 
 def _result(row: Row, least: str) -> Result:
     allowed = BUDGETS[BUDGETS.index(least) :]
-    found = [run for run in records(row) if run["budget"] in allowed] if row.method else []
-    accuracy = judge(row.printed, row.tolerance, found, row.score)
-    runs = [run for run in found if run["status"] == "finished" and run["budget"] == accuracy.budget]
-    folder = home() / "results" / row.runs
-    stems = dict.fromkeys(f"{run['budget']}-seed{run['seed']}-{run['key']}" for run in runs)
-    files = [f"{row.runs}/{path.name}" for stem in stems for path in sorted(folder.glob(f"{stem}*.json"))]
+    measured = [record for record in records(row) if record["budget"] in allowed] if row.method else []
+    accuracy = judge(row.printed, row.tolerance, measured, row.score)
+    finished = [r for r in measured if r["status"] == "finished" and r["budget"] == accuracy.budget]
+    runs = dict.fromkeys(Run(row, record["budget"], record["seed"]) for record in finished)
+    files = [f"{row.runs}/{path.name}" for run in runs for path in run.files]
     counted = recount(row) if row.reported else {}  # of our own the run's record has the counts
-    return Result(Line(row, counted, accuracy), runs, files)
+    return Result(Line(row, counted, accuracy, superseded=superseded_lines(row)), finished, files)
 
 
 def _printed(row: Row, figure: str, unit: str = "") -> Cell:
@@ -163,15 +162,17 @@ def _printed(row: Row, figure: str, unit: str = "") -> Cell:
 def _row(result: Result) -> str:
     row = result.line.row
     cells = "".join(map(_cell, result.cells()))
-    links = "<br>".join(_link(row, file) for file in result.files)
-    return f'<tr data-source="{"reported" if row.reported else "own"}">{cells}<td>{links or NONE}</td></tr>'
+    links = "<br>".join(_link(row, file) for file in result.files) or NONE
+    links += "".join(f"<small>{html.escape(words)}</small>" for words in result.line.superseded)
+    return f'<tr data-source="{"reported" if row.reported else "own"}">{cells}<td>{links}</td></tr>'
 
 
 def _link(row: Row, file: str) -> str:
     """A record by its seed; whoever hears the page instead of seeing it is told of which row."""
-    seed = Path(file).name.split("-")[1].removeprefix("seed")
+    run = Run.named(row, Path(file).name)
+    assert run is not None
     address, of = html.escape(f"../results/{file}"), html.escape(row.id)
-    return f'<a href="{address}">seed {html.escape(seed)}<span class="prune-hidden"> of {of}</span></a>'
+    return f'<a href="{address}">seed {run.seed}<span class="prune-hidden"> of {of}</span></a>'
 
 
 def _cell(cell: Cell) -> str:

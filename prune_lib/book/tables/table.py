@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ...papers.rows import COUNTS, SCORES, Row, table_rows
-from ...runs.runner import records, unfinished
+from ...runs.records import records, superseded_lines, unfinished
 from .verdict import INCONSISTENT, NOT_PUBLIC, Accuracy, Printed, judge, prints_like
 
 SCORE_NAMES = {"top1": "Top-1", "top5": "Top-5", "base_top1": "Full network's top-1"}
@@ -20,6 +20,7 @@ class Line:
     counted: dict  # params, flops, their cuts and the full network's, exact, under the row's rule, where they are known
     accuracy: Accuracy
     unfinished: Sequence[str] = ()  # runs that were begun and came to no end, in words
+    superseded: Sequence[str] = ()  # records that count no longer, in words
 
     def recounted(self, figure: str) -> str:
         """A recounted figure as the paper would print it (with its own precision where the paper has none)."""
@@ -85,6 +86,7 @@ class Line:
             "tolerance": self.row.tolerance,
             "verdict": measured.verdict,
             "unfinished": list(self.unfinished),
+            "superseded": list(self.superseded),
             "unknown": self.row.unknown,
             "note": self.row.note,
         }
@@ -152,6 +154,8 @@ class Table:
         rules = ", ".join(dict.fromkeys(line.row.rule for line in self.lines))
         open_ends = [f"{line.row.title}, {words}" for line in self.lines for words in line.unfinished]
         left = f" Not finished, and in no figure: {'; '.join(open_ends)}." if open_ends else ""
+        old = [f"{line.row.title}, {words}" for line in self.lines for words in line.superseded]
+        left += f" In no figure either: {'; '.join(old)}." if old else ""
         return (
             Grid(self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
             Grid(
@@ -182,9 +186,10 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     """
     lines = []
     for row in table_rows(name, among):
-        runs = list(records(row) if row.method else ())
-        accuracy = judge(row.printed, row.tolerance, runs, row.score)
-        lines.append(Line(row, recount(row), accuracy, unfinished(row, runs) if row.method else ()))
+        known = list(records(row) if row.method else ())
+        accuracy = judge(row.printed, row.tolerance, known, row.score)
+        begun = unfinished(row, known) if row.method else ()
+        lines.append(Line(row, recount(row), accuracy, begun, superseded_lines(row)))
     return Table(name, lines)
 
 
