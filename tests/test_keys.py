@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from prune_lib.papers.rows import all_rows
+from prune_lib.runs.records import Run, records, superseded, superseded_lines
 
 HERE = Path(__file__).resolve().parent
 FROZEN = json.loads((HERE / "keys.json").read_text(encoding="utf-8"))
@@ -31,3 +32,31 @@ def test_every_record_belongs_to_its_row():
         keys = {rows[record["row"]].key(record["budget"]), *SUPERSEDED.get(record["row"], ())}
         assert path.stem.startswith(f"{record['budget']}-seed{record['seed']}-{record['key']}"), path
         assert record["key"] in keys, path
+
+
+def test_a_superseded_record_is_found_with_its_reason_and_is_in_no_other_list(monkeypatch):
+    monkeypatch.setenv("PRUNE_HOME", str(HERE.parent))
+    found = {row.id: superseded(row) for row in all_rows().values()}
+    keys = {name: {r["key"] for of in by.values() for r in of} for name, by in found.items() if by}
+    assert keys == SUPERSEDED
+    assert [len(of) for by in found.values() for of in by.values()] == [2, 2, 1]
+    row = all_rows()["dcff/cifar10/resnet56"]
+    assert not list(records(row, "short"))
+    (line,) = superseded_lines(row)
+    assert line.startswith("superseded: 2 records, from before 2026-11-27, when the ResNets' linear layer began")
+
+
+def test_the_name_of_a_folder_or_file_gives_its_run_back():
+    for row in all_rows().values():
+        for budget in row.recipes:
+            run = Run(row, budget, 17)
+            assert Run.named(row, run.folder.name) == run
+            assert Run.named(row, f"{run.stem}-2.json") == run
+            assert Run.named(row, run.kept("test_best").name) == run
+            assert not run.superseded
+    row = all_rows()["dcff/cifar10/resnet56"]
+    old = Run.named(row, "short-seed1-8510b1f608.last.safetensors")
+    assert (old.budget, old.seed, old.key, "linear layer" in old.superseded) == ("short", 1, "8510b1f608", True)
+    for other in ("short-seed1-8510b1f609", "short-seed1-8510b1f6080", "long-seed1-8510b1f608",
+                  "short-seedx-8510b1f608", "short-seed1", "", "smoke-seed1-8510b1f608"):  # fmt: skip
+        assert Run.named(row, other) is None

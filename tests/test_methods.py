@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from prune_lib.nets import ARCHS, build, load_network, read_spec
 from prune_lib.papers import METHODS, make_method
 from prune_lib.papers.method import Start
+from prune_lib.papers.methods import CHOOSES_WIDTHS, FROM_FRESH, PRUNES_TRAINED
 from prune_lib.papers.recipe import Recipe
 from prune_lib.runs.training import train
 from prune_lib.system.errors import InputError
@@ -22,7 +23,13 @@ OPTIONS = {
     "cfdp": {"variant": "corrected", "images": 80},
     "filterexpo": {"sparsity": 0.5},
 }
-FULL = ("cdp", "filterexpo")  # methods that mask a full-width network and choose its widths themselves
+
+
+def test_what_is_listed_of_methods_is_what_they_are():
+    made = {name: make_method(name, ARCHS["resnet20"], **OPTIONS.get(name, {})) for name in METHODS}
+    assert {name for name, method in made.items() if method.prunes_trained} == set(PRUNES_TRAINED)
+    assert set(FROM_FRESH) < set(METHODS) - set(PRUNES_TRAINED)
+    assert set(CHOOSES_WIDTHS) < set(METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -32,12 +39,15 @@ def test_a_method_trains_and_exports_what_it_trained(name, shaken, tmp_path):
     widths = read_spec("resnet20", SPEC)[1]
     method = make_method(name, arch, **OPTIONS.get(name, {}))
     torch.manual_seed(0)
+    begun: dict = {}
     if method.prunes_trained:
-        found = method.begin(Start(shaken(build("resnet20")), data, 0, "fp32", tmp_path))
-        widths = found.get("widths", widths)
-    model = build("resnet20", None if name in FULL else widths)
+        begun = method.begin(Start(shaken(build("resnet20")), data, 0, "fp32", tmp_path))
+        widths = begun.get("widths", widths)
+    model = build("resnet20", None if name in CHOOSES_WIDTHS else widths)
     history = train(model, data, recipe, method, device="cpu", progress=False)
-    widths = method.found().get("widths", widths)
+    chosen = begun | method.found()
+    assert ("widths" in chosen) == (name in CHOOSES_WIDTHS)
+    widths = chosen.get("widths", widths)
     assert history.curve[-1]["loss"] < history.curve[0]["loss"]
     assert bool(history.before) == method.prunes_trained
     images = torch.randn(2, 3, 32, 32)

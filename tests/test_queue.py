@@ -9,12 +9,16 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import prune_lib
+from prune_lib.nets.weights import read_weights
+from prune_lib.papers.methods import CHOOSES_WIDTHS
 from prune_lib.papers.rows import get_row
 from prune_lib.runs import kept as models
 from prune_lib.runs import queue, records
 from prune_lib.runs.records import Run
+from prune_lib.system.checkpoint import digest
 from prune_lib.system.errors import InputError
 
 STUDY = "cdp/resnet20-study"
@@ -36,7 +40,7 @@ def test_what_a_card_is_spent_on_first(project):
     assert not any("imagenet" in name for name in found)
     named = [job.row.id for job in queue.jobs(["cdp/*/s30_cdp"], "smoke", [0])]
     assert named == ["cdp/cifar10-dense/resnet20", f"{STUDY}/s30_cdp"]
-    assert [job.row.id for job in queue.jobs(["cdp/*/s30_cdp"], "smoke", [0], dense=False)] == named[1:]
+    assert [job.row.id for job in queue.jobs(["cdp/*/s30_cdp"], "smoke", [0], weights="x")] == named[1:]
     with pytest.raises(InputError, match=r"no row that can be trained is called 'x/\*'"):
         queue.jobs(["x/*"], "smoke", [0])
     with pytest.raises(InputError, match="unknown budget 'long'"):
@@ -85,13 +89,13 @@ def test_a_killed_queue_started_again_runs_the_rest(project):
 def test_a_run_under_way_elsewhere_is_left_alone_and_a_failure_is_told(project):
     import fcntl
 
-    job = queue.jobs(ROWS[:1], "smoke", [0], dense=False)[0]
+    job = queue.jobs(ROWS[:1], "smoke", [0])[-1]
     folder = Run(job.row, "smoke", 0).folder
     folder.mkdir(parents=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert queue.work([job], every=0.01)[0].status == "elsewhere"
-    job = queue.jobs(ROWS[:1], "smoke", [0], dense=False)[0]
+    job = queue.jobs(ROWS[:1], "smoke", [0])[-1]
     options = ["--weights", str(project / "none.safetensors"), "--device", "cpu"]
     assert queue.work([job], every=0.05, options=options)[0].status == "failed"
     assert "no weights at" in job.last_words()
@@ -110,6 +114,39 @@ def test_weights_that_are_not_there_are_named(project):
         models.publish(ROWS[0], "smoke")
 
 
+def test_what_cannot_be_run_is_refused_by_name_and_planned_by_nobody(project):
+    """A row whose widths are not public, by a method that must be given them; and one with nothing to prune."""
+    for name, words in (
+        ("dcff/imagenet/mobilenet_v2", r"cannot be trained: the repository .*; expected own widths"),
+        ("cfdp/imagenet/resnet50", r"prunes a trained resnet50; name its weights with --weights"),
+    ):
+        for refused in (prune_lib.run, lambda row, budget: queue.jobs([row], budget, [0])):
+            with pytest.raises(InputError, match=f"^{name} {words}"):
+                refused(name, "short")
+        assert not any(row.id == name for row in queue.planned(["*"], "short"))
+    assert any(row.id == "cfdp/imagenet/resnet50" for row in queue.planned(["*"], "short", dense=False))
+    assert not list(project.rglob("*.json")) + list(project.glob("runs"))
+    for row in queue.planned(["*"], "smoke"):
+        assert row.method["name"] in CHOOSES_WIDTHS or row.widths
+
+
+def test_a_row_that_is_finished_from_other_weights_is_not_skipped_in_silence(project, tmp_path):
+    row, paths = get_row(ROWS[0]), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        paths.append(tmp_path / f"dense{seed}.safetensors")
+        save_file(prune_lib.build("resnet20").state_dict(), paths[-1])
+    run = records.Run(row, "smoke", 0)
+    made = {"budget": "smoke", "seed": 0, "key": run.key, "status": "finished", "row": row.id}
+    made |= {name: {} for name in ("metrics", "curves", "networks", "provenance")}
+    start = {"weights": paths[0].name, "sha256": digest(read_weights(paths[0]))}
+    records.append(run, made | {"found": {"start": start}})
+    assert queue.jobs(ROWS, "smoke", [0], weights=paths[0]) == []
+    assert [job.seed for job in queue.jobs(ROWS, "smoke", [0, 1], weights=paths[0])] == [1]
+    with pytest.raises(InputError, match=r"s30_cdp, smoke, seed 0 has a record made from other weights \(dense0"):
+        queue.jobs(ROWS, "smoke", [0, 1], weights=paths[1])
+
+
 def test_every_committed_network_is_that_of_its_record_and_loads():
     root = models.CHECKOUT / "results"
     files = sorted(root.rglob("*.safetensors"))
@@ -117,11 +154,11 @@ def test_every_committed_network_is_that_of_its_record_and_loads():
     for path in files:
         stem, protocol = path.name.removesuffix(".safetensors").rsplit(".", 1)
         record = json.loads((path.parent / f"{stem}.json").read_text())
-        from prune_lib.nets.weights import read_weights
-        from prune_lib.system.checkpoint import digest
-
         assert digest(read_weights(path)) == record["networks"][protocol]["sha256"], path
         assert path.stat().st_size <= models.LARGEST
-        assert f"{record['metrics'][f'top1_{protocol}']:.2f} %" in path.with_suffix(".md").read_text()
+        said = path.with_suffix(".md").read_text()
+        assert said == models.card(path, record, path.stat().st_size)
+        assert f"{record['metrics'][f'top1_{protocol}']:.2f} %" in said
+        assert ("Superseded" in said) == bool(records.Run.named(get_row(record["row"]), stem).superseded)
         loaded = prune_lib.load(record["row"], record["budget"], record["seed"], protocol)
         assert sum(p.numel() for p in loaded.parameters()) == record["metrics"]["params"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,12 @@ import threading
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from prune_lib.cli import parser as cli
+from prune_lib.cost.counting import cost, masked_flops
+from prune_lib.nets import build
+from prune_lib.nets.units import to_yaml
 from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import BUDGETS, all_rows, get_row
 from prune_lib.runs import records, runner
@@ -89,6 +95,66 @@ def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     assert again["networks"] == record["networks"]
     assert again == json.loads(next(iter(files.values())))
     assert {name: (project / "results" / name).read_bytes() for name in _files(project)} == files
+
+
+def test_run_again_leaves_a_second_record_beside_the_first(tmp_path, monkeypatch, finished, capsys):
+    """And a run that was not made says so, with the day, the code and the file of its record."""
+    project, first = finished
+    shutil.copytree(project, tmp_path / "copy")
+    monkeypatch.setenv("PRUNE_HOME", str(tmp_path / "copy"))
+    monkeypatch.setattr("prune_lib.papers.rows.all_rows", lambda: {ROW.id: ROW})
+    assert cli.main(["run", ROW.id, "--device", "cpu", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["networks"] == first["networks"]
+    file = tmp_path / "copy" / "results" / _files(project)[0]
+    day, code = first["provenance"]["ended"][:10], first["provenance"]["code"]
+    assert said.err == f"nothing was run: {file} is of {day}, code {code}; --again runs it once more\n"
+    assert cli.main(["run", ROW.id, "--device", "cpu", "--again"]) == 0
+    said = capsys.readouterr()
+    assert "nothing was run" not in said.err
+    assert _files(tmp_path / "copy") == sorted([*_files(project), _files(project)[0].replace(".json", "-2.json")])
+    old, new = (json.loads(path.read_text()) for path in Run(ROW, "smoke", 0).files)
+    assert old["networks"] == new["networks"] == first["networks"]
+    assert new["provenance"]["started"] >= old["provenance"]["ended"]
+    assert records.find(Run(ROW, "smoke", 0)) == old  # the first that ended counts
+
+
+def test_a_record_without_weights_says_how_to_have_them(tmp_path, monkeypatch, finished):
+    shutil.copytree(finished[0] / "results", tmp_path / "results")
+    monkeypatch.setenv("PRUNE_HOME", str(tmp_path))
+    words = r"no weights last of .*, smoke, seed 0 here; .*: prune run .* --budget smoke --seed 0 --again$"
+    with pytest.raises(InputError, match=words):
+        runner.network(ROW, "smoke")
+    kept = Run(ROW, "smoke", 0).kept("last")
+    shutil.copy(finished[0] / "runs" / ROW.id / Run(ROW, "smoke", 0).stem / "last.safetensors", kept)
+    assert digest(runner.network(ROW, "smoke").state_dict()) == finished[1]["networks"]["last"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("cdp/resnet20-study/s30_cdp", "cdp finds the widths itself, so it takes no --units; expected a row of one of"),
+        ("filterexpo/resnet20-study/explore", "filterexpo finds the widths itself, so it takes no --units"),
+        ("dcff/structures/p2_abcpruner", "it is not trained here, so it takes no --units"),
+    ],
+)
+def test_own_widths_are_for_methods_that_are_given_widths(project, tmp_path, row, words, capsys):
+    path = tmp_path / "units.yaml"
+    path.write_text(to_yaml(get_row(row).arch))
+    assert cli.main(["run", row, "--units", str(path), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.startswith(f"prune: {row}: {words}")
+
+
+def test_own_widths_are_pruned_by_a_method_that_is_given_widths(project, tmp_path):
+    """CFDP chooses the filters of a trained network, not how many they are."""
+    row = get_row("cfdp/resnet20-study/r50_cfdp")
+    row = dataclasses.replace(row, recipes={"smoke": dataclasses.replace(SMOKE, epochs=1)})
+    own = row.with_widths({"layer1.0.conv1": 3})
+    torch.manual_seed(0)
+    save_file(build("resnet20").state_dict(), tmp_path / "dense.safetensors")
+    record = _run(own, weights=tmp_path / "dense.safetensors")
+    assert (record["row"], record["status"]) == (own.id, "finished")
+    assert record["metrics"]["params"] == cost("resnet20", own.widths, "macs").params
 
 
 def test_its_networks_are_kept_and_its_state_is_not(finished, monkeypatch):
@@ -281,12 +347,6 @@ def test_records_written_at_once_are_all_kept_whole(project):
 
 
 def test_a_trained_network_is_pruned_and_the_record_says_which(project, tmp_path):
-    from safetensors.torch import save_file
-
-    from prune_lib.cost.counting import cost, masked_flops
-    from prune_lib.nets import build
-    from prune_lib.runs.runner import network
-
     torch.manual_seed(0)
     dense, path = build("resnet20"), tmp_path / "dense.safetensors"
     save_file(dense.state_dict(), path)
@@ -299,7 +359,7 @@ def test_a_trained_network_is_pruned_and_the_record_says_which(project, tmp_path
     assert metrics["flops"] == masked_flops("resnet20", found["kept"])
     assert metrics["macs_slim"] == cost("resnet20", found["widths"], "macs").flops
     assert 0 <= metrics["top1_before"] <= 100
-    compact = network(row, "smoke")
+    compact = runner.network(row, "smoke")
     assert {c: compact.get_submodule(c).out_channels for c in found["widths"]} == found["widths"]
     with pytest.raises(InputError, match="prunes a trained resnet20; name its weights with --weights"):
         runner.run(dataclasses.replace(row, start=""), "smoke", seed=1, device="cpu", progress=False)

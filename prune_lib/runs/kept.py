@@ -10,6 +10,7 @@ from ..system.checkpoint import digest
 from ..system.errors import InputError
 from ..system.files import write_bytes, write_text
 from ..system.paths import home
+from ..system.reading import from_json, read_text
 from .history import PROTOCOLS
 from .records import Run, records
 
@@ -42,9 +43,21 @@ def publish(name: str, budget: str, seed: int = 0, protocol: str = "last") -> Pa
     if len(data) > LARGEST:
         raise InputError(f"{source} has {len(data):,} bytes; expected at most {LARGEST:,} to commit")
     target = run.kept(protocol)
-    write_text(target.with_suffix(".md"), _card(record, protocol, target.name, len(data)))
+    write_text(target.with_suffix(".md"), card(target, record, len(data)))
     write_bytes(target, data, load_network)
     return target
+
+
+def renew_cards(root: Path | None = None) -> list[Path]:
+    """Write the card of every committed network anew, from its record; returns those that changed."""
+    changed = []
+    for weights in sorted(((root or home()) / "results").rglob("*.safetensors")):
+        record = from_json(read_text(weights.with_name(f"{weights.stem.rpartition('.')[0]}.json")), str(weights))
+        text = card(weights, record, weights.stat().st_size)  # type: ignore[arg-type]
+        if read_text(weights.with_suffix(".md")) != text:
+            write_text(weights.with_suffix(".md"), text)
+            changed.append(weights.with_suffix(".md"))
+    return changed
 
 
 def load(name: str, budget: str | None = None, seed: int | None = None, protocol: str | None = None):
@@ -78,17 +91,21 @@ def load(name: str, budget: str | None = None, seed: int | None = None, protocol
     return load_network(min(choice)[1])
 
 
-def _card(record: dict, protocol: str, file: str, size: int) -> str:
+def card(weights: Path, record: dict, size: int) -> str:
+    """What is said of kept ``weights`` of so many bytes: all of it from their record, and whether that still counts."""
     row, metrics, origin = get_row(record["row"]), record["metrics"], record["provenance"]
+    run, protocol = Run(row, record["budget"], record["seed"], record["key"]), weights.stem.rpartition(".")[2]
     lines = [
         f"| {text} | {metrics[f'{row.score}_{name}']:.2f} % | {metrics[f'epoch_{name}'] + 1} |"
         for name, text in PROTOCOLS.items()
         if metrics.get(f"{row.score}_{name}") is not None
     ]
+    superseded = [f"**Superseded**: {run.superseded}. It is in no figure of the book.", ""] if run.superseded else []
     return "\n".join([
-        f"# {row.id}, {record['budget']}, seed {record['seed']}",
+        f"# {run}",
         "",
-        f"`{file}` ({size:,} bytes) holds the weights of {PROTOCOLS[protocol]}. One line loads it: "
+        *superseded,
+        f"`{weights.name}` ({size:,} bytes) holds the weights of {PROTOCOLS[protocol]}. One line loads it: "
         f'`prune_lib.load("{row.id}")`.',
         "",
         f"| Epoch chosen by | Test {row.score} | Epoch |",
