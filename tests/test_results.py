@@ -82,6 +82,24 @@ def test_smoke_is_no_result_and_a_row_of_ours_has_no_verdict(project, rows):
     assert own.cells()[4].text == "5,000,000"  # of the network that was run
 
 
+def test_superseded_records_are_told_and_are_in_no_mean(project, rows):
+    row = rows["dcff/t/a"]
+    (old,) = row.earlier_keys("short")
+    for seed, top1 in ((0, 99.0), (1, 98.0)):
+        _record(project, row, "short", seed, top1, key=old)
+    result = load_results(among=rows).results[0]
+    (words,) = result.line.superseded
+    assert words.startswith("superseded: 2 records, from before 2026-11-27, when the ResNets' linear layer")
+    assert [cell.text for cell in result.cells()[9:14]] == [NONE] * 5
+    page = load_results(among=rows)._repr_html_()
+    assert page.count("superseded: 2 records") == 1
+    table = load_table("dcff/t", rows)
+    assert f"In no figure either: {row.title}, {words}." in str(table)
+    assert table.to_json()["rows"][0]["superseded"] == [words]
+    _record(project, row, "short", 0, 80.0)
+    assert load_results(among=rows).results[0].line.accuracy.mean["last"] == 80.0
+
+
 def test_the_page_escapes_its_texts_and_says_what_sorts_and_filters(project, rows):
     _record(project, rows["dcff/t/a"], "short", 0, 80.0)
     page = load_results(among=rows)._repr_html_()

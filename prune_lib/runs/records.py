@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..papers.rows import BUDGETS, SCORES, Row
@@ -28,7 +28,7 @@ class Run:
     Its ``stem``, ``short-seed0-2f848c0ae7``, names its folder under ``runs/`` and its files under ``results/``.
     """
 
-    row: Row
+    row: Row = field(hash=False)  # its key stands for it
     budget: str
     seed: int
     key: str = ""  # what was trained: ``Row.key``, or an earlier one of a run that is superseded
