@@ -151,6 +151,7 @@ def papers() -> dict[str, dict]:
     """``{paper: what its YAML holds}``, in the order of the names; each file is read once."""
     folder = sorted((files("prune_lib") / "papers").iterdir(), key=lambda file: file.name)
     yamls = {file.name.removesuffix(".yaml"): file for file in folder if file.name.endswith(".yaml")}
+    del yamls["claims"]  # comparative claims of all papers: book.tables.claims
     return {paper: read_document(paper, file.read_text(encoding="utf-8")) for paper, file in yamls.items()}
 
 
