@@ -195,11 +195,10 @@ def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
     for rank, (p, i) in enumerate(known):
         least = max(least, min(1.0, p * (len(known) - rank)))
         corrected[i] = least
-    made = []
-    for i, contrast in enumerate(contrasts):
-        p = ps[i]
-        made.append(replace(contrast, p=1.0 if p is None else p, holm=corrected[i]))
-    return made
+    return [
+        replace(contrast, p=1.0 if p is None else p, holm=corrected[i])
+        for i, (contrast, p) in enumerate(zip(contrasts, ps, strict=True))
+    ]
 
 
 def p_value(contrast: Contrast) -> float | None:
