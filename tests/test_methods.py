@@ -21,6 +21,7 @@ SPEC = "[0.8]*9+[0.5]*3"
 OPTIONS = {
     "cdp": {"sparsity": 0.5, "images": 80},
     "cfdp": {"variant": "corrected", "images": 80},
+    "criterion": {"criterion": "l1", "images": 80},
     "filterexpo": {"sparsity": 0.5},
 }
 

@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 
 import prune_lib
 from prune_lib.nets.weights import read_weights
-from prune_lib.papers.methods import CHOOSES_WIDTHS
 from prune_lib.papers.rows import get_row
 from prune_lib.runs import kept as models
 from prune_lib.runs import queue, records
@@ -127,7 +126,7 @@ def test_what_cannot_be_run_is_refused_by_name_and_planned_by_nobody(project):
     assert any(row.id == "cfdp/imagenet/resnet50" for row in queue.planned(["*"], "short", dense=False))
     assert not list(project.rglob("*.json")) + list(project.glob("runs"))
     for row in queue.planned(["*"], "smoke"):
-        assert row.method["name"] in CHOOSES_WIDTHS or row.widths
+        assert row.finds_widths or row.widths
 
 
 def test_a_row_that_is_finished_from_other_weights_is_not_skipped_in_silence(project, tmp_path):

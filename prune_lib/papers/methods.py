@@ -14,8 +14,11 @@ METHODS = {  # name in the tables -> module:Class in this package (or the librar
     "criterion": ".arena:ByCriterion",
 }
 FROM_FRESH = ("dense", "dcff")  # their runs begin from weights as the network draws them
-PRUNES_TRAINED = ("cdp", "cfdp")  # their runs begin from a trained network
-CHOOSES_WIDTHS = ("cdp", "filterexpo")  # they find the widths themselves; the others are given them
+PRUNES_TRAINED = ("cdp", "cfdp", "criterion")  # their runs begin from a trained network
+CHOOSES_WIDTHS = (
+    "cdp",
+    "filterexpo",
+)  # they find the widths themselves; the others are given them, or find them where asked for ``macs``
 
 
 def make_method(name: str, arch: Arch, **options):

@@ -87,6 +87,11 @@ class Row:
             return check_widths(self.arch, self.given)
         return read_spec(self.arch, self.rates, self.layout)[1]
 
+    @property
+    def finds_widths(self) -> bool:
+        """Whether its method chooses how many filters each conv keeps, and is not told."""
+        return self.method.get("name") in CHOOSES_WIDTHS or "macs" in self.method
+
     def why_not(self, budget: str, weights: bool = False) -> str:
         """Why this row cannot be trained at ``budget``, to be read after its name; empty: it can.
 
@@ -97,7 +102,7 @@ class Row:
             return f"is not trained here: {self.unknown or 'its method has no code here yet'}"
         if budget not in self.recipes:
             return f"has no budget {budget}; expected one of: {' '.join(self.recipes)}"
-        if self.unknown and self.method["name"] not in CHOOSES_WIDTHS:
+        if self.unknown and not self.finds_widths:
             return f"cannot be trained: {self.unknown}; expected own widths ('prune units {self.arch}', then --units)"
         if self.method["name"] in PRUNES_TRAINED and not (self.start or weights):
             return f"prunes a trained {self.arch}; name its weights with --weights"
@@ -110,7 +115,7 @@ class Row:
             InputError: its method finds the widths itself, or there is none.
         """
         name = self.method.get("name", "")
-        if not name or name in CHOOSES_WIDTHS:
+        if not name or self.finds_widths:
             why = f"{name} finds the widths itself" if name else "it is not trained here"
             others = " ".join(method for method in METHODS if method not in CHOOSES_WIDTHS)
             raise InputError(f"{self.id}: {why}, so it takes no --units; expected a row of one of: {others}")
