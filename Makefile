@@ -47,7 +47,7 @@ lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environ
 	$(BIN)/python tools/environment.py
 
 clean: ## remove what was built or installed; records, runs and data stay
-	rm -rf .venv book/_build book/notebooks *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv build dist book/_build book/notebooks *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find prune_lib tests tools notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show these targets

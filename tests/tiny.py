@@ -88,8 +88,6 @@ def die_in_the_third_epoch(state: Path, when: str) -> None:
 
 
 if __name__ == "__main__":
-    import sklearn.datasets  # noqa: F401  # slow to import, as torch is: once is enough
-
     torch.set_num_threads(int(sys.argv[2]))
     for moment in KILLS:
         child = os.fork()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.networks import arch_of, load_network
-from ..system.errors import InputError
+from ..system.errors import InputError, needs
 from ..system.files import write_bytes
 from .groups import call, tensors
 
@@ -179,11 +179,10 @@ def _pt2(model: nn.Module, inputs: Any, about: dict):
 
 
 def _onnx(model: nn.Module, inputs: Any, about: dict):
-    try:
+    with needs("export"):
+        import onnx  # noqa: F401
         import onnxruntime
         import onnxscript  # noqa: F401  # torch's converter needs it
-    except ImportError as error:
-        raise InputError(f"ONNX needs onnx, onnxscript and onnxruntime; {error.name} is not installed") from None
     program, batch = _program(model, inputs)
     converted = torch.onnx.export(program, dynamo=True, verbose=False)
     if converted is None:

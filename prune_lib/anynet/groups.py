@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..cost.rules import rule_called
 from ..nets.hooks import calling
 from ..nets.slim import Keep
-from ..system.errors import InputError
+from ..system.errors import InputError, needs
 
 TOLERANCE = 1e-5  # of the difference between masked and cut, relative to the largest output
 CONVS = (nn.Conv2d, nn.ConvTranspose2d)
@@ -82,10 +82,8 @@ def find_groups(model: nn.Module, inputs) -> list[Group]:
     Raises:
         InputError: Torch-Pruning is not installed, or cannot follow this network.
     """
-    try:
+    with needs("anynet"):
         import torch_pruning
-    except ImportError:
-        raise InputError("a network of one's own needs Torch-Pruning: pip install 'torch-pruning>=1.6'") from None
     arguments = (
         dict(inputs) if isinstance(inputs, Mapping) else inputs if isinstance(inputs, list | tuple) else (inputs,)
     )

@@ -13,7 +13,7 @@ from ..papers.rows import BUDGETS, SCORES, Row
 from ..system import lock
 from ..system.errors import InputError, short
 from ..system.files import sweep, sync, write_text
-from ..system.paths import home
+from ..system.paths import home, shelves
 from ..system.reading import from_json, read_text
 
 STEM = re.compile(r"(?P<budget>[a-z]+)-seed(?P<seed>\d{1,10})-(?P<key>[0-9a-f]{10})(?=$|[-.])", re.ASCII)
@@ -88,7 +88,8 @@ class Run:
 def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]:
     """The records under ``results/``, in the order of their names: of ``row`` or of all, at ``budget`` or at any.
 
-    Records of a row that has since changed what it trains are left out: they belong to another key.
+    Those that came with an installed package are among them; of two of the same name home's counts. Records of a row
+    that has since changed what it trains are left out: they belong to another key.
     """
     for _, record in _read(row):
         mine = row is None or (record["budget"] in row.recipes and record["key"] == row.key(record["budget"]))
@@ -98,9 +99,13 @@ def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]
 
 def _read(row: Row | None = None) -> Iterator[tuple[Path, dict]]:
     """Each file of records, of ``row`` or of all, and what it holds."""
-    folder = home() / "results" / (row.runs if row else "")
-    for path in sorted(folder.rglob("*.json")):
-        if path.parent == home() / "results" / BROWSER:
+    found = {
+        path.relative_to(shelf): path
+        for shelf in reversed(shelves())
+        for path in (shelf / (row.runs if row else "")).rglob("*.json")
+    }
+    for name, path in sorted(found.items()):
+        if name.parts[0] == BROWSER:
             continue
         record = from_json(read_text(path), f"{path}: not a record")
         if wrong := wrong_with(record):

@@ -4,6 +4,7 @@ from .faces import lazily
 
 _NAMES = {
     "InputError": "errors",
+    "needs": "errors",
     "home": "paths",
     "pick_device": "device",
     "pick_precision": "device",

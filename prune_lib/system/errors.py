@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LONGEST = 8000  # characters of a message: the longest list of what was expected fits, a hostile name does not
 
@@ -11,6 +13,21 @@ class InputError(ValueError):
 
     def __init__(self, message: object = ""):
         super().__init__(one_line(str(message)))
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """What is imported inside comes with an extra of this package.
+
+    Raises:
+        InputError: it is not installed; the message has the command that installs it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{error.name} is not installed; it comes with the extra {extra}: pip install 'prune_lib[{extra}]'"
+        ) from None
 
 
 def one_line(text: str) -> str:

@@ -15,6 +15,12 @@ def home() -> Path:
     return here
 
 
+def shelves() -> list[Path]:
+    """Where records are: ``results/`` at home, then those that an installed package brought along (see setup.py)."""
+    shipped = Path(__file__).resolve().parent.parent / "results"
+    return [home() / "results", *([shipped] if shipped.is_dir() else [])]
+
+
 def cores() -> int:
     """How many cores this process may use; processes that ``torchrun`` started here share them."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..system.errors import InputError, short
+from ..system.errors import InputError, needs, short
 
 AROUND = 1.0  # pixels by which a box may reach over the edge of its image: COCO's own are rounded
 LONGEST, MOST = 2**16 - 1, 2**29 - 1  # pixels of a side, and of an image: what JPEG has, and pycocotools can count
@@ -63,6 +63,8 @@ def read_annotations(root: Path, split: str, kind: str = "instances", masks: boo
             an unknown category or image, a mask that is none, or of another size than its image, an image of no size
             or of too large a one. It says which, and what is expected.
     """
+    with needs("tasks"):  # now, and not after the first epoch
+        import pycocotools  # noqa: F401
     path, folder = root / "annotations" / f"{kind}_{split}.json", root / split
     try:
         text = path.read_bytes()
@@ -149,7 +151,8 @@ def _compressed(mask, where: str, height: int, width: int) -> bytes:
     Raises:
         InputError: there is none, or it is not a mask of this size.
     """
-    from pycocotools import mask as coco
+    with needs("tasks"):
+        from pycocotools import mask as coco
 
     if isinstance(mask, list) and mask:
         room = 2 * max(height, width)  # corners outside are cut off
@@ -218,8 +221,9 @@ def average_precision(
         ``AP`` (mean over the thresholds 0.50 to 0.95), ``AP50``, ``AP75`` and, where there are objects of such sizes,
         ``APS`` (not of keypoints), ``APM`` and ``APL``.
     """
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
+    with needs("tasks"):
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
 
     annotations: list[dict] = []
     for picture in pictures:

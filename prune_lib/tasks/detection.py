@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..system.errors import InputError
+from ..system.errors import InputError, needs
 from .coco import Object, Picture, average_precision, corners, decode, read_annotations
 from .dense import DenseSet, Items
 from .imagenet import resize
@@ -127,7 +127,8 @@ def _trained(picture: Picture) -> list[Object]:
 
 def _pasted(small: Tensor, boxes: Tensor, picture: Picture) -> list[dict]:
     """Masks ``(M, 1, m, m)``, probabilities within ``boxes``, put into the picture one by one: COCO's run lengths."""
-    from pycocotools import mask as coco
+    with needs("tasks"):
+        from pycocotools import mask as coco
     from torchvision.models.detection.roi_heads import paste_masks_in_image
 
     found = []

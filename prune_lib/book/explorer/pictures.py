@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...nets.hooks import watching
-from ...system.errors import InputError
+from ...system.errors import InputError, needs
 from ..figures import charts as show
 from .subject import Subject, score
 
@@ -48,7 +48,8 @@ def kernels(of: Subject, conv: str, order: Tensor) -> Tensor:
 
 def heat(found: Tensor, images: Tensor | None = None) -> Tensor:
     """Maps ``(N, H, W)`` in [0, 1] in colour ``(N, H, W, 3)`` uint8, over grey ``images (N, 3, H, W)`` if given."""
-    from matplotlib import colormaps
+    with needs("lab"):
+        from matplotlib import colormaps
 
     colour = torch.from_numpy(colormaps["inferno"](found.clamp(0, 1).numpy())[..., :3]).float()
     if images is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...nets import ARCHS
 from ...papers.rows import get_row
-from ...system.errors import InputError
+from ...system.errors import InputError, needs
 from . import pictures
 from . import subject as explore
 from .subject import CRITERIA, SPREADS, Subject
@@ -18,7 +18,8 @@ OWN = "a spec of your own"
 
 def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     """Choose a paper and a row, or a network and a spec; move its rates; widths and every rule's counts follow."""
-    import ipywidgets as w
+    with needs("lab"):
+        import ipywidgets as w
 
     rows: dict[str, list[str]] = {}
     for ids in explore.rows_to_choose().values():
@@ -98,7 +99,8 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
 
 def filters(of: Subject) -> Any:
     """Choose a criterion, a layer and an image; the filters follow, best first."""
-    import ipywidgets as w
+    with needs("lab"):
+        import ipywidgets as w
 
     criterion = w.Dropdown(options=CRITERIA, description="criterion")
     conv = w.Dropdown(options=list(of.arch.filters), description="layer")
@@ -119,7 +121,8 @@ def filters(of: Subject) -> Any:
 
 def sparsity(of: Subject, shown: int = 6) -> Any:
     """Drag a sparsity; accuracy, cost and Grad-CAM of the pruned network follow."""
-    import ipywidgets as w
+    with needs("lab"):
+        import ipywidgets as w
 
     for name in CRITERIA:  # once, before anything is dragged
         explore.score(of, name)

@@ -12,6 +12,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ...system.errors import needs
+
 FULL, COMPACT, ACCENT = "#9aa5b1", "#1f6feb", "#d9480f"
 _STYLE: dict = {
     "figure.dpi": 110, "savefig.bbox": "tight", "figure.constrained_layout.use": True, "font.size": 10,
@@ -23,7 +25,8 @@ _STYLE: dict = {
 
 @contextmanager
 def _style():
-    import matplotlib.pyplot as plt
+    with needs("book"):
+        import matplotlib.pyplot as plt
 
     with plt.rc_context(_STYLE):
         yield plt
@@ -31,7 +34,8 @@ def _style():
 
 def source(function: Callable):
     """The code of a library function less its docstring, shown beside its equation, so that the two cannot part."""
-    from IPython.display import Code
+    with needs("book"):
+        from IPython.display import Code
 
     lines = inspect.getsource(function).splitlines()
     docstring = ast.parse("\n".join(lines)).body[0].body[0]  # type: ignore[attr-defined]
@@ -190,7 +194,8 @@ def filter_lives(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title
     Args:
         explorations: as for ``channel_flow``.
     """
-    from matplotlib.colors import ListedColormap
+    with needs("book"):
+        from matplotlib.colors import ListedColormap
 
     layers, epochs = list(explorations[0][1]), [epoch for epoch, _ in explorations]
     lives, edges = [], [0]
@@ -225,8 +230,9 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, classes: Sequence[int
     ``layer`` names the module whose output is weighed (an arch's ``cam_layer``); image i is explained for
     ``classes[i]``. Both are fixed before anything is looked at.
     """
-    from pytorch_grad_cam import GradCAM
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    with needs("book"):
+        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     with GradCAM(model=model.eval(), target_layers=[model.get_submodule(layer)]) as cam:
         maps = cam(input_tensor=images, targets=[ClassifierOutputTarget(int(c)) for c in classes])

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...system.errors import InputError
+from ...system.errors import InputError, needs
 from ...system.paths import cores, home
 from ..tables.results import record_files
 from .notebook import execute, failure, parameters_of
@@ -69,7 +69,8 @@ def build(
 
 def _execute(source: Path, output: Path, parameters: dict, at_once: int, quiet: bool) -> str:
     """Execute a notebook on its part of the processors; returns what went wrong, if anything did."""
-    import papermill
+    with needs("book"):
+        import papermill
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // at_once)))
     try:

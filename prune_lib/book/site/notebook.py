@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...system.errors import InputError
+from ...system.errors import InputError, needs
 
 
 class TextHandler:
@@ -19,8 +19,9 @@ class TextHandler:
 
     @classmethod
     def read(cls, path: str) -> str:
-        import jupytext
-        import nbformat
+        with needs("book"):
+            import jupytext
+            import nbformat
 
         file = Path(path.removeprefix(cls.SCHEME))
         if not file.is_file():
@@ -73,8 +74,9 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object], progre
         InputError: a parameter that the notebook does not have, or its kernel died.
         papermill.PapermillExecutionError: a cell failed; the notebook up to there is beside it as ``*.failed.ipynb``.
     """
-    import papermill
-    from nbclient.exceptions import DeadKernelError
+    with needs("book"):
+        import papermill
+        from nbclient.exceptions import DeadKernelError
 
     known = parameters_of(source)
     for name in parameters:
@@ -122,7 +124,8 @@ def _tidy(path: Path) -> None:
 
 def parameters_of(source: Path) -> list[str]:
     """Names of the parameters of a text notebook."""
-    import papermill
+    with needs("book"):
+        import papermill
 
     with _quiet():
         return list(papermill.inspect_notebook(f"{TextHandler.SCHEME}{source}"))
