@@ -9,7 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +22,10 @@ from ..tables.results import record_files
 from .notebook import execute, failure, parameters_of
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
+
+# Processor seconds of each notebook at smoke, two slow cores without bf16: the longest begin first. Others take OTHERS.
+SECONDS = {}
+OTHERS = 15
 
 _KEPT: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
@@ -35,25 +42,29 @@ def build(
         InputError: there is no book here, a parameter is wrong, or the build failed.
     """
     root = home()
-    sources = sorted((root / "notebooks").glob("*.py"), key=lambda path: (path.stem == "results", path))  # it sums up
+    sources = sorted((root / "notebooks").glob("*.py"), key=_turn)
     if not sources or not (root / "book" / "_config.yml").is_file():
         raise InputError(f"no book in {root}; expected notebooks/*.py and book/_config.yml (run it in a checkout)")
     given = {"budget": budget, "seed": seed, "device": device, "data_dir": data_dir, "interactive": "no"}
     executed = root / "book" / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)  # never publish what an earlier run left
     at_once = min(2, cores())  # notebooks that need the same run wait for one another
+    progress = Progress([source.stem for source in sources], at_once, quiet)
     with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
         runs = {}
         for source in sources:
             known = parameters_of(source)
             parameters = {name: value for name, value in given.items() if name in known}
-            runs[pool.submit(_execute, source, executed / f"{source.stem}.ipynb", parameters, at_once, quiet)] = source
-        for done in as_completed(runs):
-            if problem := done.result():
-                pool.shutdown(cancel_futures=True)
-                raise InputError(problem)
-            if not quiet:
-                print(f"executed {runs[done].name}", flush=True)
+            runs[pool.submit(_execute, source, executed / f"{source.stem}.ipynb", parameters, at_once)] = source.stem
+        while runs:
+            for done in wait(runs, progress.every, FIRST_COMPLETED).done:
+                problem, seconds, busy = done.result()
+                if problem:
+                    pool.shutdown(cancel_futures=True)
+                    raise InputError(problem)
+                progress.done(runs.pop(done), seconds, busy)
+            progress.show()
+    progress.close()
     page = root / "book" / "_build" / "html" / "index.html"
     page.unlink(missing_ok=True)  # so that a page from an earlier build is not taken for this one's
     tool = Path(sys.executable).with_name("jupyter-book")
@@ -67,14 +78,87 @@ def build(
     return page
 
 
-def _execute(source: Path, output: Path, parameters: dict, at_once: int, quiet: bool) -> str:
-    """Execute a notebook on its part of the processors; returns what went wrong, if anything did."""
+def _turn(source: Path) -> tuple:
+    """What notebooks are sorted by: the longest first, and last the one that sums up."""
+    return source.stem == "results", -SECONDS.get(source.stem, OTHERS), source
+
+
+@dataclass
+class Progress:
+    """Says which of how many notebooks are done, and about how long the rest takes; on a terminal, what runs now."""
+
+    names: Sequence[str]  # in the order in which they begin
+    at_once: int
+    quiet: bool = False
+    live: bool = field(default_factory=lambda: sys.stderr.isatty())
+    begun: float = field(default_factory=time.monotonic)
+    spent: dict[str, tuple[float, float]] = field(default_factory=dict)  # seconds, and processor seconds
+
+    @property
+    def every(self) -> float | None:
+        """Seconds between two looks: ``None`` where nobody sees the clock run."""
+        return 1.0 if self.live and not self.quiet else None
+
+    def left(self) -> float | None:
+        """Seconds, from how long those that are done took beside ``SECONDS``; ``None`` before one is."""
+        weight = {name: SECONDS.get(name, OTHERS) for name in self.names}
+        if not self.spent:
+            return None
+        slower = sum(seconds for seconds, _ in self.spent.values()) / sum(weight[name] for name in self.spent)
+        return max(0.0, slower * sum(weight.values()) / self.at_once - (time.monotonic() - self.begun))
+
+    def done(self, name: str, seconds: float, busy: float) -> None:
+        self.spent[name] = seconds, busy
+        if not self.quiet:
+            clear = "\r\x1b[2K" if self.live else ""
+            left = f", about {clock(self.left() or 0)} left" if len(self.spent) < len(self.names) else ""
+            print(f"{clear}notebook {len(self.spent)} of {len(self.names)}: {name} in {clock(seconds)}{left}", flush=True)
+
+    def show(self) -> None:
+        """On a terminal, the line below: what runs now."""
+        if self.live and not self.quiet:
+            now = [name for name in self.names if name not in self.spent][: self.at_once]
+            left = self.left()
+            words = f"{len(self.spent)} of {len(self.names)} notebooks; now {', '.join(now)}" if now else "the pages"
+            about = f"; about {clock(left)} left" if left is not None and now else ""
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[2K{f'{words}{about}'[:width]}", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Where the time went."""
+        if self.live and not self.quiet:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+        if not self.quiet:
+            slow = sorted(self.spent, key=lambda name: -self.spent[name][0])[:5]
+            parts = (f"{name} {clock(self.spent[name][0])}" for name in slow)
+            busy = clock(sum(busy for _, busy in self.spent.values()))
+            took = clock(time.monotonic() - self.begun)
+            print(f"{len(self.spent)} notebooks in {took}, {busy} of processor time; longest: {', '.join(parts)}", flush=True)
+
+
+def clock(seconds: float) -> str:
+    """``75`` -> ``1:15``, and ``5`` -> ``5 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+def _execute(source: Path, output: Path, parameters: dict, at_once: int) -> tuple[str, float, float]:
+    """Execute a notebook on its part of the processors: what went wrong, if anything did, seconds, processor seconds."""
+    begun, before = time.monotonic(), os.times()
+    problem = _problem(source, output, parameters, at_once)
+    after = os.times()
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    return problem, time.monotonic() - begun, busy
+
+
+def _problem(source: Path, output: Path, parameters: dict, at_once: int) -> str:
     with needs("book"):
         import papermill
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // at_once)))
     try:
-        execute(source, output, parameters, progress=not quiet)
+        execute(source, output, parameters, progress=False)
     except papermill.PapermillExecutionError as error:
         return f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
     except InputError as error:

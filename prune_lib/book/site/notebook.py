@@ -77,6 +77,7 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object], progre
     with needs("book"):
         import papermill
         from nbclient.exceptions import DeadKernelError
+        from traitlets.config import Config
 
     known = parameters_of(source)
     for name in parameters:
@@ -88,7 +89,7 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object], progre
         with _quiet():
             papermill.execute_notebook(
                 f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3",
-                cwd=str(source.parent), progress_bar=progress,
+                cwd=str(source.parent), progress_bar=progress, config=Config(KernelManager={"transport_encryption": "auto"}),
             )  # fmt: skip
     except DeadKernelError:
         number = _last_begun(running)
