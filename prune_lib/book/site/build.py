@@ -24,8 +24,9 @@ from .notebook import execute, failure, parameters_of
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
 
 # Processor seconds of each notebook at smoke, two slow cores without bf16: the longest begin first. Others take OTHERS.
-SECONDS = {}
+SECONDS: dict[str, int] = {}
 OTHERS = 15
+CLEAR = "\r\x1b[2K"  # the line on a terminal
 
 _KEPT: dict = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 
@@ -109,31 +110,32 @@ class Progress:
 
     def done(self, name: str, seconds: float, busy: float) -> None:
         self.spent[name] = seconds, busy
-        if not self.quiet:
-            clear = "\r\x1b[2K" if self.live else ""
-            left = f", about {clock(self.left() or 0)} left" if len(self.spent) < len(self.names) else ""
-            print(f"{clear}notebook {len(self.spent)} of {len(self.names)}: {name} in {clock(seconds)}{left}", flush=True)
+        left = f", about {clock(self.left() or 0)} left" if len(self.spent) < len(self.names) else ""
+        self._say(f"notebook {len(self.spent)} of {len(self.names)}: {name} in {clock(seconds)}{left}")
 
     def show(self) -> None:
         """On a terminal, the line below: what runs now."""
-        if self.live and not self.quiet:
-            now = [name for name in self.names if name not in self.spent][: self.at_once]
+        now = [name for name in self.names if name not in self.spent][: self.at_once]
+        if self.every and now:
             left = self.left()
-            words = f"{len(self.spent)} of {len(self.names)} notebooks; now {', '.join(now)}" if now else "the pages"
-            about = f"; about {clock(left)} left" if left is not None and now else ""
+            about = "" if left is None else f"; about {clock(left)} left"
+            words = f"{len(self.spent)} of {len(self.names)} notebooks{about}; now {', '.join(now)}"
             width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[2K{f'{words}{about}'[:width]}", end="", file=sys.stderr, flush=True)
+            print(f"{CLEAR}{words[:width]}", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Where the time went."""
-        if self.live and not self.quiet:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+        slow = sorted(self.spent, key=lambda name: -self.spent[name][0])[:5]
+        longest = ", ".join(f"{name} {clock(self.spent[name][0])}" for name in slow)
+        busy, took = sum(busy for _, busy in self.spent.values()), time.monotonic() - self.begun
+        count = f"{len(self.spent)} notebooks in {clock(took)}"
+        self._say(f"{count}, {clock(busy)} of processor time; the longest: {longest}")
+
+    def _say(self, line: str) -> None:
+        if self.every:
+            print(CLEAR, end="", file=sys.stderr, flush=True)
         if not self.quiet:
-            slow = sorted(self.spent, key=lambda name: -self.spent[name][0])[:5]
-            parts = (f"{name} {clock(self.spent[name][0])}" for name in slow)
-            busy = clock(sum(busy for _, busy in self.spent.values()))
-            took = clock(time.monotonic() - self.begun)
-            print(f"{len(self.spent)} notebooks in {took}, {busy} of processor time; longest: {', '.join(parts)}", flush=True)
+            print(line, flush=True)
 
 
 def clock(seconds: float) -> str:
@@ -144,7 +146,7 @@ def clock(seconds: float) -> str:
 
 
 def _execute(source: Path, output: Path, parameters: dict, at_once: int) -> tuple[str, float, float]:
-    """Execute a notebook on its part of the processors: what went wrong, if anything did, seconds, processor seconds."""
+    """Execute a notebook on its part of the processors: what went wrong, if anything; seconds, processor seconds."""
     begun, before = time.monotonic(), os.times()
     problem = _problem(source, output, parameters, at_once)
     after = os.times()

@@ -85,11 +85,12 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object], progre
             raise InputError(f"{source.name}: unknown parameter {name!r}; expected one of: {' '.join(known)}")
     output.parent.mkdir(parents=True, exist_ok=True)
     running = output.with_suffix(".failed.ipynb")
+    encrypted = Config(KernelManager={"transport_encryption": "auto"})  # else each kernel warns that it is not
     try:
         with _quiet():
             papermill.execute_notebook(
                 f"{TextHandler.SCHEME}{source}", str(running), parameters=dict(parameters), kernel_name="python3",
-                cwd=str(source.parent), progress_bar=progress, config=Config(KernelManager={"transport_encryption": "auto"}),
+                cwd=str(source.parent), progress_bar=progress, config=encrypted,
             )  # fmt: skip
     except DeadKernelError:
         number = _last_begun(running)
