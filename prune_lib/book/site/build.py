@@ -9,12 +9,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from time import monotonic
 
 from ...system.errors import InputError, needs
 from ...system.paths import cores, home
@@ -92,7 +92,7 @@ class Progress:
     at_once: int
     quiet: bool = False
     live: bool = field(default_factory=lambda: sys.stderr.isatty())
-    begun: float = field(default_factory=time.monotonic)
+    begun: float = field(default_factory=lambda: monotonic())
     spent: dict[str, tuple[float, float]] = field(default_factory=dict)  # seconds, and processor seconds
 
     @property
@@ -106,7 +106,7 @@ class Progress:
         if not self.spent:
             return None
         slower = sum(seconds for seconds, _ in self.spent.values()) / sum(weight[name] for name in self.spent)
-        return max(0.0, slower * sum(weight.values()) / self.at_once - (time.monotonic() - self.begun))
+        return max(0.0, slower * sum(weight.values()) / self.at_once - (monotonic() - self.begun))
 
     def done(self, name: str, seconds: float, busy: float) -> None:
         self.spent[name] = seconds, busy
@@ -127,7 +127,7 @@ class Progress:
         """Where the time went."""
         slow = sorted(self.spent, key=lambda name: -self.spent[name][0])[:5]
         longest = ", ".join(f"{name} {clock(self.spent[name][0])}" for name in slow)
-        busy, took = sum(busy for _, busy in self.spent.values()), time.monotonic() - self.begun
+        busy, took = sum(busy for _, busy in self.spent.values()), monotonic() - self.begun
         count = f"{len(self.spent)} notebooks in {clock(took)}"
         self._say(f"{count}, {clock(busy)} of processor time; the longest: {longest}")
 
@@ -147,11 +147,11 @@ def clock(seconds: float) -> str:
 
 def _execute(source: Path, output: Path, parameters: dict, at_once: int) -> tuple[str, float, float]:
     """Execute a notebook on its part of the processors: what went wrong, if anything; seconds, processor seconds."""
-    begun, before = time.monotonic(), os.times()
+    begun, before = monotonic(), os.times()
     problem = _problem(source, output, parameters, at_once)
     after = os.times()
     busy = after.children_user + after.children_system - before.children_user - before.children_system
-    return problem, time.monotonic() - begun, busy
+    return problem, monotonic() - begun, busy
 
 
 def _problem(source: Path, output: Path, parameters: dict, at_once: int) -> str:
