@@ -30,11 +30,11 @@ lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(BIN)/jupytext-config set-default-viewer python
 	$(BIN)/jupyter lab notebooks/start_here.py
 
-test: $(STAMP) ## lint, types, tests
+test: $(STAMP) ## lint, types, tests on all cores; a file's tests share what they train, and so a core
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy prune_lib
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 test-browser: $(STAMP) ## the built book and JupyterLab's explorer in a real chromium; leaves results/browser/checks.json
 	PRUNE_BROWSER=1 $(BIN)/python -m pytest -rs tests/browser tests/test_browser.py

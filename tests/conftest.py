@@ -1,6 +1,7 @@
 """What every test shares. Nothing here or below writes into the checkout, but the record of ``make test-browser``."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,18 @@ import torch
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="tests/faults: many more kills and generated inputs")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Where the time went, by file: with ``make test`` a file is what a core takes next."""
+    spent: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                spent[report.nodeid.partition("::")[0]] += report.duration
+    if len(spent) > 1:
+        longest = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.most_common(6))
+        terminalreporter.write_line(f"{sum(spent.values()):.0f} s of tests; the longest files: {longest}")
 
 
 @pytest.fixture(scope="session")

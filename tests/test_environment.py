@@ -2,10 +2,14 @@
 
 import re
 import runpy
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK, ENVIRONMENT = ROOT / "requirements.lock", ROOT / "environment.yml"
@@ -27,6 +31,17 @@ def test_conda_reads_the_lock_line_for_line_markers_included():
 
 def test_every_line_of_the_lock_is_an_exact_pin():
     assert [line for line in LOCK.read_text(encoding="utf-8").splitlines() if not PIN.fullmatch(line)] == []
+
+
+def test_the_lock_pins_all_that_the_project_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = [Requirement(line) for line in LOCK.read_text(encoding="utf-8").splitlines()]
+    asked = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    for wanted in map(Requirement, asked):
+        if wanted.name != project["name"]:
+            versions = [pin.specifier for pin in pins if canonicalize_name(wanted.name) == pin.name]
+            assert versions, f"{wanted} is not in requirements.lock; run 'make lock'"
+            assert all(wanted.specifier.contains(str(pin).removeprefix("==")) for pin in versions), wanted
 
 
 @pytest.mark.parametrize("path", [LOCK, ENVIRONMENT], ids=lambda path: path.name)
