@@ -9,6 +9,8 @@ from .spec import Layout
 
 FAN_OUT = "2026-11-27, when first weights began to have a variance of 2/fan_out, as published (not 2/fan_in)"
 STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks of each depth
+MOBILE_STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)  # of MobileNetV2's 17 blocks
+SSD300 = ((256, 512, 2), (256, 512, 2), (128, 256, 2), (128, 256, 1), (128, 256, 1))  # see ``ssd.SSD``'s ``extras``
 
 
 def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64, stages: int = 4) -> Arch:

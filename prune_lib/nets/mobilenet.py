@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from .imagenet import MOBILE_STRIDES
 from .init import he_fan_out
-
-STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)  # of the 17 blocks
 
 
 class Block(nn.Module):
@@ -45,7 +44,7 @@ class MobileNetV2(nn.Module):
         super().__init__()
         channels = widths["features.0.0"]
         self.features = nn.Sequential(_conv_bn_relu(3, channels, 3, 2))
-        for index, stride in enumerate(STRIDES, 1):
+        for index, stride in enumerate(MOBILE_STRIDES, 1):
             block = f"features.{index}"
             expand, depthwise, project = (
                 widths.get(f"{block}.expand"),

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .dense import backbone
+from .imagenet import SSD300
 from .init import he_fan_out
 
-SSD300 = ((256, 512, 2), (256, 512, 2), (128, 256, 2), (128, 256, 1), (128, 256, 1))
 SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)  # 21, 45, 99 … 315 of 300 pixels
 
 
