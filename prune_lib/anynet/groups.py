@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..cost.rules import rule_called
-from ..nets.hooks import calling
+from ..cost.counting import by_layer, rule_called
+from ..cost.tracing import trace
 from ..nets.slim import Keep
 from ..system.errors import InputError, needs
 
@@ -271,18 +271,8 @@ def shaken(model: nn.Module) -> nn.Module:
 
 def macs(model: nn.Module, inputs) -> dict[str, int]:
     """Multiply-accumulates of each conv and linear layer (rule ``macs``), for all of ``inputs``."""
-    counters = dict(rule_called("macs").ops or {})
-    kinds: Any = tuple(counters)
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, kinds)}
-    counter = {name: next(c for kind, c in counters.items() if isinstance(m, kind)) for name, m in layers.items()}
-    found: dict[str, int] = {}
-
-    def see(name: str, given: Tensor, output: Tensor) -> None:
-        found[name] = found.get(name, 0) + counter[name](layers[name], given, output)
-
-    with calling(model, layers, see), torch.no_grad():
-        call(model, inputs)
-    return found
+    rule = rule_called("macs")
+    return by_layer(trace(model, lambda: call(model, inputs), rule.kinds), rule)
 
 
 def _line(error: Exception) -> str:

@@ -1,130 +1,154 @@
-"""Counting rules: what "FLOPs" means in each paper, as a small table of layer type -> operations.
+"""Counting rules: what "FLOPs" means in each paper, as a small table of kind of layer -> operations.
 
-A figure always carries the name of its rule; the rule's text says in words what the table beside it does.
+A figure always carries the name of its rule; the rule's text says in words what the table beside it does. A new rule
+is one more entry of ``RULES``. Under every rule a class derived from torch's is of the same kind, and a module counts
+as often as it is called: thop itself leaves the former out, and counts the latter once more for each of its parents.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
-from torch import Tensor, nn
-
+from ..nets.layers import Layer
 from ..system.errors import InputError
 
-Counter = Callable[[nn.Module, Tensor, Tensor], int]  # (module, input, output) -> operations for a batch of one
+Counter = Callable[[Layer], int]  # one call of a layer -> operations
 
 
-def _conv_macs(conv, x, y):
-    return y.numel() * (conv.in_channels // conv.groups) * math.prod(conv.kernel_size)
+def _kinds(*names: str, counter: Counter) -> dict[str, Counter]:
+    """One counter for several kinds; ``Conv1-3d`` is the three of them."""
+    listed = (name.replace("1-3", n) for name in names for n in ("123" if "1-3" in name else "1"))
+    return dict.fromkeys(listed, counter)
 
 
-def _conv_macs_bias(conv, x, y):
-    return _conv_macs(conv, x, y) + (y.numel() if conv.bias is not None else 0)
+def _macs(layer: Layer) -> int:
+    return layer.written * (layer.inputs // layer.groups) * math.prod(layer.kernel)
 
 
-def _conv_nonzero(conv, x, y):
-    if conv.weight.is_meta:  # only its shape is known; none of its weights is taken for zero
-        return _conv_macs(conv, x, y)
-    return round(_conv_macs(conv, x, y) * conv.weight.count_nonzero().item() / conv.weight.numel())
+def _bias(layer: Layer) -> int:
+    return layer.written if layer.bias else 0
 
 
-def _linear(linear, x, y):
-    return linear.in_features * y.numel()
+def _macs_bias(layer: Layer) -> int:
+    return _macs(layer) + _bias(layer)
 
 
-def _linear_bias(linear, x, y):
-    return _linear(linear, x, y) + y.numel()
+def _nonzero(layer: Layer) -> int:
+    """The share of the weights that are not zero; where only shapes are known none is taken for zero."""
+    return _macs(layer) if layer.nonzero is None else round(_macs(layer) * layer.nonzero / layer.weights)
 
 
-def _linear_twice(linear, x, y):
-    return (2 * linear.in_features - 1) * y.numel()
+def _transposed(layer: Layer) -> int:
+    return layer.read // layer.groups * layer.outputs * math.prod(layer.kernel)
 
 
-def _transposed(conv, x, y):
-    return x.numel() // conv.groups * conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1]
+def _linear_bias(layer: Layer) -> int:
+    return _macs(layer) + layer.written
 
 
-def _outputs(times):
-    return lambda module, x, y: times * y.numel()
+def _linear_twice(layer: Layer) -> int:
+    return (2 * layer.inputs - 1) * layer.written
 
 
-def _inputs(module, x, y):
-    return x.numel()
+def _outputs(times: int) -> Counter:
+    return lambda layer: times * layer.written
 
 
-def _average_pool(pool, x, y):
-    return (x.shape[-1] // y.shape[-1] + 1) * y.numel()
+def _inputs(layer: Layer) -> int:
+    return layer.read
 
 
-def _adaptive_pool(pool, x, y):
-    return (x[0, 0].numel() // y[0, 0].numel() + 1) * y.numel()
+def _average_pool(layer: Layer) -> int:
+    return (layer.x[-1] // layer.y[-1] + 1) * layer.written
 
 
-class WindowPool(nn.AdaptiveAvgPool2d):
-    """A global pool that counts as the ``AvgPool2d`` with a fixed window which the counted network had there."""
+def _adaptive_pool(layer: Layer) -> int:
+    return (math.prod(layer.x[2:]) // math.prod(layer.y[2:]) + 1) * layer.written
+
+
+def _adaptive_exactly(layer: Layer) -> int:
+    return int((math.prod(x / y for x, y in zip(layer.x[2:], layer.y[2:], strict=True)) + 1) * layer.written)
+
+
+def _norm(layer: Layer) -> int:
+    return (4 if layer.affine else 2) * layer.read
+
+
+def _softmax(layer: Layer) -> int:
+    classes = layer.x[layer.dim]
+    return layer.read // classes * (3 * classes - 1)
+
+
+def _upsample(layer: Layer) -> int:
+    return {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}.get(layer.mode, 0) * layer.written
 
 
 class MaskedChain:
     """CDP's counter: each conv's kept filters times its inputs less the filters pruned from the conv *before it*.
 
     ``p``, the filters pruned in the previously executed conv, goes back to 0 at the first conv of a residual block
-    and at a downsample conv, so pruning the residual stream is never credited on the input side.
+    and at a downsample conv, so pruning the residual stream is never credited on the input side. What is before a conv
+    is decided by calls, not by modules: one that is called twice has two, and its mask holds in both. A conv counts
+    once for the regions or frames of an image.
     """
 
-    def __init__(self, kept: Mapping[nn.Module, tuple[str, int]]):
+    def __init__(self, kept: Mapping[str, int]):
         self.kept, self.pruned = kept, 0
 
-    def __call__(self, conv, x, y):
-        name, kept = self.kept[conv]
-        if name.rsplit(".", 1)[-1] == "conv1" or "downsample" in name:
+    def __call__(self, conv: Layer) -> int:
+        if conv.name.rsplit(".", 1)[-1] == "conv1" or "downsample" in conv.name:
             self.pruned = 0
-        inputs = conv.in_channels - self.pruned if self.pruned <= conv.in_channels else conv.in_channels
-        self.pruned = conv.out_channels - kept
-        area = y.shape[2] * y.shape[3] * conv.kernel_size[0] * conv.kernel_size[1]
-        return area * kept * inputs // conv.groups
+        kept = self.kept.get(conv.name, conv.outputs)
+        inputs = conv.inputs - self.pruned if self.pruned <= conv.inputs else conv.inputs
+        self.pruned = conv.outputs - kept
+        return math.prod(conv.y[2:]) * math.prod(conv.kernel) * kept * inputs // conv.groups
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A counting rule. Layer types that it does not name count 0; so does everything called as a function."""
+    """A counting rule: kind of layer -> operations of one call. Kinds that it does not name count 0; so does
+    everything called as a function.
+    """
 
     name: str
     text: str
-    ops: Mapping[type[nn.Module], Counter] | None = field(default_factory=dict)  # None: thop's own table
-    masked: bool = False  # counts the full network with masks instead of the compact one
+    ops: Mapping[str, Counter]
+    masked: bool = False  # counts the full network with masks, by ``MaskedChain``, instead of the compact one
+    windows: bool = True  # whether a global pool counts as the pool with a fixed window that the paper's network has
+
+    def total(self, layers: Iterable[Layer], kept: Mapping[str, int] | None = None) -> int:
+        """The operations of all ``layers``; a masked rule takes them in their order."""
+        ops = {**self.ops, **_kinds("Conv1-3d", counter=MaskedChain(kept or {}))} if self.masked else self.ops
+        return sum(ops[layer.kind](layer) for layer in layers if layer.kind in ops)
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of layers that it looks at."""
+        return {*self.ops, *(_kinds("Conv1-3d", counter=_macs) if self.masked else ())}
 
 
-_MMRAZOR: dict[type[nn.Module], Counter] = {
-    nn.Conv1d: _conv_macs_bias,
-    nn.Conv2d: _conv_macs_bias,
-    nn.ConvTranspose2d: _transposed,
-    nn.Linear: _linear,
-    nn.ReLU: _outputs(1),
-    nn.ReLU6: _outputs(1),
-    nn.MaxPool2d: _inputs,
-    nn.AvgPool2d: _inputs,
-    nn.AdaptiveAvgPool2d: _inputs,
+_CONVS = "Conv1-3d"
+_NORMS = "BatchNorm1-3d"
+_MACS = {
+    **_kinds(_CONVS, "Linear", counter=_macs),
+    **_kinds("ConvTranspose1-3d", counter=_transposed),
 }
+_WITH_BIAS = {**_MACS, **_kinds(_CONVS, counter=_macs_bias)}
+_POOLS = ("MaxPool1-3d", "AvgPool1-3d", "AdaptiveAvgPool1-3d")
+_MMRAZOR = {**_WITH_BIAS, **_kinds("ReLU", "ReLU6", counter=_outputs(1)), **_kinds(*_POOLS, counter=_inputs)}
 RULES = {
     rule.name: rule
     for rule in (
-        Rule(
-            "macs",
-            "multiply-accumulates of convs and linear layers, nothing else",
-            {nn.Conv1d: _conv_macs, nn.Conv2d: _conv_macs, nn.ConvTranspose2d: _transposed, nn.Linear: _linear},
-        ),
+        Rule("macs", "multiply-accumulates of convs and linear layers, nothing else", _MACS),
         Rule(
             "thop-0.0.31",
             "thop 0.0.31, posts 2004070130 and later (DCFF, CFDP, EagleEye): conv MACs and bias adds, linear without "
             "bias, 2 per BatchNorm element, 1 per average-pool output, window + 1 per adaptive-pool output",
             {
-                nn.Conv2d: _conv_macs_bias,
-                nn.ConvTranspose2d: _transposed,
-                nn.Linear: _linear,
-                nn.BatchNorm2d: _outputs(2),
-                nn.BatchNorm1d: _outputs(2),
-                nn.AvgPool2d: _outputs(1),
-                nn.AdaptiveAvgPool2d: _adaptive_pool,
+                **_WITH_BIAS,
+                **_kinds(_NORMS, counter=_outputs(2)),
+                **_kinds("AvgPool1-3d", counter=_outputs(1)),
+                **_kinds("AdaptiveAvgPool1-3d", counter=_adaptive_pool),
             },
         ),
         Rule(
@@ -132,21 +156,32 @@ RULES = {
             "thop 0.0.30 and the first posts of 0.0.31 (ABCPruner): as thop-0.0.31, but 4 per BatchNorm element, "
             "2 in - 1 per linear output, window side + 1 per average-pool output",
             {
-                nn.Conv2d: _conv_macs_bias,
-                nn.ConvTranspose2d: _transposed,
-                nn.Linear: _linear_twice,
-                nn.BatchNorm2d: _outputs(4),
-                nn.BatchNorm1d: _outputs(4),
-                nn.AvgPool2d: _average_pool,
-                nn.AdaptiveAvgPool2d: _adaptive_pool,
+                **_WITH_BIAS,
+                "Linear": _linear_twice,
+                **_kinds(_NORMS, counter=_outputs(4)),
+                **_kinds("AvgPool1-3d", counter=_average_pool),
+                **_kinds("AdaptiveAvgPool1-3d", counter=_adaptive_pool),
             },
         ),
-        Rule("thop-0.1.1", "thop 0.1.1 as it stands: like macs, and 4 per BatchNorm element among others", None),
+        Rule(
+            "thop-0.1.1",
+            "thop 0.1.1 as it stands: like macs, and 4 per BatchNorm element among others",
+            {
+                **_kinds(_CONVS, "ConvTranspose1-3d", "Linear", counter=_macs),
+                **_kinds(_NORMS, "SyncBatchNorm", "InstanceNorm1-3d", "LayerNorm", counter=_norm),
+                **_kinds("AvgPool1-3d", counter=_outputs(1)),
+                **_kinds("AdaptiveAvgPool1-3d", counter=_adaptive_exactly),
+                **_kinds("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", counter=_upsample),
+                "PReLU": _inputs,
+                "Softmax": _softmax,
+            },
+            windows=False,
+        ),
         Rule(
             "mmrazor",
             "mmrazor's ResourceEstimator: conv MACs and bias adds, linear without bias, 2 per BatchNorm element, 1 per "
             "ReLU output, 1 per pooling input",
-            {**_MMRAZOR, nn.BatchNorm2d: _outputs(2), nn.BatchNorm1d: _outputs(2)},
+            {**_MMRAZOR, **_kinds(_NORMS, counter=_outputs(2))},
         ),
         Rule(
             "mmrazor-syncbn",
@@ -157,13 +192,13 @@ RULES = {
         Rule(
             "cdp",
             "CDP's counter: conv MACs of kept filters x (inputs - filters pruned in the conv before), linear in full",
-            {nn.Linear: _linear},
+            {"Linear": _macs},
             masked=True,
         ),
         Rule(
             "chex",
             "CHEX's counter: conv MACs x the fraction of weights that are not zero, linear with bias",
-            {nn.Conv2d: _conv_nonzero, nn.Linear: _linear_bias},
+            {**_kinds(_CONVS, counter=_nonzero), "Linear": _linear_bias},
         ),
     )
 }
@@ -176,11 +211,11 @@ def rule_called(name: str) -> Rule:
     return RULES[name]
 
 
-TERMS: dict[str, Mapping[type[nn.Module], Counter]] = {
-    "conv MACs": {nn.Conv1d: _conv_macs, nn.Conv2d: _conv_macs, nn.ConvTranspose2d: _transposed},
-    "conv bias": {nn.Conv2d: lambda conv, x, y: y.numel() if conv.bias is not None else 0},
-    "linear MACs": {nn.Linear: _linear},
-    "BatchNorm elements": {nn.BatchNorm1d: _outputs(1), nn.BatchNorm2d: _outputs(1)},
-    "ReLU outputs": {nn.ReLU: _outputs(1), nn.ReLU6: _outputs(1)},
-    "pooling inputs": {nn.MaxPool2d: _inputs, nn.AvgPool2d: _inputs, nn.AdaptiveAvgPool2d: _inputs},
+TERMS: dict[str, Mapping[str, Counter]] = {
+    "conv MACs": {kind: counter for kind, counter in _MACS.items() if kind != "Linear"},
+    "conv bias": _kinds(_CONVS, counter=_bias),
+    "linear MACs": {"Linear": _macs},
+    "BatchNorm elements": _kinds(_NORMS, counter=_outputs(1)),
+    "ReLU outputs": _kinds("ReLU", "ReLU6", counter=_outputs(1)),
+    "pooling inputs": _kinds(*_POOLS, counter=_inputs),
 }

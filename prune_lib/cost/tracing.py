@@ -107,5 +107,3 @@ def blank(model: nn.Module, image: Shape) -> Tensor:
     """One image of zeros where the network is."""
     like = next(model.parameters(), torch.empty(0))
     return torch.zeros(1, *image, device=like.device, dtype=like.dtype if like.is_floating_point() else None)
-
-

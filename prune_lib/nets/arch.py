@@ -7,6 +7,7 @@ the other channel by channel. A *layout* says which convs each entry of a paper'
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from ..system.errors import InputError
 from .spec import Layout
 
 Groups = tuple[tuple[str, ...], ...]
@@ -40,6 +41,18 @@ class Arch:
         """The convs that DCFF's code leaves unfused: those of shortcuts, and those that see one channel each."""
         return tuple(c for c in self.filters if "downsample" in c or c.endswith(".depthwise"))
 
+    def layout(self, name: str | None = None) -> Layout:
+        """The layout called ``name``; ``None`` is the first, that of the paper which the library has the network from.
+
+        Raises:
+            InputError: there is none; the message lists those there are.
+        """
+        if name is None:
+            return next(iter(self.layouts.values()))
+        if name not in self.layouts:
+            raise InputError(f"{self.name} has no layout {name!r}; expected one of: {' '.join(self.layouts)}")
+        return self.layouts[name]
+
     def scored(self, outputs: int) -> int:
         """Classes of the data that a network has whose ``head`` has so many outputs."""
         return outputs // self.anchors - self.background
@@ -61,6 +74,7 @@ def make_arch(
         units.setdefault(convs[0], convs)
     default = next(iter(layouts.values()))
     layouts = {**layouts, "units": replace(default, groups=tuple(units.values()), rounding="rate")}
+    layouts = {key: replace(layout, name=key) for key, layout in layouts.items()}
     return Arch(name, cls, filters, units, layouts, inputs, **others)
 
 

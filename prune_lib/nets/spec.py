@@ -43,9 +43,9 @@ ROUNDINGS: dict[str, Callable[[int, float], int]] = {  # how a list's entry beco
 class Layout:
     """How a paper writes its list for a network, and what its code does with that network when it counts.
 
-    Entry ``i`` governs the convs of ``groups[i]``. The last three name modules that the network counted by the paper
-    has in another form: pools called as functions, in all its networks or in the *full* one only, and a fixed window
-    for an adaptive pool.
+    Entry ``i`` governs the convs of ``groups[i]``. ``functional``, ``functional_in_base`` and ``window_pools`` name
+    modules that the network counted by the paper has in another form: pools called as functions, in all its networks
+    or in the *full* one only, and a fixed window for an adaptive pool.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -53,6 +53,7 @@ class Layout:
     functional: tuple[str, ...] = ()
     functional_in_base: tuple[str, ...] = ()
     window_pools: tuple[str, ...] = ()
+    name: str = ""  # among its network's layouts
 
 
 def parse(text: str, rounding: str = "rate") -> list[float]:

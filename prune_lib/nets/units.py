@@ -69,7 +69,7 @@ def read_units(path: str | Path, arch: str) -> Widths:
                 f"{about.filters[name]}, or a share in (0, 1) that leaves a channel"
             )
         widths |= dict.fromkeys(about.units[name], kept)
-    return check_widths(arch, widths)
+    return check_widths(about, widths)
 
 
 def _kept(keep: object, channels: int) -> int | None:

@@ -100,13 +100,13 @@ def widths_of(arch: str, weights: dict[str, Tensor], path: str | Path) -> Widths
     Raises:
         InputError: not as many convs as the arch has.
     """
-    filters = arch_of(arch).filters
-    if all(f"{conv}.weight" in weights and weights[f"{conv}.weight"].dim() for conv in filters):
-        return check_widths(arch, {conv: len(weights[f"{conv}.weight"]) for conv in filters})
+    about = arch_of(arch)
+    if all(f"{conv}.weight" in weights and weights[f"{conv}.weight"].dim() for conv in about.filters):
+        return check_widths(about, {conv: len(weights[f"{conv}.weight"]) for conv in about.filters})
     found = [len(tensor) for tensor in weights.values() if tensor.dim() == 4]
-    if len(found) != len(filters):
-        raise InputError(f"{path}: {len(found)} conv weights; expected the {len(filters)} of {arch}")
-    return check_widths(arch, dict(zip(filters, found, strict=True)))
+    if len(found) != len(about.filters):
+        raise InputError(f"{path}: {len(found)} conv weights; expected the {len(about.filters)} of {about.name}")
+    return check_widths(about, dict(zip(about.filters, found, strict=True)))
 
 
 def read_compact(path: str | Path, arch: str | None = None) -> tuple[str, Widths, nn.Module]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 
+from ..cost.rules import RULES
 from ..nets import arch_of, check_widths, layout_of, read_spec
 from ..nets.spec import Widths
 from ..system.errors import InputError, short
@@ -20,7 +21,7 @@ from .recipe import FAST, Recipe
 BUDGETS = ("smoke", "short", "fast", "paper")  # from seconds on embedded digits to the whole published recipe
 COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
 PRINTED = re.compile(r"\d+(\.\d+)?[KMBG%]?")  # a figure as papers print it
-RULE_NAMES = ("macs", "thop-0.0.31", "thop-0.0.30", "thop-0.1.1", "mmrazor", "mmrazor-syncbn", "cdp", "chex")
+RULE_NAMES = tuple(RULES)
 SCORES = ("top1", "top5", "base_top1", "AP", "AP50", "AP75", "APS", "APM", "APL", "mIoU")
 
 
