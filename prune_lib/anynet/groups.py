@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cost.counting import by_layer, rule_called
-from ..cost.tracing import trace
+from ..cost.tracing import examples, trace
 from ..nets.slim import Keep
 from ..system.errors import InputError, needs
 
@@ -269,10 +269,11 @@ def shaken(model: nn.Module) -> nn.Module:
     return model
 
 
-def macs(model: nn.Module, inputs) -> dict[str, int]:
-    """Multiply-accumulates of each conv and linear layer (rule ``macs``), for all of ``inputs``."""
+def macs(model: nn.Module, inputs) -> tuple[dict[str, int], int]:
+    """Multiply-accumulates of each conv and linear layer (rule ``macs``) for all of ``inputs``, and how many those are."""
     rule = rule_called("macs")
-    return by_layer(trace(model, lambda: call(model, inputs), rule.kinds), rule)
+    calls = trace(model, lambda: call(model, inputs), rule.kinds)
+    return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls)
 
 
 def _line(error: Exception) -> str:

@@ -77,8 +77,7 @@ def prune(
     keep, full = _to_share(work, groups, scores(model, groups, criterion, data, images, seed), inputs, flops)
     off = _check(work, groups, keep, inputs)
     smaller = cut(model, groups, keep)
-    left = macs(cut(work, groups, keep), inputs)
-    n = len(next(iter(tensors(inputs)), torch.empty(1)))
+    left, n = macs(cut(work, groups, keep), inputs)
     stays = {layer: stay for (layer, side), (stay, _) in sides(groups, keep).items() if side == "out"}
     kept = {name: stays[name] for name, m in model.named_modules() if isinstance(m, CONVS) and name in stays}
     params, full_params = (sum(p.numel() for p in m.parameters()) for m in (smaller, model))
@@ -241,7 +240,7 @@ def _to_share(work: nn.Module, groups: Sequence[Group], found: Scores, inputs, f
     In a thin network the next share would add a channel to many groups at once; as many of them as can afford it, in
     the network's order, then get theirs.
     """
-    each = macs(work, inputs)
+    each, _ = macs(work, inputs)
     full = sum(each.values())
     depthwise = {n for n, m in work.named_modules() if isinstance(m, CONVS) and m.groups == m.out_channels > 1}
 

@@ -3,40 +3,33 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 
-from ..nets import arch_of
-from ..system.errors import InputError
+from ..nets import Arch, Widths, arch_of, read_spec
+from ..system.errors import InputError, short
 
 
 def cost(args) -> None:
-    from ..nets import layout_of, read_spec
-
-    if sum(bool(given) for given in (args.rates, args.units, args.weights)) > 1:
-        raise InputError("more than one of --rates, --units and --weights; expected one of them")
-    model = None
-    if args.weights:
-        from ..nets.weights import read_compact
-
-        args.arch, widths, model = read_compact(args.weights, args.arch)
-        rates, layout = None, layout_of(args.arch, args.layout)
-    elif args.arch is None:
-        raise InputError("which network? expected its name, or --weights FILE")
-    else:
-        layout = layout_of(args.arch, args.layout)
-        rates, widths = read_spec(args.arch, args.rates, layout)  # refuse a bad spec before anything heavy is loaded
-    if args.units:
-        from ..nets.units import read_units
-
-        widths = read_units(args.units, args.arch)
-
     from ..cost.counting import RULES
     from ..cost.counting import cost as recount
 
+    if sum(bool(given) for given in (args.rates, args.units, args.weights)) > 1:
+        raise InputError("more than one of --rates, --units and --weights; expected one of them")
+    if args.arch is None and not args.weights:
+        raise InputError("which network? expected its name, or --weights FILE")
+    arch, rates, given = arch_of(args.arch) if args.arch else None, None, {}
+    if args.weights:
+        arch, widths, given = _of_weights(args.weights, arch)
+    elif args.units:
+        from ..nets.units import read_units
+
+        widths = read_units(args.units, args.arch)
+    else:
+        rates, widths = read_spec(args.arch, args.rates, args.layout)
+    args.arch = arch.name
+    pruned = widths if args.rates or args.units or widths != arch.filters else None
     names = list(RULES) if args.rule == "all" else [args.rule]
-    about = arch_of(args.arch)
-    pruned = widths if args.rates or args.units or widths != about.filters else None
-    classes = None if model is None else len(model.state_dict()[f"{about.head}.weight"])
-    costs = [recount(args.arch, pruned, name, layout, classes, model) for name in names]
+    costs = [recount(arch, pruned, name, args.layout, **given) for name in names]
     if args.json:
         found = [{**item.to_json(), "spec": args.rates, "rates": rates} for item in costs]
         print(json.dumps(found if args.rule == "all" else found[0]))
@@ -52,6 +45,21 @@ def cost(args) -> None:
     for item in costs:
         print(f"\n{item.rule}: {RULES[item.rule].text}.", end="")
     print()
+
+
+def _of_weights(path: str, arch: Arch | None) -> tuple[Arch, Widths, dict]:
+    """``(arch, widths, what cost() is to know beside them)`` of a compact network's file, without torch where it can."""
+    from ..nets.headers import read_header
+
+    if header := read_header(path, arch):
+        arch, widths, classes, nonzero = header
+        return arch, widths, {"classes": classes, "nonzero": nonzero}
+
+    from ..nets.weights import read_compact
+
+    name, widths, model = read_compact(path, arch.name if arch else None)
+    arch = arch_of(name)
+    return arch, widths, {"classes": len(model.state_dict()[f"{arch.head}.weight"]), "model": model}
 
 
 def units(args) -> None:
@@ -71,6 +79,50 @@ def rows(args) -> None:
     for row in all_rows().values():
         printed = (row.reported.get(figure, "–") for figure in ("flops", "params", "top1"))
         print("{:32} {:>9} {:>8} {:>7}  {}".format(row.id, *printed, row.source))
+
+
+def show(args) -> None:
+    from ..book.tables.table import recount
+    from ..papers.recipe import meanings
+    from ..papers.rows import get_row
+
+    row, explained = get_row(args.row), meanings()
+    counted = recount(row)
+    if args.json:
+        print(json.dumps({**row.to_json(), "recounted": counted, "fields": explained}))
+        return
+    method = " ".join(f"{name}={value}" for name, value in row.method.items())
+    facts = {
+        "row": row.id, "title": f"{row.title}, {row.dataset}", "network": row.arch or "not in this library",
+        "rates": row.rates or row.unknown or "nothing is pruned", "layout": row.layout, "rule": row.rule,
+        "method": method or "not trained here", "starts from": row.start, "source": row.source, "note": row.note,
+    }  # fmt: skip
+    print("\n".join(f"{name + ':':12} {value}" for name, value in facts.items() if value))
+    print(f"\n{'figure':12} {'reported':>14} {'recounted':>16}")
+    for figure in dict.fromkeys([*row.reported, *counted]):
+        value = counted.get(figure)
+        exact = "–" if value is None else f"{value:.2f}%" if figure.endswith("_cut") else f"{value:,}"
+        print(f"{figure:12} {row.reported.get(figure, '–'):>14} {exact:>16}")
+    for budget, recipe in row.recipes.items():
+        print(f"\n{budget}: differs from the defaults of a recipe in")
+        for name, value in {"data": recipe.data, **recipe.not_default()}.items():
+            print(f"  {name} = {value}  (default {explained[name]['default']}; {explained[name]['meaning']})")
+
+
+def errata(args) -> None:
+    from ..book.tables.errata import errata as find
+
+    found = find()
+    print(json.dumps([asdict(item) for item in found.errata]) if args.json else found)
+
+
+def results(args) -> None:
+    from ..book.tables.results import load_results
+
+    found = load_results(args.paper or "")
+    if args.paper and not len(found):
+        raise InputError(f"no rows of a paper called {short(args.paper)}; expected such as dcff ('prune rows')")
+    print(json.dumps(found.to_json()) if args.json else found)
 
 
 def run(args) -> int:

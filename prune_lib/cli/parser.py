@@ -14,6 +14,9 @@ EXAMPLES = {
     "cost": "prune cost vgg16 --rates '[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'",
     "units": "prune units resnet50 > units.yaml",
     "rows": "prune rows --json",
+    "show": "prune show dcff/cifar10/resnet56",
+    "errata": "prune errata --json",
+    "results": "prune results dcff",
     "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
     "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --jobs 4",
     "keep": "prune keep filterexpo/resnet20-study/explore --budget short",
@@ -91,6 +94,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON instead of YAML")
 
     sub = command("rows", do.rows, "List the rows that the papers report.")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command(
+        "show", do.show, "Show what a row is: its spec, recipes field by field, reported and recounted figures."
+    )
+    sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("errata", do.errata, "List what contradicts itself in the papers, computed from their rows.")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command(
+        "results", do.results, "Show every row, of all papers or of one: reported, recounted, measured, judged."
+    )
+    sub.add_argument("paper", nargs="?", help="one paper: dcff, cdp, cfdp, filterexpo, mmrazor … (default: all)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("run", do.run, "Train, evaluate and record a row. A finished run is not run again.")

@@ -1,8 +1,11 @@
 """How a network is trained, as data: each field's meaning stands beside its default."""
 
 import dataclasses
+import inspect
 import math
+import re
 from dataclasses import dataclass
+from functools import cache
 
 from ..system.errors import InputError, short
 
@@ -140,3 +143,16 @@ class Recipe:
         if done < self.warmup_steps:
             lr *= self.warmup_from + (1 - self.warmup_from) * done / self.warmup_steps
         return lr
+
+
+@cache
+def meanings() -> dict[str, dict]:
+    """``{field: {"default": …, "meaning": the comment that stands beside it}}`` of a recipe's fields."""
+    fields = {field.name: {"default": field.default, "meaning": ""} for field in dataclasses.fields(Recipe)}
+    name = ""
+    for line in inspect.getsource(Recipe).splitlines():
+        if found := re.match(r"    (\w+): ", line):
+            name = found[1]
+        if name in fields and not fields[name]["meaning"] and "  # " in line:
+            fields[name]["meaning"] = line.split("  # ", 1)[1]
+    return fields
