@@ -59,7 +59,9 @@ def test_nothing_is_evaluated_unpickled_or_given_to_a_shell(path):
                 assert "allow_pickle=False" in ast.unparse(node)
 
 
-@pytest.mark.parametrize("module", ["prune_lib", "prune_lib.papers.rows", "prune_lib.cli", "prune_lib.nets.spec"])
+@pytest.mark.parametrize(
+    "module", ["prune_lib", "prune_lib.papers.rows", "prune_lib.cli", "prune_lib.nets.spec", "prune_lib.cost.counting"]
+)
 def test_torch_is_loaded_only_when_it_is_needed(module):
     script = f"import sys, {module}; getattr({module}, 'main', None); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

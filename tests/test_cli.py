@@ -117,7 +117,10 @@ def _complete(*words):
     script = subprocess.run(
         [sys.executable, "-m", "prune_lib", "completion", "bash"], capture_output=True, text=True, check=True
     ).stdout
-    asked = 'eval "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _prune; printf "%s\\n" "${COMPREPLY[@]}"'
+    asked = (
+        'eval "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+        '_shtab_prune prune "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
     done = subprocess.run([bash, "-c", asked, "-", script, *words], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
@@ -128,17 +131,18 @@ def test_the_completion_is_a_script_that_its_shell_can_read(shell, capsys):
     script = capsys.readouterr().out
     if found := shutil.which(shell):
         subprocess.run([found, "-n"], input=script, text=True, check=True)
-    assert script.count("complete -o filenames -F _prune prune") == 1
+    registers = {"bash": "-F _shtab_prune prune", "zsh": "== (eval|file) ]]"}  # zsh: when it is sourced, too
+    assert script.count(registers[shell]) == 1
 
 
-def test_zsh_completes_in_a_shell_that_has_nothing_set_up(tmp_path, capsys):
+def test_zsh_knows_the_command_in_a_shell_that_has_nothing_set_up(tmp_path, capsys):
     if not (zsh := shutil.which("zsh")):
         pytest.skip("no zsh here")
     assert main(["completion", "zsh"]) == 0
     (tmp_path / "prune.zsh").write_text(capsys.readouterr().out)
-    asked = "source $1; emulate ksh; COMP_WORDS=(prune run dcff/cifar10/resnet5); COMP_CWORD=2; _prune; echo $COMPREPLY"
+    asked = "source $1; print $_comps[prune]"
     done = subprocess.run([zsh, "-fc", asked, "-", tmp_path / "prune.zsh"], capture_output=True, text=True, check=True)
-    assert (done.stdout.split(), done.stderr) == (["dcff/cifar10/resnet56"], "")
+    assert (done.stdout.split(), done.stderr) == (["_shtab_prune"], "")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,8 @@ def test_zsh_completes_in_a_shell_that_has_nothing_set_up(tmp_path, capsys):
         (["prune", "data", "city"], {"cityscapes"}),
         (["prune", "book", "--q"], {"--quiet"}),
         (["prune", "completion", ""], {"bash", "zsh"}),
-        (["prune", "frob", ""], set()),
+        (["prune", "show", "dcff/cifar10/v"], {"dcff/cifar10/vgg16"}),
+        (["prune", "results", "filter"], {"filterexpo"}),
     ],
 )
 def test_bash_completes(words, offered):
@@ -190,3 +195,60 @@ def test_quiet_and_verbose(project, capsys):
     assert "epoch 2: loss 1.0" in more
     assert "recipe: " in more
     assert main(["run", "x", "--quiet", "--verbose"]) == 2
+
+
+def test_a_row_is_shown_with_what_each_field_means(capsys):
+    found = _json(capsys, "show", "dcff/cifar10/vgg16")
+    assert (found["reported"]["flops"], found["recounted"]["flops"]) == ("72.77M", 72_771_956)
+    assert found["fields"]["gamma"]["default"] == 0.1
+    assert set(found["fields"]) == set(found["recipes"]["paper"])
+    assert all(about["meaning"] for about in found["fields"].values())
+    assert main(["show", "dcff/cifar10/vgg16"]) == 0
+    out = capsys.readouterr().out
+    assert "72,771,956" in out
+    assert "epochs of linear warm-up" in out
+
+
+def test_errata_and_results_are_listed(capsys):
+    assert len(_json(capsys, "errata")) > 30
+    assert {row["paper"] for row in _json(capsys, "results", "cdp")} == {"CDP"}
+    assert main(["results", "x"]) == 2
+
+
+def _imports_torch(*argv):
+    script = "import sys; from prune_lib.cli import main; code = main(sys.argv[1:]); assert not code; \
+print('torch' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, check=True)
+    return done.stderr.split()[-1]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    ["rows", "errata", "results", "table dcff/cifar10", "show dcff/cifar10/vgg16", "units resnet20",
+     "cost resnet50 --rule all", "cost vgg16 --rates [0.5]*13 --rule all", "completion bash"],
+)  # fmt: skip
+def test_an_answer_that_needs_no_torch_imports_none(argv):
+    assert _imports_torch(*argv.split()) == "False"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_compact_file_is_recounted_from_its_header(dtype, tmp_path, capsys):
+    import torch
+    from safetensors.torch import save_file
+
+    from prune_lib.cost.counting import cost
+    from prune_lib.nets import build, read_spec
+
+    widths = read_spec("resnet20", "[0.5]*12")[1]
+    model = build("resnet20", widths)
+    with torch.no_grad():
+        model.conv1.weight[:2] = 0
+        model.conv1.weight[2] = -0.0
+    weights = {k: t.to(getattr(torch, dtype)) if t.is_floating_point() else t for k, t in model.state_dict().items()}
+    save_file(weights, tmp_path / "said.safetensors", {"arch": "resnet20", "widths": json.dumps(widths)})
+    save_file(weights, tmp_path / "named.safetensors")
+    expected = [cost("resnet20", widths, rule, model=model).flops for rule in RULES]
+    for words in (["--weights", str(tmp_path / "said.safetensors")],
+                  ["resnet20", "--weights", str(tmp_path / "named.safetensors")]):  # fmt: skip
+        assert [item["flops"] for item in _json(capsys, "cost", *words, "--rule", "all")] == expected
+        assert _imports_torch("cost", *words, "--rule", "chex") == "False"

@@ -270,7 +270,7 @@ def shaken(model: nn.Module) -> nn.Module:
 
 
 def macs(model: nn.Module, inputs) -> tuple[dict[str, int], int]:
-    """Multiply-accumulates of each conv and linear layer (rule ``macs``) for all of ``inputs``, and how many those are."""
+    """Multiply-accumulates (rule ``macs``) of each conv and linear layer for all of ``inputs``; how many those are."""
     rule = rule_called("macs")
     calls = trace(model, lambda: call(model, inputs), rule.kinds)
     return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls)

@@ -48,7 +48,7 @@ def cost(args) -> None:
 
 
 def _of_weights(path: str, arch: Arch | None) -> tuple[Arch, Widths, dict]:
-    """``(arch, widths, what cost() is to know beside them)`` of a compact network's file, without torch where it can."""
+    """``(arch, widths, what else cost() is to know)`` of a compact network's file, without torch where it can."""
     from ..nets.headers import read_header
 
     if header := read_header(path, arch):
@@ -103,17 +103,19 @@ def show(args) -> None:
         value = counted.get(figure)
         exact = "–" if value is None else f"{value:.2f}%" if figure.endswith("_cut") else f"{value:,}"
         print(f"{figure:12} {row.reported.get(figure, '–'):>14} {exact:>16}")
-    for budget, recipe in row.recipes.items():
-        print(f"\n{budget}: differs from the defaults of a recipe in")
-        for name, value in {"data": recipe.data, **recipe.not_default()}.items():
-            print(f"  {name} = {value}  (default {explained[name]['default']}; {explained[name]['meaning']})")
+    if row.recipes:
+        given = {budget: asdict(recipe) for budget, recipe in row.recipes.items()}
+        print(f"\n{'recipe':16}{''.join(f'{budget:>12}' for budget in given)}{'default':>12}  meaning")
+        for name, about in explained.items():
+            values = [str(recipe[name]) for recipe in given.values()] + [str(about["default"])]
+            print(f"{name:16}{''.join(f'{value:>12}' for value in values)}  {about['meaning']}")
 
 
 def errata(args) -> None:
     from ..book.tables.errata import errata as find
 
     found = find()
-    print(json.dumps([asdict(item) for item in found.errata]) if args.json else found)
+    print(json.dumps(found.to_json()) if args.json else found)
 
 
 def results(args) -> None:

@@ -41,11 +41,11 @@ class Recipe:
     """An optimizer and its schedule. The defaults are DCFF's for CIFAR-10 (its README, commands)."""
 
     data: str = "cifar10"  # image set
-    epochs: int = 300
-    batch_size: int = 256
+    epochs: int = 300  # passes over the training images
+    batch_size: int = 256  # images of a step
     lr: float = 0.1  # at the start, after any warm-up
-    momentum: float = 0.9
-    nesterov: bool = False
+    momentum: float = 0.9  # of SGD
+    nesterov: bool = False  # whether that momentum is Nesterov's
     weight_decay: float = 5e-4  # on every parameter, BatchNorm's and biases included
     undecayed: str = ""  # but not on those whose name contains this
     decay_vectors: bool = True  # and, if false, not on biases and norms, which have one dimension
@@ -53,7 +53,7 @@ class Recipe:
         "step"  # step: x gamma at each milestone; cosine: to zero; both by epochs; poly, onecycle: see lr_at
     )
     milestones: tuple[float, ...] = (0.5, 0.75)  # as fractions of the epochs: 150 and 225 of 300
-    gamma: float = 0.1
+    gamma: float = 0.1  # what the learning rate is multiplied by at each milestone
     warmup: int = 0  # epochs of linear warm-up, step by step, before the schedule
     optimizer: str = "sgd"  # or adam, to which momentum and nesterov mean nothing
     warmup_steps: int = 0  # steps of linear warm-up, of a schedule that counts by steps
@@ -62,7 +62,7 @@ class Recipe:
     peak: float = 0.25  # the share of all steps after which onecycle is at ``lr``
     clip: float = 0.0  # the largest norm that the gradient of all parameters may have; 0: any
     test_every: int = 1  # epochs between evaluations; the last epoch is always evaluated
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # share of the label that all classes divide among them
     mixup: float = 0.0  # alpha of the Beta distribution that two images' shares are drawn from; 0: not mixed
     cutout: int = 0  # side of a square that is blanked in each training image; 0: none
     normalise: str = (
