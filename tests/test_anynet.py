@@ -332,3 +332,32 @@ def test_what_the_readme_shows_runs(tmp_path, monkeypatch, capsys):
     promised = re.search(r"# (cdp: .*?), …", code).group(1)
     assert capsys.readouterr().out.startswith(promised)
     assert {file.name for file in tmp_path.iterdir()} == {"example.py", "resnet18.pt2"}
+
+
+class Camera(nn.Module):
+    """3x32x32 -> conv 8 -> linear, whatever comes beside the frames and however they come."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Linear(8, 10)
+
+    def forward(self, *given, fold=False):
+        frames = next(x for x in given if x.shape[-1] == 32).float()
+        frames = frames.flatten(0, 1) if frames.dim() == 5 else frames
+        return self.fc(self.conv(frames).mean((-2, -1)))
+
+
+@pytest.mark.parametrize(
+    ("given", "frames"),
+    [
+        ((torch.zeros(4, 3, 32, 32),), 1),
+        ((torch.zeros(4, 3, 32, 32, dtype=torch.uint8),), 1),
+        ((torch.zeros(9, 4), torch.zeros(2, 3, 32, 32)), 1),
+        ((torch.zeros(3, 32, 32),), 1),  # one image, and no batch
+        ((torch.zeros(2, 7, 3, 32, 32),), 7),  # clips of 7 frames
+    ],
+    ids=["images", "bytes", "beside anchors", "one image", "clips"],
+)
+def test_macs_are_those_of_one_example_however_it_comes(given, frames):
+    each, n = graph.macs(Camera(), given)
+    assert sum(each.values()) / n == frames * (32 * 32 * 27 * 8 + 80)

@@ -50,14 +50,19 @@ def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64, stag
     window = ("avgpool",)
     layouts = {"dcff": Layout((*stems, *by_position, *outer), window_pools=window)}
     if bottleneck:
-        in_order = tuple(g for of, out in zip(inner, outer, strict=True) for g in (*((c,) for b in of for c in b), out))
-        one_each = tuple((c, *([f"{c[:-5]}downsample.0"] if c.endswith(".0.conv3") else []))
-                         for c in filters if "downsample" not in c)  # fmt: skip
+        in_order: list[tuple[str, ...]] = []  # stage by stage: each inner conv by itself, then the stage's outputs
+        for blocks_of, outputs in zip(inner, outer, strict=True):
+            in_order += [(conv,) for convs in blocks_of for conv in convs] + [outputs]
+        one_each = []  # every conv by itself, but a shortcut's with the last conv beside it
+        for conv in filters:
+            if "downsample" not in conv:
+                shortcut = conv.replace("conv3", "downsample.0")
+                one_each.append((conv, shortcut) if conv.endswith(".0.conv3") else (conv,))
         layouts |= {
             "hrank": Layout((*stems, *outer[:3], *flat)),
             "eagleeye": Layout((*stems, *in_order), "fraction", window_pools=window),
             "abcpruner": Layout(tuple(flat), "tenths", window_pools=window),
-            "mmrazor": Layout(one_each),
+            "mmrazor": Layout(tuple(one_each)),
         }
     order = list(stem)
     inputs = {conv: (before,) for before, conv in pairwise(order)}
@@ -88,7 +93,8 @@ def under(name: str, cls: str, backbone: Arch, image: tuple[int, int, int], clas
     layouts = {
         key: replace(layout, groups=named(layout.groups), window_pools=()) for key, layout in backbone.layouts.items()
     }
-    first = {key: layouts[key] for key in sorted(layouts, key="mmrazor".__ne__) if key != "units"}
+    del layouts["units"]  # make_arch adds its own
+    first = {"mmrazor": layouts["mmrazor"], **layouts} if "mmrazor" in layouts else layouts  # the default, if there
     filters = {f"backbone.{conv}": n for conv, n in backbone.filters.items()}
     inputs = {f"backbone.{m}": named([convs])[0] for m, convs in backbone.inputs.items() if m != backbone.head}
     last = "conv3" if "layer1.0.conv3" in backbone.filters else "conv2"
