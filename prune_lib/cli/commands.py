@@ -15,27 +15,28 @@ def cost(args) -> None:
 
     if sum(bool(given) for given in (args.rates, args.units, args.weights)) > 1:
         raise InputError("more than one of --rates, --units and --weights; expected one of them")
-    if args.arch is None and not args.weights:
-        raise InputError("which network? expected its name, or --weights FILE")
-    arch, rates, given = arch_of(args.arch) if args.arch else None, None, {}
+    rates: list[float] | None = None
+    known: dict = {}  # of the network's weights
     if args.weights:
-        arch, widths, given = _of_weights(args.weights, arch)
-    elif args.units:
-        from ..nets.units import read_units
-
-        widths = read_units(args.units, args.arch)
+        arch, widths, known = _of_weights(args.weights, arch_of(args.arch) if args.arch else None)
+    elif args.arch is None:
+        raise InputError("which network? expected its name, or --weights FILE")
     else:
-        rates, widths = read_spec(args.arch, args.rates, args.layout)
-    args.arch = arch.name
+        arch = arch_of(args.arch)
+        rates, widths = read_spec(arch, args.rates, args.layout)
+        if args.units:
+            from ..nets.units import read_units
+
+            widths = read_units(args.units, arch.name)
     pruned = widths if args.rates or args.units or widths != arch.filters else None
     names = list(RULES) if args.rule == "all" else [args.rule]
-    costs = [recount(arch, pruned, name, args.layout, **given) for name in names]
+    costs = [recount(arch, pruned, name, args.layout, **known) for name in names]
     if args.json:
         found = [{**item.to_json(), "spec": args.rates, "rates": rates} for item in costs]
         print(json.dumps(found if args.rule == "all" else found[0]))
         return
     given = [f"{name} {value}" for name in ("rates", "units", "weights") if (value := getattr(args, name))]
-    print(f"{args.arch}, {given[0] if given else 'full'}")
+    print(f"{arch.name}, {given[0] if given else 'full'}")
     print(f"{'rule':14} {'FLOPs':>15} {'of':>15} {'cut':>7}   {'params':>12} {'of':>12} {'cut':>7}")
     for item in costs:
         print(
