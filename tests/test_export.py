@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from prune_lib.anynet import export as module
-from prune_lib.anynet.export import FORMATS, export
+from prune_lib.nets import export as module
+from prune_lib.nets.export import FORMATS, export
 from prune_lib.anynet.pruning import prune
 from prune_lib.book.tables.table import export_grid
 from prune_lib.cli.parser import main

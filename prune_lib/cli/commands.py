@@ -270,7 +270,7 @@ def table(args) -> None:
 
 
 def export(args) -> None:
-    from ..anynet.export import export_file
+    from ..nets.export import export_file
 
     found = export_file(args.file, args.out, args.to)
     text = "{file}: {bytes:,} bytes, checked with {checked_with}: outputs differ by {difference:.1e}, batch {batch}"

@@ -1,12 +1,54 @@
-"""Look at what layers give while a network runs: the only file with forward hooks."""
+"""Run a network on what it takes, and look at what its layers give: the only file with forward hooks."""
 
-from collections.abc import Callable, Iterable, Iterator
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 AT_ONCE, FEW = 64, 2**20  # images whose maps a CPU's caches hold, and weights that they hold beside them
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """What ``model`` makes of example inputs: one tensor, a sequence of arguments, or a mapping of named ones."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, list | tuple) else model(inputs)
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """``value`` with each tensor in it changed; lists, tuples, mappings and dataclasses around them keep their types."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list | tuple):
+        items = [mapped(item, change) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, Mapping):
+        found = copy.copy(value)
+        for key, item in value.items():
+            found[key] = mapped(item, change)  # type: ignore[index]
+        return found
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        found = copy.copy(value)
+        for field in dataclasses.fields(value):
+            object.__setattr__(found, field.name, mapped(getattr(value, field.name), change))
+        return found
+    return value
+
+
+def tensors(value: Any, floating: bool = False) -> list[Tensor]:
+    """The tensors in ``value``, as ``mapped`` finds them, in order; only those of floating-point numbers if asked."""
+    found: list[Tensor] = []
+
+    def see(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    mapped(value, see)
+    return [tensor for tensor in found if tensor.is_floating_point() or not floating]
 
 
 def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor], None]):
@@ -16,15 +58,18 @@ def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor
 
 @contextmanager
 def calling(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
-    """Within this block every forward pass calls ``see(layer, first input, output)`` for each of ``layers``."""
+    """Within this block every forward pass calls ``see(layer, first input, output)`` for each of ``layers``.
+
+    The first input is the first argument, or the first one that is named where none is not.
+    """
 
     def hook(name: str):
-        def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # None: the output stays
-            see(name, inputs[0], output)
+        def look(module: nn.Module, inputs: tuple, named: dict, output: Tensor) -> None:  # None: the output stays
+            see(name, next(iter((*inputs, *named.values())), None), output)  # type: ignore[arg-type]
 
         return look
 
-    handles = [model.get_submodule(name).register_forward_hook(hook(name)) for name in layers]
+    handles = [model.get_submodule(name).register_forward_hook(hook(name), with_kwargs=True) for name in layers]
     try:
         yield
     finally:

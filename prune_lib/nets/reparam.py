@@ -2,10 +2,16 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from .hooks import tensors
 
 
 class FilterFusion(nn.Module):
@@ -107,35 +113,106 @@ def hide(module: nn.Module, kept: Tensor) -> None:
             parametrize.register_parametrization(module, name, FilterMask(kept.to(parameter.device).clone()))
 
 
+WRAPPED = ("_orig_mod", "module")  # where torch.compile, and DataParallel and its kin, keep the network itself
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` for any network: out of the wrappers of torch.compile, DataParallel and averaging.
+
+    What a module keeps of a forward pass, as a feature map for a heat map, is copied without its gradient.
+    """
+    return copy.deepcopy(_inside(model), _memo(model))
+
+
 @torch.no_grad()
 def plain(model: nn.Module) -> nn.Module:
     """A copy of ``model`` without parametrizations: plain layers that hold the computed weights, same outputs.
 
+    Resolved too: the hooks of ``nn.utils.weight_norm`` and ``spectral_norm``, the masks of ``nn.utils.prune``, and
+    wrappers, as by ``copied``.
+
     The parametrized layers are never deep-copied (removing parametrizations from a copy would break the original,
     whose class the copy shares); deepcopy finds their plain stand-ins in its memo instead.
     """
-    memo: dict[int, nn.Module] = {}
+    memo = _memo(model)
     for layer in model.modules():
         if parametrize.is_parametrized(layer):
-            memo[id(layer)] = _stand_in(layer)
-    return copy.deepcopy(model, memo)
+            memo[id(layer)] = _stand_in(layer, memo)
+    found = copy.deepcopy(_inside(model), memo)
+    for layer in found.modules():
+        for hook in _computing(layer):
+            if isinstance(hook, WeightNorm):
+                nn.utils.remove_weight_norm(layer, hook.name)
+            elif isinstance(hook, SpectralNorm):
+                nn.utils.remove_spectral_norm(layer, hook.name)
+            else:
+                prune.remove(layer, hook._tensor_name)
+    return found
 
 
-def _stand_in(layer) -> nn.Module:
-    copied: nn.Conv2d | nn.BatchNorm1d | nn.BatchNorm2d
-    weight, bias = layer.weight, layer.bias
-    if isinstance(layer, nn.Conv2d):
-        copied = nn.Conv2d(
-            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding,  # type: ignore[arg-type]
-            layer.dilation, layer.groups, bias is not None, layer.padding_mode,  # type: ignore[arg-type]
-        )  # fmt: skip
-    else:
-        kind = nn.BatchNorm1d if isinstance(layer, nn.BatchNorm1d) else nn.BatchNorm2d
-        copied = kind(layer.num_features, layer.eps, layer.momentum)
-    copied.to(weight)
-    copied.weight.copy_(weight)
-    if bias is not None and copied.bias is not None:
-        copied.bias.copy_(bias)
-    for name, buffer in layer.named_buffers(recurse=False):
-        setattr(copied, name, buffer.clone())
-    return copied.train(layer.training)
+def computed(model: nn.Module) -> dict[str, str]:
+    """``{layer: how}`` of the layers of ``model`` whose weights are computed anew in each pass, which ``plain`` ends."""
+    found = {}
+    for name, layer in model.named_modules():
+        hooks = [type(hook).__name__ for hook in _computing(layer)]
+        if parametrize.is_parametrized(layer) or hooks:
+            found[name] = "parametrized" if not hooks else f"given its weight by a hook ({hooks[0]})"
+    return found
+
+
+def _computing(layer: nn.Module) -> list:
+    """The hooks of ``layer`` by which torch computes a weight before each pass: there is no public list of them."""
+    return [h for h in layer._forward_pre_hooks.values() if isinstance(h, WeightNorm | SpectralNorm | BasePruningMethod)]
+
+
+def _inside(model: nn.Module) -> nn.Module:
+    while isinstance(inner := _wrapped(model), nn.Module):
+        model = inner
+    return model
+
+
+def _wrapped(model: nn.Module) -> nn.Module | None:
+    """What a wrapper wraps, ``None`` for a network that is none."""
+    wrappers = {"OptimizedModule", "DataParallel", "DistributedDataParallel", "AveragedModel"}
+    if wrappers.isdisjoint(kind.__name__ for kind in type(model).__mro__):
+        return None
+    return next((inner for name, inner in model.named_children() if name in WRAPPED), None)
+
+
+def _memo(model: nn.Module) -> dict[int, Any]:
+    """What deepcopy is to take for tensors that it cannot copy, and for wrappers inside ``model``."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for kept in (vars(module), module._buffers):
+            for tensor in tensors({k: v for k, v in kept.items() if k not in ("_parameters", "_modules")}):
+                if tensor.grad_fn is not None:
+                    memo[id(tensor)] = tensor.detach().clone()
+    for module in reversed(list(model.modules())):  # a wrapper may hold another
+        if _wrapped(module) is not None and module is not model:
+            memo[id(module)] = copy.deepcopy(_inside(module), memo)
+    return memo
+
+
+def _stand_in(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A layer of the type that ``layer`` had before it was parametrized, with the computed tensors as its own."""
+    kind = parametrize.type_before_parametrizations(layer)
+    lists: Any = layer.parametrizations
+    copied = kind.__new__(kind)
+    own = {name: value for name, value in vars(layer).items() if name not in ("_parameters", "_buffers", "_modules")}
+    copied.__dict__.update(copy.deepcopy(own, memo))
+    copied._parameters, copied._buffers, copied._modules = {}, {}, {}
+    for name in sorted(lists, key=lambda name: name != "weight"):  # as in a layer's state dict
+        value = getattr(layer, name).detach().clone()
+        trained = [p.requires_grad for p in lists[name].parameters(recurse=False)]
+        if trained:
+            copied.register_parameter(name, nn.Parameter(value, any(trained)))
+        else:
+            copied.register_buffer(name, value)
+    for name, parameter in layer._parameters.items():
+        copied.register_parameter(name, copy.deepcopy(parameter, memo))
+    for name, buffer in layer._buffers.items():
+        copied.register_buffer(name, copy.deepcopy(buffer, memo), name not in layer._non_persistent_buffers_set)
+    for name, child in layer.named_children():
+        if child is not lists:
+            copied.add_module(name, copy.deepcopy(child, memo))
+    return copied

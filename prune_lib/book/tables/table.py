@@ -211,12 +211,12 @@ def side_by_side(records: Mapping[str, dict], score: str) -> Grid:
 
 
 def export_grid(networks: Mapping[str, tuple], caption: str = "") -> Grid:
-    """Each network in every format of ``anynet.export``, written and read back now: MiB, and how far outputs differ.
+    """Each network in every format of ``nets.export``, written and read back now: MiB, and how far outputs differ.
 
     Args:
         networks: name -> the arguments of ``exports``: model, example inputs and, for one of this library's, about.
     """
-    from ...anynet.export import FORMATS, exports
+    from ...nets.export import FORMATS, exports
 
     cells = [["Network", "Params", *(head for to in FORMATS for head in (f".{to}, MiB", "differs by")), "Batch"]]
     by: dict[str, str] = {}
