@@ -9,13 +9,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from prune_lib.nets import export as module
-from prune_lib.nets.export import FORMATS, export
 from prune_lib.anynet.pruning import prune
 from prune_lib.book.tables.table import export_grid
 from prune_lib.cli.parser import main
 from prune_lib.cost.latency import as_text, latency
 from prune_lib.nets import build, load_network, read_spec
+from prune_lib.nets import export as module
+from prune_lib.nets.compare import difference
+from prune_lib.nets.export import FORMATS, export
 from prune_lib.nets.reparam import plain
 from prune_lib.system import files
 from prune_lib.system.errors import InputError
@@ -105,7 +106,7 @@ def test_a_batch_that_a_network_fixes_is_told(tmp_path):
 def test_a_file_that_differs_never_gets_its_name(compact, monkeypatch, capsys):
     out = compact.with_name("out.pt2")
     out.write_bytes(b"before")
-    monkeypatch.setattr(module, "_difference", lambda expected, found: 1.5e-5)
+    monkeypatch.setattr(module, "difference", lambda expected, found: 1.5e-5)
     assert main(["export", str(compact), "--to", "pt2", "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert "its outputs differ by 1.5e-05; expected 1e-05 at most" in error
@@ -130,10 +131,10 @@ def test_a_full_disk_leaves_what_was_there(compact, monkeypatch, capsys):
 
 def test_outputs_are_compared_by_shape_and_number():
     one, other = torch.tensor([1.0, 4.0]), torch.tensor([1.0, 4.2])
-    assert module._difference([one], [other]) == pytest.approx(0.05)
-    assert module._difference([one], [one, one]) == torch.inf
-    assert module._difference([one], [one * torch.nan]) == torch.inf
-    assert module._difference([], []) == torch.inf
+    assert difference([one], [other]) == pytest.approx(0.05)
+    assert difference([one], [one, one]) == torch.inf
+    assert difference([one], [one * torch.nan]) == torch.inf
+    assert difference([], []) == torch.inf
 
 
 def test_what_cannot_be_taken_away_is_one_line(compact, tmp_path):

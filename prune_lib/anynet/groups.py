@@ -7,21 +7,39 @@ groups and the channels that stay come two networks: ``masked``, where whatever 
 """
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import lcm
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..cost.counting import by_layer, rule_called
 from ..cost.tracing import examples, trace
+from ..nets import compare
+from ..nets.hooks import call, mapped, tensors
+from ..nets.reparam import copied
 from ..nets.slim import Keep
 from ..system.errors import InputError, needs
 
 TOLERANCE = 1e-5  # of the difference between masked and cut, relative to the largest output
+LONGEST = 10  # times the widest layer: no list of a network's channels is longer
 CONVS = (nn.Conv2d, nn.ConvTranspose2d)
+KNOWN = (  # layers that Torch-Pruning knows
+    nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm,
+    nn.PReLU, nn.LayerNorm, nn.GroupNorm, nn.Embedding, nn.MultiheadAttention, nn.LSTM,
+)  # fmt: skip
+SPLITS = (torch.split, torch.split_with_sizes, Tensor.split, Tensor.split_with_sizes)
+DROPOUTS = (
+    F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout,
+    torch.dropout, torch.feature_dropout,
+)  # fmt: skip
 Side = tuple[str, str]  # (layer or parameter, "out" or "in")
 DOUBTS = {  # how autograd calls an operation -> what it may do to channels
     "ConstantPad": "zero-pads them, as a parameter-free shortcut does",
@@ -59,80 +77,274 @@ class Group:
     doubt: str = ""  # an operation that channels pass between layers, and that the graph may not follow
 
 
-def call(model: nn.Module, inputs) -> Any:
-    """What ``model`` makes of example inputs: one tensor, a sequence of arguments, or a dict of named ones."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, list | tuple) else model(inputs)
+class Tracing(TorchFunctionMode):
+    """Within it autograd records what it otherwise would not, so that channels can be followed through.
+
+    That is all under ``no_grad``, and ``detach``. A split by sizes is made of what the graph has right. ``ends`` are
+    what whole numbers or booleans are made of (argmax, a comparison): there a trace must end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: list[Tensor] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in (Tensor.detach, Tensor.data.__get__):  # type: ignore[attr-defined]
+            return args[0]
+        if func in SPLITS and not isinstance(size := args[1] if len(args) > 1 else next(iter(kwargs.values())), int):
+            return _parts(args[0], list(size), args[2] if len(args) > 2 else kwargs.get("dim", 0))
+        if torch.is_grad_enabled():
+            result = func(*args, **kwargs)
+        else:
+            with torch.enable_grad():
+                result = func(*args, **kwargs)
+        if isinstance(result, Tensor) and not result.is_floating_point():
+            self.ends += [t for t in tensors(args, floating=True) if t.requires_grad]
+        return result
 
 
-def tensors(value, floating: bool = True) -> list[Tensor]:
-    """The (floating-point) tensors in a tensor, sequence or dict of them, in order."""
-    if isinstance(value, Tensor):
-        return [value] if value.is_floating_point() or not floating else []
-    items: Iterable = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [tensor for item in items for tensor in tensors(item, floating)]
+@torch.enable_grad()
+def _parts(tensor: Tensor, sizes: list[int], dim: int) -> tuple[Tensor, ...]:
+    """A split by sizes in operations that the graph has right: chunks, or slices where sizes differ."""
+    if len(set(sizes)) == 1:
+        return tensor.chunk(len(sizes), dim)
+    starts = accumulate(sizes, initial=0)
+    return tuple(tensor.narrow(dim, start, size) for start, size in zip(starts, sizes, strict=False))
 
 
-def find_groups(model: nn.Module, inputs) -> list[Group]:
+class _StillDropout(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return args[0] if func in DROPOUTS else func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def training(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
+    """Within this block the modules called ``names``, and only they, see themselves in training; nothing is dropped."""
+    modules = [model.get_submodule(name) for name in names]
+    for module in modules:
+        module.training = True
+    try:
+        with _StillDropout():
+            yield
+    finally:
+        for module in modules:
+            module.training = False
+
+
+def used(outputs: Iterable[Tensor]) -> set[Tensor]:
+    """The parameters on which ``outputs`` depend, as far as autograd has recorded it."""
+    found, seen = set(), set()
+    todo = [t.grad_fn for t in outputs if t.grad_fn is not None]
+    while todo:
+        node = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(node.variable)
+        todo += [each for each, _ in node.next_functions if each is not None]
+    return found
+
+
+def traced(model: nn.Module, inputs: Any, wiring: Sequence[str] = ()) -> list[Tensor]:
+    """The outputs of ``model``, a copy that may be spoiled, as tensors that autograd traces back to its parameters.
+
+    In place of whole numbers come the tensors that they are made of.
+    """
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    with torch.enable_grad(), training(model, wiring), Tracing() as tracing:
+        found = tensors(call(model, inputs))
+    return [t for t in found if t.requires_grad] + (tracing.ends if any(not t.requires_grad for t in found) else [])
+
+
+def wiring_in_training(model: nn.Module, inputs: Any) -> tuple[str, ...]:
+    """The modules that, seeing themselves in training, call layers which an evaluation does not; none: no such layers.
+
+    Raises:
+        InputError: there are layers that evaluation does not use, and what they read cannot be found out.
+    """
+    work = copy.deepcopy(model)
+    reached = used(traced(work, inputs))
+    idle = {
+        name: {p for p in module.parameters(recurse=False) if p.is_floating_point()} - reached
+        for name, module in work.named_modules()
+    }
+    idle = {name: parameters for name, parameters in idle.items() if parameters}
+    if not idle:
+        return ()
+    above = {name.rsplit(".", n)[0] for name in idle for n in range(1, name.count(".") + 1)} | {""}
+    wiring = tuple(name for name, _ in work.named_modules() if name in above)
+    try:
+        then = used(traced(work, inputs, wiring))
+    except Exception as error:  # whatever a model may raise, as one that wants labels then does
+        raise InputError(
+            f"{type(model).__name__}, {next(iter(idle))}: evaluation does not use it, and in training mode the network "
+            f"does not run on example_inputs ({type(error).__name__}: {_line(error)}), so that what it reads cannot be "
+            "known; expected a network without it, or example_inputs that do for both"
+        ) from None
+    return wiring if any(not parameters.isdisjoint(then) for parameters in idle.values()) else ()
+
+
+class _Endless(Exception):
+    """The graph passes more channels around than the network has."""
+
+
+class _Counted(list):
+    """The index mappings of one edge of the graph; what they give is counted, since it may grow for ever."""
+
+    def __init__(self, mappings, count):
+        super().__init__(mappings)
+        self.limited = count
+
+    def __iter__(self):
+        for mapping in super().__iter__():
+            yield mapping and (lambda channels, mapping=mapping: self.limited(mapping(channels)))
+
+
+def find_groups(model: nn.Module, inputs: Any, ignore: Sequence[str] = (), wiring: Sequence[str] = ()) -> list[Group]:
     """The groups of channels of Conv2d layers, on a CPU network in evaluation mode that the tracing may spoil.
 
     Groups whose channels reach the network's output are left out: they stay whole.
+
+    Args:
+        ignore: modules whose convs' groups are left out as well.
+        wiring: see ``wiring_in_training``.
 
     Raises:
         InputError: Torch-Pruning is not installed, or cannot follow this network.
     """
     with needs("anynet"):
         import torch_pruning
-    arguments = (
-        dict(inputs) if isinstance(inputs, Mapping) else inputs if isinstance(inputs, list | tuple) else (inputs,)
-    )
-    for parameter in model.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
+    tied = _tied(model)
+    names = {module: name for name, module in model.named_modules()}
+    dims = _along_channels(model)  # which makes parameters of some buffers
+    names |= {parameter: name for name, parameter in model.named_parameters()}
     graph = torch_pruning.DependencyGraph()
+    groups: list[Group] = []
+    root = ""
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             # an operation more behind each output: the graph marks as output only what no layer's call returned
             graph.build_dependency(
-                model, arguments, verbose=False, output_transform=lambda out: [t * 1 for t in tensors(out)]
-            )
-        found = list(graph.get_all_groups(root_module_types=list(CONVS)))
+                model, inputs, lambda model, given: [t * 1 for t in traced(model, given, wiring)],
+                unwrapped_parameters=list(dims.items()), verbose=False,
+            )  # fmt: skip
+        watch = _watch(graph)
+        seen: set[nn.Module] = set()
+        for conv in [m for m in graph.module2node if isinstance(m, CONVS)]:
+            root = names[conv]
+            if conv in seen or within(root, ignore):
+                continue
+            pruner = graph.get_pruner_of_module(conv)
+            try:
+                with watch():
+                    items = graph.get_pruning_group(conv, pruner.prune_out_channels, list(range(conv.out_channels)))
+            except _Endless:
+                doubt = "what is done with its channels behind it has no end in Torch-Pruning's graph"
+                groups.append(Group(root, conv.out_channels, 1, (), (root,), doubt))
+                continue
+            seen |= {dep.target.module for dep, _ in items if graph.is_out_channel_pruning_fn(dep.handler)}
+            if group := _group(graph, items, names, dims, tied):
+                groups.append(group)
     except Exception as error:  # of many kinds: it asserts, divides by zero, runs out of recursion
         raise InputError(
-            f"{type(model).__name__}: Torch-Pruning cannot follow ({type(error).__name__}: {_line(error)}); channels "
+            f"{type(model).__name__}{root and ', '}{root}: Torch-Pruning {torch_pruning.__version__} (tried: 1.6) "
+            f"cannot follow ({type(error).__name__}: {_line(error)}); channels "
             "are reordered or reshaped in a way that is in no layer, as a channel shuffle does; it is not pruned here"
         ) from None
-    names = {m: name for name, m in model.named_modules()} | {p: name for name, p in model.named_parameters()}
-    groups = [_group(graph, items, names) for items in found]
-    return [group for group in groups if group]
+    return [group for group in groups if not any(within(conv, ignore) for conv in group.convs)]
 
 
-def _group(graph, items, names: dict) -> Group | None:
+def within(layer: str, names: Iterable[str]) -> bool:
+    """Whether ``layer`` is one of the modules called ``names``, or in one."""
+    return any(f"{layer}.".startswith(f"{name}.") for name in names)
+
+
+def _watch(graph) -> Callable:
+    """A context in which what the mappings of ``graph`` give is limited to what a network of its widths can need."""
+    widths = [each(m) for m in graph.module2node for each in (graph.get_in_channels, graph.get_out_channels)]
+    widest = max([width for width in widths if width], default=1)
+    passed = 0
+
+    def count(channels: list) -> list:
+        nonlocal passed
+        passed += len(channels)
+        if len(channels) > LONGEST * widest or passed > LONGEST**4 * widest:
+            raise _Endless
+        return channels
+
+    @contextmanager
+    def watch() -> Iterator[None]:
+        nonlocal passed
+        passed = 0
+        yield
+
+    for node in graph.module2node.values():
+        for dependency in node.dependencies:
+            dependency.index_mapping = _Counted(dependency.index_mapping, count)
+    return watch
+
+
+def _along_channels(model: nn.Module) -> dict[nn.Parameter, int]:
+    """``{parameter: the dimension that is along channels}`` of those that are in no layer which the graph knows.
+
+    Buffers that may hold one number a channel (a frozen norm's) become such parameters.
+    """
+    found: dict[nn.Parameter, int] = {}
+    for module in list(model.modules()):
+        if isinstance(module, KNOWN):
+            continue
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            table = tensor.dim() in (3, 4) and tensor.shape[-3] > 1  # (C, H, W), with a batch or without
+            if not tensor.is_floating_point() or not (table or tensor.numel() == max(tensor.shape, default=0)):
+                continue
+            if not isinstance(tensor, nn.Parameter):
+                delattr(module, name)
+                setattr(module, name, tensor := nn.Parameter(tensor))
+            found[tensor] = tensor.dim() - 3 if table else tensor.shape.index(tensor.numel())
+    return found
+
+
+def _tied(model: nn.Module) -> dict[str, str]:
+    """``{layer: why it cannot be cut}`` of layers that have a tensor in common with another one."""
+    layers: dict[nn.Parameter, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            layers.setdefault(parameter, []).append(name)
+    shared = [names for names in layers.values() if len(names) > 1]
+    return {name: f"{' and '.join(names)} share one tensor (tied weights)" for names in shared for name in names}
+
+
+def _group(graph, items, names: dict, dims: dict, tied: Mapping[str, str]) -> Group | None:
     """A group as plain data, or ``None`` if its channels are the network's output."""
-    from torch_pruning.ops import _OutputOp
-
     members: list[Member] = []
     refusal, doubt, blocks, norms = "", "", 1, {}
     for item in items:
         module, node = item.dep.target.module, item.dep.target
-        if isinstance(module, _OutputOp):
-            return None
         if module not in names:  # an operation between layers
+            if not node.outputs:
+                return None
             called = getattr(node.grad_fn, "name", str)().rsplit("::", 1)[-1]
             doubt = doubt or next((f"{called} {text}" for kind, text in DOUBTS.items() if called.startswith(kind)), "")
             continue
         out = graph.is_out_channel_pruning_fn(item.dep.handler)
         size = (graph.get_out_channels if out else graph.get_in_channels)(node)
-        if size is None:  # it has nothing of the channels' number, as a PReLU of one slope
+        dim = dims.get(module, node.pruning_dim) if isinstance(module, nn.Parameter) else 0
+        if isinstance(module, nn.Parameter):
+            size = module.shape[dim]
+        if size is None or (size == 1 and isinstance(module, nn.Parameter)):  # a PReLU of one slope, one scale for all
             continue
         channels, roots = (torch.tensor(list(part), dtype=torch.int64) for part in (item.idxs, item.root_idxs))
-        dim = node.pruning_dim if isinstance(module, nn.Parameter) else 0
         members.append(Member(names[module], "out" if out else "in", size, channels, roots, dim))
-        refusal = refusal or _unfit(module, names[module])
-        if len(node.outputs) == 1 and isinstance(node.outputs[0].module, nn.BatchNorm2d):
-            norms[names[module]] = names[node.outputs[0].module]
+        refusal = refusal or tied.get(names[module], "") or _unfit(module, names[module])
+        readers = node.outputs
+        if len(readers) == 1 and isinstance(readers[0].module, nn.BatchNorm2d) and len(readers[0].inputs) == 1:
+            norms[names[module]] = names[readers[0].module]
         if channels.max() >= size or roots.max() >= members[0].size:
-            refusal = f"Torch-Pruning's graph gives {names[module]} channels that it has not"
+            refusal = refusal or f"Torch-Pruning's graph gives {names[module]} channels that it has not"
         groups = getattr(module, "groups", 1)
         if groups > 1 and groups != module.out_channels:
             blocks = lcm(blocks, groups)
@@ -147,10 +359,9 @@ def _unfit(module, name: str) -> str:
     """Why a layer of this type cannot lose channels without changing what it makes of the others."""
     if isinstance(module, nn.LayerNorm | nn.GroupNorm):
         return f"{name} ({type(module).__name__}) takes its statistics over channels, and fewer of them change the rest"
-    if isinstance(module, nn.ConvTranspose2d) and 1 < module.groups < module.out_channels:
+    if getattr(module, "transposed", False) and 1 < module.groups < module.out_channels:
         return f"{name} is a grouped transposed conv, which is not handled"
-    known = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear, nn.PReLU, nn.Parameter)
-    if not isinstance(module, (*known, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)):
+    if not isinstance(module, (*KNOWN[:5], nn.Parameter)):
         return f"{name} ({type(module).__name__}) is not a layer that is cut here"
     return ""
 
@@ -170,18 +381,17 @@ def sides(groups: Sequence[Group], keep: Keep) -> dict[Side, tuple[Tensor, int]]
 @torch.no_grad()
 def masked(model: nn.Module, groups: Sequence[Group], keep: Keep) -> nn.Module:
     """A copy of ``model`` in which what makes a channel that goes, or a norm that passes it, gives zero for it."""
-    model = copy.deepcopy(model)
+    model = copied(model)
     for (name, side), (stay, dim) in sides(groups, keep).items():
         if side == "in":
             continue
-        owner, _, last = name.rpartition(".")
-        module = getattr(model.get_submodule(owner), last)
-        if isinstance(module, nn.Parameter):
+        module = _called(model, name)
+        if isinstance(module, Tensor):
             module.index_fill_(dim, (~stay).nonzero().flatten().to(module.device), 0)
             continue
         if isinstance(module, nn.PReLU):
             continue
-        across = isinstance(module, nn.ConvTranspose2d) and module.groups == 1
+        across = getattr(module, "transposed", False) and module.groups == 1
         for part in ("weight", "bias", "running_mean"):
             tensor = getattr(module, part, None)
             if tensor is not None:
@@ -192,57 +402,83 @@ def masked(model: nn.Module, groups: Sequence[Group], keep: Keep) -> nn.Module:
 @torch.no_grad()
 def cut(model: nn.Module, groups: Sequence[Group], keep: Keep) -> nn.Module:
     """A copy of ``model`` without the channels that go."""
-    from torch_pruning.ops import module2type
-    from torch_pruning.pruner.function import PrunerBox
+    import torch_pruning as tp
 
-    model = copy.deepcopy(model)
+    kinds: tuple = (
+        (nn.modules.batchnorm._BatchNorm, tp.prune_batchnorm_out_channels, tp.prune_batchnorm_in_channels),
+        (nn.modules.instancenorm._InstanceNorm, tp.prune_instancenorm_out_channels, tp.prune_instancenorm_in_channels),
+        (nn.Linear, tp.prune_linear_out_channels, tp.prune_linear_in_channels),
+        (nn.PReLU, tp.prune_prelu_out_channels, tp.prune_prelu_in_channels),
+        (nn.modules.conv._ConvNd, tp.prune_conv_out_channels, tp.prune_conv_in_channels),
+    )
+    by_itself = (tp.prune_depthwise_conv_out_channels, tp.prune_depthwise_conv_in_channels)
+    before = dict(model.named_modules())  # a grouped conv may come to look depthwise
+    model = copied(model)
     trained = {name: p.requires_grad for name, p in model.named_parameters()}
-    kinds = {name: module2type(m) for name, m in model.named_modules()}  # a grouped conv may come to look depthwise
     for (name, side), (stay, dim) in sides(groups, keep).items():
-        owner, _, last = name.rpartition(".")
-        module = getattr(model.get_submodule(owner), last)
+        module = _called(model, name)
         if stay.all():
             continue
-        if isinstance(module, nn.Parameter):
+        if isinstance(module, Tensor):
             left = module.index_select(dim, stay.nonzero().flatten().to(module.device))
-            setattr(model.get_submodule(owner), last, nn.Parameter(left))
+            owner, _, last = name.rpartition(".")
+            setattr(model.get_submodule(owner), last, nn.Parameter(left) if isinstance(module, nn.Parameter) else left)
             continue
-        pruner = PrunerBox[kinds[name]]
-        prune = pruner.prune_out_channels if side == "out" else pruner.prune_in_channels
-        prune(module, (~stay).nonzero().flatten().tolist())
+        if depthwise(before[name]):
+            prune = by_itself
+        else:
+            prune = next(functions for kind, *functions in kinds if isinstance(module, kind))
+        prune[side == "in"](module, (~stay).nonzero().flatten().tolist())
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trained[name])
     return model
 
 
-def difference(model: nn.Module, groups: Sequence[Group], keep: Keep, inputs) -> float:
-    """The largest difference between the outputs of ``masked`` and ``cut`` on random inputs like ``inputs``.
+def depthwise(module: nn.Module) -> bool:
+    """Whether ``module`` is a conv that makes each of its channels of one that it reads."""
+    return isinstance(module, nn.modules.conv._ConvNd) and module.groups == module.out_channels > 1
 
-    Relative to the largest output; infinite if the cut network does not run, or gives another shape.
+
+def _called(model: nn.Module, name: str) -> Any:
+    """The layer, bare parameter or buffer of ``model`` called ``name``."""
+    owner, _, last = name.rpartition(".")
+    return getattr(model.get_submodule(owner), last)
+
+
+def difference(
+    model: nn.Module, groups: Sequence[Group], keep: Keep, inputs: Any, wirings: Sequence[Sequence[str]] = ((),)
+) -> float:
+    """The largest difference between what ``masked`` and ``cut`` make of ``inputs``; see ``nets.compare``.
+
+    Infinite if the cut network does not run, or gives another shape.
     """
-    inputs = _random_like(inputs, torch.Generator().manual_seed(0))
     try:
-        with torch.no_grad():
-            expected = tensors(call(masked(model, groups, keep).eval(), inputs))
-            found = tensors(call(cut(model, groups, keep).eval(), inputs))
+        expected, found = masked(model, groups, keep).eval(), cut(model, groups, keep).eval()
+        pairs = []
+        for wiring in wirings:
+            with torch.no_grad(), training(expected, wiring), training(found, wiring):
+                pairs.append((tensors(call(expected, inputs)), tensors(call(found, inputs))))
     except Exception:  # a shape that does not fit can surface as anything
         return torch.inf
-    if [t.shape for t in expected] != [t.shape for t in found]:
-        return torch.inf
-    offs = [
-        float((e - f).abs().max() / e.abs().max().clamp_min(torch.finfo(e.dtype).tiny))
-        for e, f in zip(expected, found, strict=True)
-        if e.numel()
-    ]
-    return max((off if off == off else torch.inf for off in offs), default=0.0)
+    return max(compare.difference(*pair) for pair in pairs)
 
 
-def _random_like(value: Any, generator: torch.Generator) -> Any:
-    if isinstance(value, Tensor):
-        return torch.randn(value.shape, generator=generator, dtype=value.dtype) if value.is_floating_point() else value
-    if isinstance(value, Mapping):
-        return {key: _random_like(item, generator) for key, item in value.items()}
-    return type(value)(_random_like(item, generator) for item in value) if isinstance(value, list | tuple) else value
+def probe(model: nn.Module, inputs: Any) -> Any:
+    """What to compare masked and cut networks on: noise like ``inputs`` if ``model`` makes finite numbers of it.
+
+    Else ``inputs`` themselves, as where their root is taken, or they are a grid.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = mapped(
+        inputs,
+        lambda t: torch.randn(t.shape, generator=generator, dtype=t.dtype) if t.is_floating_point() else t,
+    )
+    try:
+        with torch.no_grad():
+            finite = all(bool(t.isfinite().all()) for t in tensors(call(model, noise)))
+    except Exception:  # whatever a model may raise
+        finite = False
+    return noise if finite else inputs
 
 
 @torch.no_grad()
@@ -252,7 +488,7 @@ def shaken(model: nn.Module) -> nn.Module:
     A network may start with both (BatchNorm's beta, a residual branch's last gamma), and then a wrong cut need not
     show. Weights are drawn by He's initialisation, so that signals neither vanish nor grow.
     """
-    model, generator = copy.deepcopy(model), torch.Generator().manual_seed(1)
+    model, generator = copied(model), torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         if parameter.dim() > 1:
             fan = max(1, parameter[0].numel())

@@ -7,14 +7,17 @@ smaller form would compute something else than the masked one is refused; see ``
 """
 
 import copy
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..nets.reparam import plain
+from ..nets.hooks import call, calling, mapped, tensors, without_hooks
+from ..nets.reparam import computed, copied, plain
 from ..nets.slim import Keep
 from ..nets.spec import Widths
 from ..papers import baselines
@@ -22,7 +25,22 @@ from ..papers.baselines import Scores
 from ..papers.dcff import DCFF
 from ..papers.filterexpo import FilterExpo
 from ..system.errors import InputError
-from .groups import CONVS, TOLERANCE, Group, call, cut, difference, find_groups, macs, shaken, sides, tensors
+from .groups import (
+    CONVS,
+    TOLERANCE,
+    Group,
+    cut,
+    depthwise,
+    difference,
+    find_groups,
+    macs,
+    probe,
+    shaken,
+    sides,
+    traced,
+    used,
+    wiring_in_training,
+)  # fmt: skip
 from .scores import scores
 
 
@@ -73,9 +91,11 @@ def prune(
     Raises:
         InputError: something that cannot be used, or a network without a smaller form; the layer is named.
     """
-    work, inputs, groups = _groups(model, example_inputs, flops, ignore)
-    keep, full = _to_share(work, groups, scores(model, groups, criterion, data, images, seed), inputs, flops)
-    off = _check(work, groups, keep, inputs)
+    work, inputs, groups, wirings = _groups(model, example_inputs, flops, ignore)
+    model = copied(model)
+    found = scores(without_hooks(model), groups, criterion, data, images, seed)
+    keep, full = _to_share(work, groups, found, inputs, flops)
+    off = _check(work, groups, keep, inputs, wirings)
     smaller = cut(model, groups, keep)
     left, n = macs(cut(work, groups, keep), inputs)
     stays = {layer: stay for (layer, side), (stay, _) in sides(groups, keep).items() if side == "out"}
@@ -147,7 +167,7 @@ def filterexpo(
     Raises:
         InputError: as ``prune``; there is no such conv.
     """
-    work, inputs, groups = _groups(model, example_inputs, 1.0, ignore)
+    work, inputs, groups, wirings = _groups(model, example_inputs, 1.0, ignore)
     first = next(name for name, module in work.named_modules() if isinstance(module, CONVS))
     groups = [
         g for g in groups
@@ -158,7 +178,7 @@ def filterexpo(
             f"{type(model).__name__} has no conv with channels and a BatchNorm of its own behind the first"
         )
     half = {g.root: torch.arange(g.size) % 2 == 0 for g in groups}
-    _check(work, groups, half, inputs)
+    _check(work, groups, half, inputs, wirings)
     return _AnyFilterExpo(groups, sparsity=sparsity, **options)
 
 
@@ -166,45 +186,73 @@ def _plain(conv: nn.Module) -> bool:
     return isinstance(conv, nn.Conv2d) and conv.groups == 1
 
 
-def _groups(model, example_inputs, flops: float, ignore: Sequence[str]) -> tuple[nn.Module, Any, list[Group]]:
-    """A copy on the CPU in float32, inputs for it, and the groups of channels to choose from."""
+def _groups(
+    model, example_inputs, flops: float, ignore: Sequence[str]
+) -> tuple[nn.Module, Any, list[Group], list[tuple[str, ...]]]:
+    """A copy on the CPU in float32, inputs for it, the groups of channels to choose from, and the ways it is run."""
     if not isinstance(model, nn.Module):
         raise InputError(f"model is {type(model).__name__}; expected a torch.nn.Module")
     if isinstance(flops, bool) or not isinstance(flops, int | float) or not 0 < flops <= 1:
         raise InputError(f"flops is {flops!r}; expected a share of the full network's in (0, 1]")
-    kind, modules = type(model).__name__, dict(model.named_modules())
+    _ready(model)
+    work = without_hooks(copied(model).cpu().float().eval())
+    kind, modules = type(work).__name__, dict(work.named_modules())
     if not any(isinstance(m, nn.Conv2d) for m in modules.values()):
         raise InputError(f"{kind} has no Conv2d; expected a network with filters to prune")
     if isinstance(ignore, str) or not all(name in modules for name in ignore):
         odd = [ignore] if isinstance(ignore, str) else [name for name in ignore if name not in modules]
         raise InputError(f"ignore is {odd}; expected a list of names of the model's modules, as 'layer1.0.conv1'")
-    for name, module in modules.items():
-        if nn.utils.parametrize.is_parametrized(module):
-            raise InputError(f"{name} is parametrized; expected plain layers, as nets.reparam.plain(model) gives")
-    work, inputs = copy.deepcopy(model).cpu().float().eval(), _to_cpu(example_inputs)
-    try:
-        with torch.no_grad():
-            call(work, inputs)
-    except Exception as error:  # whatever a model may raise
-        shapes = [tuple(t.shape) for t in tensors(inputs)] or type(example_inputs).__name__
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise InputError(f"{kind} does not run on example_inputs {shapes} ({type(error).__name__}: {reason})") from None
-    groups = find_groups(copy.deepcopy(work), inputs)
-    groups = [g for g in groups if not any(f"{conv}.".startswith(f"{name}.") for name in ignore for conv in g.convs)]
+    inputs = mapped(example_inputs, lambda t: t.detach().cpu().float() if t.is_floating_point() else t.detach().cpu())
+    _runs(work, inputs)
+    wiring = wiring_in_training(work, inputs)
+    groups = find_groups(copy.deepcopy(work), inputs, ignore, wiring)
     refused = [group for group in groups if group.refusal]
     if refused:
         _refuse(kind, groups, refused, refused[0].refusal)
     if not groups:
         raise InputError(f"{kind}: the channels of every conv are ignored or are its output; nothing is left to prune")
-    return work, inputs, groups
+    return work, inputs, groups, [(), wiring] if wiring else [()]
 
 
-def _to_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().cpu().float() if value.is_floating_point() else value.detach().cpu()
-    if isinstance(value, dict):
-        return {key: _to_cpu(item) for key, item in value.items()}
-    return tuple(_to_cpu(item) for item in value) if isinstance(value, list | tuple) else value
+def _ready(model: nn.Module) -> None:
+    """Raises InputError: layers without weights yet, or with weights that are computed anew in each pass."""
+    for name, module in model.named_modules():
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if any(isinstance(t, nn.UninitializedParameter | nn.UninitializedBuffer) for t in own):
+            raise InputError(f"{name} ({type(module).__name__}) has no weights yet; run the model once on its inputs")
+    for name, how in computed(model).items():
+        raise InputError(f"{name} is {how}; expected plain layers, as nets.reparam.plain(model) gives")
+
+
+def _runs(work: nn.Module, inputs: Any) -> None:
+    """Raises InputError: ``work`` does not run on ``inputs``, gives no tensors, or others each time."""
+    kind, layers = type(work).__name__, [name for name, _ in work.named_modules() if name]
+    sums: list[tuple[str, float]] = []
+
+    def see(name: str, _: Any, output: Any) -> None:
+        sums.extend((name, float(t.double().abs().sum())) for t in tensors(output))
+
+    try:
+        with calling(work, layers, see), torch.no_grad():
+            found = call(work, inputs)
+            see("", None, found)
+            once = len(sums)
+            see("", None, call(work, inputs))
+    except Exception as error:  # whatever a model may raise
+        shapes = [tuple(t.shape) for t in tensors(inputs)] or type(inputs).__name__
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise InputError(f"{kind} does not run on example_inputs {shapes} ({type(error).__name__}: {reason})") from None
+    if not tensors(found):
+        raise InputError(
+            f"{kind} gives {type(found).__name__}, in which no tensor is found; expected tensors, alone or in tuples, "
+            "lists, dicts or dataclasses"
+        )
+    for (name, one), (_, two) in zip(sums[:once], sums[once:], strict=False):
+        if not math.isclose(one, two, rel_tol=1e-6) and math.isfinite(one + two):
+            raise InputError(
+                f"{kind}, {name or 'outside its layers'}: gives something else each time, in eval() too (dropout or "
+                "noise that is always on?), so that a smaller network can't be compared to it; expected none in eval()"
+            )
 
 
 def _refuse(kind: str, groups: Sequence[Group], refused: Sequence[Group], reason: str) -> None:
@@ -215,23 +263,37 @@ def _refuse(kind: str, groups: Sequence[Group], refused: Sequence[Group], reason
     raise InputError(f"{kind}, {refused[0].root}: {reason}; {todo}")
 
 
-def _check(work: nn.Module, groups: Sequence[Group], keep: Keep, inputs) -> float:
+def _check(work: nn.Module, groups: Sequence[Group], keep: Keep, inputs, wirings: Sequence[Sequence[str]]) -> float:
     """The difference of masked and cut, of these weights and of others in which nothing is hidden.
 
     Raises:
         InputError: it is larger than rounding; the groups that cause it are named.
     """
     other = shaken(work)
-    off = max(difference(net, groups, keep, inputs) for net in (work, other))
+    inputs = probe(work, inputs)
+    off = max(difference(net, groups, keep, inputs, wirings) for net in (work, other))
     if off <= TOLERANCE:
         return off
-    alone = [difference(other, [group], keep, inputs) for group in groups]
+    alone = [difference(other, [group], keep, inputs, wirings) for group in groups]
     wrong = [group for group, each in zip(groups, alone, strict=True) if not each <= TOLERANCE]
     off, wrong = (max(alone), wrong) if wrong else (off, list(groups))
     what = "does not run" if off == torch.inf else f"differs from the masked one by {off:.2g}"
-    why = next((f"{g.doubt}" for g in wrong if g.doubt), "something between its layers mixes, moves or adds channels")
+    why = _lost(work, inputs) or next((g.doubt for g in wrong if g.doubt), "")
+    why = why or "something between its layers mixes, moves or adds channels"
     _refuse(type(work).__name__, groups, wrong, f"without some of its channels the network {what} ({why})")
     return off
+
+
+def _lost(work: nn.Module, inputs: Any) -> str:
+    """Which conv runs, though no output can be traced back to it, in words; empty: there is none."""
+    work, ran = copy.deepcopy(work), []
+    layers = [name for name, module in work.named_modules() if isinstance(module, CONVS)]
+    with calling(work, layers, lambda name, *_: ran.append(name)):
+        reached = used(traced(work, inputs))
+    for name in ran:
+        if work.get_submodule(name).weight not in reached:
+            return f"no output can be traced back to {name}, as under inference_mode or through numpy"
+    return ""
 
 
 def _to_share(work: nn.Module, groups: Sequence[Group], found: Scores, inputs, flops: float) -> tuple[Keep, int]:
@@ -242,7 +304,7 @@ def _to_share(work: nn.Module, groups: Sequence[Group], found: Scores, inputs, f
     """
     each, _ = macs(work, inputs)
     full = sum(each.values())
-    depthwise = {n for n, m in work.named_modules() if isinstance(m, CONVS) and m.groups == m.out_channels > 1}
+    alone = {name for name, module in work.named_modules() if depthwise(module)}
 
     def keep(thousandths: dict[str, int]) -> Keep:
         chosen = baselines.best(found, {root: max(1, len(s) * thousandths[root] // 1000) for root, s in found.items()})
@@ -251,22 +313,19 @@ def _to_share(work: nn.Module, groups: Sequence[Group], found: Scores, inputs, f
     def cost(thousandths: dict[str, int]) -> float:
         left = dict(each)
         for (layer, side), (stay, _) in sides(groups, keep(thousandths)).items():
-            if layer in left and not (layer in depthwise and side == "in"):
+            if layer in left and not (layer in alone and side == "in"):
                 left[layer] = left[layer] * int(stay.sum()) // len(stay)
         return sum(left.values()) / full
 
     def alike(thousandths: int) -> dict[str, int]:
         return dict.fromkeys(found, thousandths)
 
-    low, high = 0, 1000
-    if (least := cost(alike(low))) > flops:
+    if (least := cost(alike(0))) > flops:
         raise InputError(
-            f"{type(work).__name__} cannot be pruned to {flops:.1%} of its MACs; expected at least {least:.1%}, "
-            "one channel in each group"
+            f"{type(work).__name__} cannot be pruned to {100 * flops:.4g}% of its MACs; expected at least "
+            f"{math.ceil(1e5 * least) / 1e3:g}%, one channel in each group"
         )
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if cost(alike(middle)) <= flops else (low, middle - 1)
+    low = bisect_right(range(1, 1001), flops, key=lambda thousandths: cost(alike(thousandths)))
     shares = alike(low)
     for group in reversed(groups) if low < 1000 and cost(shares) < 0.99 * flops else ():
         more = shares | {group.root: low + 1}

@@ -4,7 +4,6 @@ Every file is read back by what will read it, onnxruntime or torch, and its outp
 it gets its name; where they differ by more than rounding there is no file.
 """
 
-import copy
 import hashlib
 import io
 import json
@@ -17,13 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..nets.networks import arch_of, load_network
 from ..system.errors import InputError, needs
 from ..system.files import write_bytes
-from .groups import call, tensors
+from .compare import difference
+from .hooks import call, mapped, tensors
+from .networks import arch_of, load_network
+from .reparam import copied
 
 FORMATS = ("safetensors", "onnx", "pt2")
-TOLERANCE = 1e-5  # largest difference of the outputs, relative to the largest of them
+TOLERANCE = 1e-5  # largest difference of the outputs, relative to the largest of them, or 4 roundings if that is more
 Outputs = Callable[[Any], list[Tensor]]
 
 
@@ -38,7 +39,8 @@ def export(
 
     Args:
         example_inputs: what the model is called with: a tensor ``(N, C, H, W)``, a tuple of arguments, or a dict. The
-            first dimension is taken for the batch, and may have any length in the exported network if it allows that.
+            first dimension is taken for the batch, and may have any length in the exported network if it allows that;
+            an input without a batch keeps its shape.
         to: ``onnx`` or ``pt2`` for any network; ``safetensors`` for one of this library's, whose ``arch`` and
             ``widths`` (JSON) ``about`` must name. ``None``: as the name of ``out`` ends.
         about: what the file says of itself: ONNX metadata, ``about.json`` in a ``.pt2``.
@@ -48,7 +50,7 @@ def export(
 
     Raises:
         InputError: an unknown format or another file name, a network that cannot be exported, or one whose outputs,
-            read back, differ by more than 1e-5. What was at ``out`` before is then as it was.
+            read back, differ by more than 1e-5, or four roundings of half precision. What was at ``out`` is as it was.
     """
     out = Path(out)
     to = to or out.suffix.removeprefix(".")
@@ -56,34 +58,46 @@ def export(
         raise InputError(f"unknown format {to!r}; expected one of: {' '.join(FORMATS)}")
     if out.suffix != f".{to}":
         raise InputError(f"{out}: expected a name that ends in .{to}")
-    model = copy.deepcopy(model).cpu().eval().to(memory_format=torch.contiguous_format)  # training had channels last
-    inputs, about = _of_two(example_inputs), dict(about or {})
+    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in model.parameters()):
+        raise InputError(f"{type(model).__name__} has layers without weights yet; run the model once on its inputs")
+    model = copied(model).cpu().eval().to(memory_format=torch.contiguous_format)  # training had channels last
+    inputs, about = _of_two(model, example_inputs), dict(about or {})
+    numbers = [t.dtype for t in (*model.parameters(), *tensors(inputs)) if t.is_floating_point()]
+    tolerance = max([TOLERANCE, *(4 * torch.finfo(dtype).eps for dtype in numbers)])
     write = {"safetensors": _safetensors, "onnx": _onnx, "pt2": _pt2}[to]
     try:
-        data, reader, batch, by = write(model, inputs, about)
+        data, reader, free, by = write(model, inputs, about)
     except InputError:
         raise
     except Exception as error:  # torch.export, its passes and the ONNX converter each have their own kinds
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise InputError(f"{type(model).__name__} has no {to} form ({type(error).__name__}: {reason})") from None
-    given = [inputs, _longer(inputs)] if batch == "any" else [inputs]
-    off = 0.0
+    given = [inputs, _longer(inputs, free)] if any(free) else [inputs]
+    off, batched = 0.0, [t for t in tensors(inputs) if t.dim()]
 
     def check(path: Path) -> None:
         nonlocal off
         read = reader(path)
         for each in given:
-            with torch.no_grad():
-                off = max(off, _difference(tensors(call(model, each)), read(each)))
-        if not off <= TOLERANCE:
+            try:
+                with torch.no_grad():
+                    off = max(off, difference(tensors(call(model, each)), read(each)))
+            except Exception as error:  # what a model or a runtime raises, of an operation or a shape that it has not
+                shapes = [tuple(t.shape) for t in tensors(each)]
+                reason = (str(error).strip().splitlines() or [""])[0][:200]
+                raise InputError(
+                    f"{out}: read back by {by}, it does not run on {shapes} ({type(error).__name__}: {reason})"
+                ) from None
+        if not off <= tolerance:
             raise InputError(
-                f"{out}: read back by {by}, its outputs differ by {off:.2g}; expected {TOLERANCE:g} at most"
+                f"{out}: read back by {by}, its outputs differ by {off:.2g}; expected {tolerance:g} at most"
             )
 
     write_bytes(out, data, check)
     return {
         "to": to, "file": str(out), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "checked_with": by,
-        "difference": off, "batch": batch, **({"about": about} if about else {}),
+        "difference": off, "batch": "any" if any(free) else len(batched[0]) if batched else 1,
+        **({"about": about} if about else {}),
     }  # fmt: skip
 
 
@@ -116,58 +130,43 @@ def export_file(path: str | Path, out: str | Path, to: str | None = None) -> dic
     return export(network, image, out, to, about)
 
 
-def _of_two(value: Any) -> Any:
-    """``value`` on the CPU with at least two of everything: exporting a batch of one would fix it."""
-    if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        return torch.cat([value, value]) if value.dim() and len(value) == 1 else value
-    if isinstance(value, Mapping):
-        return {key: _of_two(item) for key, item in value.items()}
-    return tuple(_of_two(item) for item in value) if isinstance(value, list | tuple) else value
+def _of_two(model: nn.Module, value: Any) -> Any:
+    """``value`` on the CPU, a batch of one made two where the network takes that: exporting one would fix it."""
+    value = mapped(value, lambda t: t.detach().cpu())
+    sizes = [len(t) for t in tensors(value) if t.dim()]
+    if not sizes or sizes[0] != 1:
+        return value
+    twice = mapped(value, lambda t: torch.cat([t, t]) if t.dim() and len(t) == 1 else t)
+    try:
+        with torch.no_grad():
+            call(model, twice)
+    except Exception:  # whatever a model may raise
+        return value
+    return twice
 
 
-def _longer(value: Any) -> Any:
+def _longer(value: Any, free: list[bool]) -> Any:
     """Another batch, one longer and otherwise filled, to see that the length is really free."""
-    if isinstance(value, Tensor):
-        return torch.cat([value.flip(0), value[:1]]) if value.dim() else value
-    if isinstance(value, Mapping):
-        return {key: _longer(item) for key, item in value.items()}
-    return tuple(_longer(item) for item in value) if isinstance(value, tuple) else value
-
-
-def _difference(expected: list[Tensor], found: list[Tensor]) -> float:
-    if [t.shape for t in expected] != [t.shape for t in found]:
-        return torch.inf
-    offs = [
-        float((e - f).abs().max() / e.abs().max().clamp_min(torch.finfo(e.dtype).tiny))
-        for e, f in zip(expected, found, strict=True)
-    ]
-    return max((off if off == off else torch.inf for off in offs), default=torch.inf)
+    frees = iter(free)
+    return mapped(value, lambda t: torch.cat([t.flip(0), t[:1]]) if next(frees) else t)
 
 
 def _program(model: nn.Module, inputs: Any):
-    """The network as a graph of torch operations whose batch may have any length, and whether it may."""
-    arguments = () if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else (inputs,)
+    """The network as a graph of torch operations, and which tensors of ``inputs`` have the batch's length, if free."""
+    arguments = () if isinstance(inputs, Mapping) else tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
     named = dict(inputs) if isinstance(inputs, Mapping) else {}
     free = {0: torch.export.Dim.AUTO}
-    shapes: Any = {name: _free(value, free) for name, value in named.items()} or tuple(
-        _free(v, free) for v in arguments
-    )
+    shapes: Any = mapped(named or arguments, lambda t: free if t.dim() else None)  # type: ignore[arg-type, return-value]
     program = torch.export.export(model, arguments, named, dynamic_shapes=shapes)
-    sizes = {len(t) for t in tensors(inputs, floating=False) if t.dim()}
-    return program, "any" if program.range_constraints else max(sizes, default=1)
-
-
-def _free(value: Any, how: dict) -> Any:
-    if isinstance(value, Tensor):
-        return how if value.dim() else None
-    if isinstance(value, Mapping):
-        return {key: _free(item, how) for key, item in value.items()}
-    return tuple(_free(item, how) for item in value) if isinstance(value, tuple) else None
+    nodes = {node.name: node.meta.get("val") for node in program.graph_module.graph.nodes}
+    given = [nodes.get(name) for name in program.graph_signature.user_inputs if isinstance(name, str)]
+    lengths = [str(t.shape[0]) if t.dim() and not isinstance(t.shape[0], int) else "" for t in tensors(given)]
+    batch = next((length for length in lengths if length), "")  # a symbol, the same wherever a batch is
+    return program, [length == batch != "" for length in lengths]
 
 
 def _pt2(model: nn.Module, inputs: Any, about: dict):
-    program, batch = _program(model, inputs)
+    program, free = _program(model, inputs)
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={"about.json": json.dumps(about)})
 
@@ -175,7 +174,7 @@ def _pt2(model: nn.Module, inputs: Any, about: dict):
         loaded = torch.export.load(io.BytesIO(path.read_bytes())).module()
         return lambda given: tensors(call(loaded, given))
 
-    return file.getvalue(), reader, batch, f"torch {torch.__version__}"
+    return file.getvalue(), reader, free, f"torch {torch.__version__}"
 
 
 def _onnx(model: nn.Module, inputs: Any, about: dict):
@@ -183,7 +182,7 @@ def _onnx(model: nn.Module, inputs: Any, about: dict):
         import onnx  # noqa: F401
         import onnxruntime
         import onnxscript  # noqa: F401  # torch's converter needs it
-    program, batch = _program(model, inputs)
+    program, free = _program(model, inputs)
     converted = torch.onnx.export(program, dynamo=True, verbose=False)
     if converted is None:
         raise InputError("torch.onnx gave nothing back")
@@ -198,12 +197,12 @@ def _onnx(model: nn.Module, inputs: Any, about: dict):
         names = [each.name for each in session.get_inputs()]
 
         def outputs(given: Any) -> list[Tensor]:
-            arrays = [tensor.numpy() for tensor in tensors(given, floating=False)]
+            arrays = [tensor.numpy() for tensor in tensors(given)]
             return tensors([torch.from_numpy(a) for a in session.run(None, dict(zip(names, arrays, strict=True)))])
 
         return outputs
 
-    return converted.model_proto.SerializeToString(), reader, batch, f"onnxruntime {version('onnxruntime')}"
+    return converted.model_proto.SerializeToString(), reader, free, f"onnxruntime {version('onnxruntime')}"
 
 
 def _safetensors(model: nn.Module, inputs: Any, about: dict):
@@ -220,4 +219,4 @@ def _safetensors(model: nn.Module, inputs: Any, about: dict):
         loaded = load_network(path)
         return lambda given: tensors(call(loaded, given))
 
-    return data, reader, "any", f"prune_lib, torch {torch.__version__}"
+    return data, reader, [True] * len(tensors(inputs)), f"prune_lib, torch {torch.__version__}"

@@ -20,7 +20,7 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """``value`` with each tensor in it changed; lists, tuples, mappings and dataclasses around them keep their types."""
+    """``value`` with each tensor in it changed; lists, tuples, mappings and dataclasses around it keep their types."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, list | tuple):
@@ -32,7 +32,7 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
             found[key] = mapped(item, change)  # type: ignore[index]
         return found
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        found = copy.copy(value)
+        found = copy.copy(value)  # type: ignore[arg-type]
         for field in dataclasses.fields(value):
             object.__setattr__(found, field.name, mapped(getattr(value, field.name), change))
         return found
@@ -75,6 +75,14 @@ def calling(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor,
     finally:
         for handle in handles:
             handle.remove()
+
+
+def without_hooks(model: nn.Module) -> nn.Module:
+    """``model`` itself, a copy of somebody's network, without their hooks, which are not ours to call."""
+    for module in model.modules():
+        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+            getattr(module, kind).clear()
+    return model
 
 
 def parts(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:

@@ -151,7 +151,7 @@ def plain(model: nn.Module) -> nn.Module:
 
 
 def computed(model: nn.Module) -> dict[str, str]:
-    """``{layer: how}`` of the layers of ``model`` whose weights are computed anew in each pass, which ``plain`` ends."""
+    """``{layer: how}`` of the layers of ``model`` whose weights are computed anew in each pass; ``plain`` ends it."""
     found = {}
     for name, layer in model.named_modules():
         hooks = [type(hook).__name__ for hook in _computing(layer)]
@@ -162,7 +162,9 @@ def computed(model: nn.Module) -> dict[str, str]:
 
 def _computing(layer: nn.Module) -> list:
     """The hooks of ``layer`` by which torch computes a weight before each pass: there is no public list of them."""
-    return [h for h in layer._forward_pre_hooks.values() if isinstance(h, WeightNorm | SpectralNorm | BasePruningMethod)]
+    return [
+        h for h in layer._forward_pre_hooks.values() if isinstance(h, WeightNorm | SpectralNorm | BasePruningMethod)
+    ]
 
 
 def _inside(model: nn.Module) -> nn.Module:
@@ -195,7 +197,7 @@ def _memo(model: nn.Module) -> dict[int, Any]:
 
 def _stand_in(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """A layer of the type that ``layer`` had before it was parametrized, with the computed tensors as its own."""
-    kind = parametrize.type_before_parametrizations(layer)
+    kind: Any = parametrize.type_before_parametrizations(layer)
     lists: Any = layer.parametrizations
     copied = kind.__new__(kind)
     own = {name: value for name, value in vars(layer).items() if name not in ("_parameters", "_buffers", "_modules")}

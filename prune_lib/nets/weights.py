@@ -13,7 +13,23 @@ from .networks import arch_of, build, check_widths, load_network
 from .spec import Widths
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a state dict
-LEFTOVERS = ("total_ops", "total_params")  # buffers that thop leaves behind
+LEFTOVERS = ("total_ops", "total_params", "n_averaged")  # buffers that thop, and averaging, leave behind
+INSIDE = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}  # wrappers' names, anywhere in a name
+AROUND = ("module", "model", "net", "network")  # what wraps a whole network, if all names begin with it
+INERT = [  # what numbers beside the weights are made of; none of it is needed, and none of it is run
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *(f"numpy.{name}" for name in ("dtype", "ndarray")), "argparse.Namespace",
+]  # fmt: skip
+
+
+class _Inert:
+    """Stands for an object in a checkpoint that is no tensor: made, and given its state, by doing nothing."""
+
+    def __init__(self, *state: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -36,9 +52,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             found: object = load_file(path)
         else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([(_Inert, name) for name in INERT]):
+                found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile and safetensors each have their own kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _in_the_way(path) or (str(error).splitlines()[0] if str(error) else type(error).__name__)
         kind = "safetensors" if isinstance(error, SafetensorError) else "a file of tensors only"
         raise InputError(f"{path}: not {kind} ({reason[:200]})") from None
     while isinstance(found, dict) and (
@@ -56,8 +73,29 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             raise InputError(f"{path}: {short(name)} is {tensor.layout} on {tensor.device}; expected a plain tensor")
         if tensor.numel() * tensor.element_size() > size:
             raise InputError(f"{path}: {short(name)} is {_shape(tensor)}; expected no more than the file holds")
-    tensors = {name.removeprefix("module."): tensor for name, tensor in found.items()}
-    return {name: tensor for name, tensor in tensors.items() if name.rsplit(".", 1)[-1] not in LEFTOVERS}
+    tensors = {n: t for n, t in found.items() if n.rsplit(".", 1)[-1] not in LEFTOVERS}
+    names = _bare(list(tensors))
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: names that differ only in wrappers ({_few(list(tensors))}); expected one network's")
+    return dict(zip(names, tensors.values(), strict=True))
+
+
+def _bare(names: list[str]) -> list[str]:
+    """Names without what wrappers put before them: compiled, parallel, averaged, or in a training module."""
+    names = [".".join(part for part in name.split(".") if part not in INSIDE) for name in names]
+    names = [name.removeprefix("module.") for name in names]
+    while names and any(all(name.startswith(f"{around}.") for name in names) for around in AROUND):
+        names = [name.partition(".")[2] for name in names]
+    return names
+
+
+def _in_the_way(path: Path) -> str:
+    """What a torch file holds beside tensors, by name."""
+    try:
+        odd = set(torch.serialization.get_unsafe_globals_in_checkpoint(path)) - set(INERT)
+    except Exception:  # no torch file at all
+        return ""
+    return f"it holds {', '.join(sorted(odd))}" if odd else ""
 
 
 def fit(model: nn.Module, weights: dict[str, Tensor], path: str | Path) -> str:
