@@ -16,6 +16,7 @@ from prune_lib.anynet import groups as graph
 from prune_lib.anynet.pruning import dcff, prune
 from prune_lib.anynet.scores import scores
 from prune_lib.nets import build
+from prune_lib.nets.hooks import call, tensors
 from prune_lib.papers import cdp, cfdp
 from prune_lib.system.errors import InputError
 
@@ -106,8 +107,7 @@ def test_a_pruned_network_computes_what_its_masked_form_does(name, model, inputs
     keep = {group.root: pruned.kept[group.root] for group in groups}
     with torch.no_grad():
         full, masked, small = (
-            graph.tensors(graph.call(net.eval(), inputs))[0]
-            for net in (work, graph.masked(work, groups, keep), pruned.model)
+            tensors(call(net.eval(), inputs))[0] for net in (work, graph.masked(work, groups, keep), pruned.model)
         )
     torch.testing.assert_close(small, masked, rtol=1e-5, atol=float(1e-5 * masked.abs().max()))
     assert (full - masked).abs().max() > 1e-3 * full.abs().max()  # the masks do something
@@ -184,6 +184,145 @@ def test_what_is_ignored_stays_whole():
     assert prune(UNet(), X, ignore=["down1"]).model.down1[0].out_channels == 8
 
 
+class Turned(Unit):
+    """A unit whose forward is given: small networks of other people's habits."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        self.way = forward
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x):
+        return self.way(self, x)
+
+
+@dataclasses.dataclass
+class Output:
+    logits: torch.Tensor
+
+
+def _maps(net, x):
+    return net.bn(net.conv(x)).relu()
+
+
+def _kept(net, x):
+    net.seen = _maps(net, x)
+    return net.last(net.seen)
+
+
+def _without_gradients(net, x):
+    with torch.no_grad():
+        maps = _maps(net, x)
+    return net.last(maps)
+
+
+def _split(sizes):
+    def forward(net, x):
+        first, second = _maps(net, x).split(sizes, 1)
+        return net.last(torch.cat([first, net.more(second)], 1))
+
+    return forward
+
+
+def _frozen():
+    norm = torchvision.ops.FrozenBatchNorm2d(8)
+    norm.running_mean.uniform_(-0.3, 0.3)
+    return norm
+
+
+HABITS = {
+    "a dataclass": Turned(lambda net, x: Output(net.last(_maps(net, x)))),
+    "class numbers": Turned(lambda net, x: net.last(_maps(net, x)).argmax(1)),
+    "a layer by keyword": Turned(lambda net, x: net.last(input=_maps(net, x))),
+    "no_grad": Turned(_without_gradients),
+    "detached": Turned(lambda net, x: net.last(_maps(net, x).detach())),
+    "a root": Turned(lambda net, x: net.last(_maps(net, x.sqrt()))),
+    "a kept map": Turned(_kept),
+    "a frozen norm": Turned(lambda net, x: net.last(net.frozen(net.conv(x)).relu()), frozen=_frozen()),
+    "a wrapper": nn.DataParallel(Unit()),
+}
+
+
+@pytest.mark.parametrize("model", HABITS.values(), ids=HABITS)
+def test_habits_of_other_people_are_pruned(model):
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    model(images)
+    pruned = prune(model, images, flops=0.5)
+    assert pruned.difference <= 1e-5
+    assert pruned.macs <= 0.5 * pruned.full_macs
+    assert pruned.model.conv.out_channels < 8
+
+
+def test_a_head_that_only_training_uses_is_cut_as_well():
+    def forward(net, x):
+        maps = _maps(net, x)
+        return (net.last(maps), net.aux(maps.mean((2, 3)))) if net.training else net.last(maps)
+
+    model = Turned(forward, aux=nn.Linear(8, 5)).train()
+    pruned = prune(model, X)
+    assert pruned.model.aux.in_features == pruned.model.conv.out_channels < 8
+    assert [len(out) for out in pruned.model.train()(X)] == [2, 2]
+    needs_labels = Turned(lambda net, x: net.missing if net.training else net.last(_maps(net, x)), aux=nn.Linear(8, 5))
+    with pytest.raises(InputError, match="aux: evaluation does not use it, and in training mode the network does not"):
+        prune(needs_labels, X)
+
+
+def test_a_split_by_sizes_is_as_good_as_chunks():
+    left = {}
+    for way, forward in {"sizes": _split((4, 4)), "size": _split(4)}.items():
+        torch.manual_seed(0)
+        left[way] = prune(Turned(forward, more=conv(4, 4)), X, ignore=["conv"], flops=1.0).macs
+    assert left["sizes"] == left["size"]
+
+
+def test_lists_of_images_are_passed_on_as_they_are():
+    def forward(net, x):
+        assert isinstance(x, list)
+        return net.last(_maps(net, torch.stack(x)))
+
+    assert prune(Turned(forward), ([X[0], X[1]],)).difference <= 1e-5
+
+
+def test_one_norm_behind_two_convs_is_nobody_s_own():
+    net = Turned(lambda net, x: net.last(net.bn(net.more(net.bn(net.conv(x)).relu())).relu()), more=conv(8, 8))
+    assert prune(net, X, "cfdp", data=[X]).macs == prune(net, X, "l1").macs
+
+
+def test_a_graph_without_end_is_given_up_in_a_line():
+    """A global-context block, whose channels Torch-Pruning passes round for ever."""
+
+    def forward(net, x):
+        x = _maps(net, x)
+        weights = net.mask(x).flatten(2).softmax(-1)
+        context = torch.einsum("ncp,nop->nc", x.flatten(2), weights)[..., None, None]
+        return net.last(x + net.up(net.down(context).relu()))
+
+    with pytest.raises(InputError, match=r"has no end in Torch-Pruning's graph; leave such layers whole"):
+        prune(Turned(forward, mask=conv(8, 1, 1), down=conv(8, 4, 1), up=conv(4, 8, 1)), X)
+
+
+def test_hooks_of_other_people_are_not_called():
+    model, calls = Unit(), []
+    model.conv.register_forward_hook(lambda *_: calls.append(1))
+    prune(model, X)
+    assert calls == []
+
+
+def weight_norm(layer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.utils.weight_norm(layer)
+
+
+def _tied():
+    net = Turned(
+        lambda net, x: net.last(net.more(net.conv(x)).relu()), conv=conv(3, 3), more=conv(3, 3), last=conv(3, 2)
+    )
+    net.more.weight = net.conv.weight
+    return net
+
+
 BAD = {
     "no convs": (lambda: prune(nn.Linear(3, 3), torch.randn(2, 3)), "Linear has no Conv2d"),
     "no module": (lambda: prune("resnet18", X), "model is str; expected a torch.nn.Module"),
@@ -198,7 +337,14 @@ BAD = {
     "flops 0": (lambda: prune(UNet(), X, flops=0), r"flops is 0; expected a share .* in \(0, 1\]"),
     "flops 1.5": (lambda: prune(UNet(), X, flops=1.5), "flops is 1.5"),
     "flops nan": (lambda: prune(UNet(), X, flops=float("nan")), "flops is nan"),
-    "too few": (lambda: prune(UNet(), X, flops=0.001), "UNet cannot be pruned to 0.1% of its MACs; expected at least"),
+    "too few": (lambda: prune(UNet(), X, flops=0.001), "UNet cannot be pruned to 0.1% of its MACs; expected at least 1"),
+    "no tensor": (lambda: prune(Turned(lambda net, x: "maps"), X), "gives str, in which no tensor is found"),
+    "noise": (lambda: prune(Unit(lambda x: F.dropout(x, 0.5)), X), "last: gives something else each time, in eval"),
+    "lazy": (lambda: prune(nn.Sequential(nn.LazyConv2d(4, 3)), X), "0 .LazyConv2d. has no weights yet; run the model"),
+    "old weight norm": (
+        lambda: prune(nn.Sequential(conv(3, 4), weight_norm(conv(4, 4)), conv(4, 2)), X), "1 is given its weight by a",
+    ),
+    "tied": (lambda: prune(_tied(), X), "conv and more share one tensor .tied weights."),
     "inputs": (lambda: prune(UNet(), X[:, :2]), r"UNet does not run on example_inputs \[\(2, 2, 16, 16\)\]"),
     "no inputs": (lambda: prune(UNet(), None), "UNet does not run on example_inputs NoneType"),
     "ignore": (lambda: prune(UNet(), X, ignore=["up", "x"]), r"ignore is \['x'\]"),

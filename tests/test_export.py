@@ -103,6 +103,27 @@ def test_a_batch_that_a_network_fixes_is_told(tmp_path):
     assert export(Fixed(), torch.randn(2, 4), tmp_path / "x.pt2")["batch"] == 2
 
 
+def test_class_numbers_and_inputs_without_a_batch_are_taken_away(tmp_path):
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+        def forward(self, x, grid):
+            return (self.conv(x) + grid).argmax(1)
+
+    told = export(Placed(), (torch.randn(2, 3, 8, 8), torch.randn(8, 8)), tmp_path / "x.pt2")
+    assert (told["batch"], told["difference"]) == ("any", 0)
+    network, images = torch.export.load(tmp_path / "x.pt2").module(), torch.randn(5, 3, 8, 8)
+    assert network(images, torch.zeros(8, 8)).shape == (5, 8, 8)
+
+
+def test_half_precision_may_round_as_it_must(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3)).half()
+    assert export(model, torch.randn(2, 3, 8, 8).half(), tmp_path / "x.onnx")["difference"] <= 4 * 2**-10
+
+
 def test_a_file_that_differs_never_gets_its_name(compact, monkeypatch, capsys):
     out = compact.with_name("out.pt2")
     out.write_bytes(b"before")

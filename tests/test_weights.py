@@ -125,3 +125,36 @@ def test_given_weights_are_evaluated_as_a_row(weights, tmp_path, monkeypatch):
     assert seen == [((0, 0, 0), (9, 9, 9))]
     with pytest.raises(InputError, match=r"no weights at .*nowhere.pt"):
         evaluate_weights("dcff/cifar10/resnet56", tmp_path / "nowhere.pt")
+
+
+def test_wrappers_and_numbers_in_a_checkpoint_are_no_weights(weights, tmp_path):
+    import argparse
+
+    import numpy as np
+
+    path = tmp_path / "best.pth"
+    wrapped = {f"model.module._orig_mod.{name}": tensor for name, tensor in weights.items()} | {
+        "n_averaged": torch.ones(1)
+    }
+    torch.save({"best": np.float64(91.5), "args": argparse.Namespace(lr=0.1), "state_dict": wrapped}, path)
+    found = read_weights(path)
+    assert found.keys() == weights.keys()
+    torch.save({"state_dict": weights, "when": __import__("decimal").Decimal(1)}, path)
+    with pytest.raises(InputError, match="not a file of tensors only .it holds decimal.Decimal"):
+        read_weights(path)
+
+
+def test_plain_takes_any_layer():
+    from torch import nn
+    from torch.nn.utils.parametrizations import spectral_norm
+
+    from prune_lib.nets.reparam import plain
+
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        spectral_norm(nn.ConvTranspose2d(3, 4, 2)), nn.Flatten(), spectral_norm(nn.Linear(36, 5))
+    ).eval()
+    images, found = torch.randn(2, 3, 2, 2), plain(model)
+    assert [type(layer) for layer in found] == [nn.ConvTranspose2d, nn.Flatten, nn.Linear]
+    assert torch.equal(found(images), model(images))
+    assert list(found.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
