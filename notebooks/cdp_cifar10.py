@@ -56,17 +56,17 @@ load_table("cdp/cifar10")
 # with $b = 1$, or $b = \ln(e\,C/\mathrm{coe})$ to make up for the small shares of wide layers.
 
 # %% tags=["hide-input"]
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts
 from prune_lib.papers import cdp
 
-show.source(cdp.importance)
+charts.source(cdp.importance)
 
 # %% [markdown]
 # **One threshold for all layers.** Scores are not normalised; the published code masks every filter that is not *above*
 # the lowest of the best, and lets a layer lose everything. Here such a layer keeps its best filter, and the record names it.
 
 # %% tags=["hide-input"]
-show.source(cdp.keep_above)
+charts.source(cdp.keep_above)
 
 # %% [markdown]
 # **Masks are not removal.** The published masks multiply a filter's weights by 0, and nothing else: its BatchNorm still
@@ -118,7 +118,7 @@ Grid(lines, f"{net}: sparsity and criterion; test top-1 (%) as pruned, and at th
 # layers, at CDP's FLOPs; *scratch* has CDP's masks on fresh weights.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Top-1 over the share of FLOPs that stays, before and after training on, for CDP and the baselines"}}
-show.tradeoff([(row, best[row.id]) for row in rows if row.id in best], full)
+charts.tradeoff([(row, best[row.id]) for row in rows if row.id in best], full)
 
 # %% [markdown]
 # How to read it: the left panel is the criterion alone. The right panel is what a short training makes of it, at the
@@ -141,4 +141,4 @@ shown = next(
     ),
     None,
 )
-show.widths(arch_of(net).filters, shown["found"]["kept"], f"{shown['row']}, {shown['budget']}") if shown else None
+charts.widths(arch_of(net).filters, shown["found"]["kept"], f"{shown['row']}, {shown['budget']}") if shown else None

@@ -46,13 +46,13 @@ load_table("cfdp/cifar10")
 # and a filter's score is the mean over images. Both steps are linear, so that all maps are done at once.
 
 # %% tags=["hide-input"]
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts
 from prune_lib.papers import cfdp
 
-show.source(cfdp.score)
+charts.source(cfdp.score)
 
 # %% tags=["hide-input"]
-show.source(cfdp.transform)
+charts.source(cfdp.transform)
 
 # %% [markdown]
 # ## What the published code does instead
@@ -127,7 +127,7 @@ Grid(lines, "Test top-1 (%) as pruned, and at the last epoch of the training aft
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Top-1 over the share of FLOPs that stays, before and after training on, for CFDP and the baselines"}}
 best = [(row, record) for row in rows["resnet20"] if (record := best_record(row))]
-show.tradeoff(best, cost("resnet20", None, "thop-0.0.31", "hrank").flops)
+charts.tradeoff(best, cost("resnet20", None, "thop-0.0.31", "hrank").flops)
 
 # %% [markdown]
 # The left panel is the criterion alone, the right one what a short training makes of it. At `short` that is one or two

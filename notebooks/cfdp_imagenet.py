@@ -30,11 +30,11 @@ from prune_lib.book.tables.table import load_table
 load_table("cfdp/imagenet")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv of ResNet-50, those kept in front of all"}}
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts
 from prune_lib.nets import arch_of, read_spec
 
 widths = read_spec("resnet50", rates, "hrank")[1]
-show.widths(arch_of("resnet50").filters, widths, f"ResNet-50, {rates}")
+charts.widths(arch_of("resnet50").filters, widths, f"ResNet-50, {rates}")
 
 # %% tags=["hide-input"]
 from prune_lib.cost.counting import cost

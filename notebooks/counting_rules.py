@@ -62,9 +62,9 @@ Grid(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bars: by how many operations each rule exceeds the multiply-accumulates of the pruned network"}}
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts
 
-show.above({name: c.flops for name, c in counted.items()}, "macs", f"{arch}, pruned")
+charts.above({name: c.flops for name, c in counted.items()}, "macs", f"{arch}, pruned")
 
 # %% [markdown]
 # The spread looks small beside billions of multiply-accumulates. It is not small beside what is claimed: papers compare

@@ -38,7 +38,7 @@ check_parameters(
 # ## What the paper says
 
 # %% tags=["hide-input"]
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts, gradcam
 from prune_lib.papers import dcff
 from prune_lib.papers.rows import table_rows
 
@@ -55,7 +55,7 @@ for row in rows:
 from prune_lib.nets import arch_of
 
 vgg = rows[0]
-show.widths(arch_of(vgg.arch).filters, vgg.widths, f"VGG-16, {vgg.rates}")
+charts.widths(arch_of(vgg.arch).filters, vgg.widths, f"VGG-16, {vgg.rates}")
 
 # %% [markdown]
 # ## The method
@@ -65,7 +65,7 @@ show.widths(arch_of(vgg.arch).filters, vgg.widths, f"VGG-16, {vgg.rates}")
 # $$P_{jl} = \frac{\exp(-T\, \lVert \mathbf W_j - \mathbf W_l \rVert_2)}{\sum_{l'} \exp(-T\, \lVert \mathbf W_j - \mathbf W_{l'} \rVert_2)} .$$
 
 # %% tags=["hide-input"]
-show.source(dcff.similarity)
+charts.source(dcff.similarity)
 
 # %% [markdown]
 # **Importance.** A filter matters when its distribution is unlike the others',
@@ -77,7 +77,7 @@ show.source(dcff.similarity)
 # matrix-vector product.
 
 # %% tags=["hide-input"]
-show.source(dcff.importance)
+charts.source(dcff.importance)
 
 # %% [markdown]
 # **Fusion** (section 3.3). The rows of $P$ with the highest scores give the compact conv its filters,
@@ -91,7 +91,7 @@ show.source(dcff.importance)
 # The paper lets $T$ grow from 1 to 10,000, so that averages turn gradually into single filters.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The temperature jumps from 1 to 4,622 in one epoch and is at its end of 10,000 after ten"}}
-show.temperature(dcff.temperature)
+charts.temperature(dcff.temperature)
 
 # %% [markdown]
 # There is nothing gradual: with the published constants $T$ is 1 in the first epoch and 4,622 in the second, whatever
@@ -165,14 +165,14 @@ load_table(TABLE)
 from prune_lib.runs.records import best_record
 
 best = {row.title: best_record(row) for row in rows}
-show.curves(best)
+charts.curves(best)
 
 # %% [markdown]
 # In how many layers the scores were finite, and in how many the choice of filters changed, epoch by epoch, as measured
 # in the same runs:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bars: in how many layers scores were finite, and the choice of filters changed, in each epoch"}}
-show.rankings(best)
+charts.rankings(best)
 
 # %% [markdown]
 # ## Grad-CAM, full against compact
@@ -194,7 +194,7 @@ def look(model):
     """Predicted classes and Grad-CAM maps of the images below."""
     with torch.inference_mode():
         predicted = model.eval()(inputs).argmax(1)
-    return [data.classes[c] for c in predicted], show.grad_cam(model, arch_of(cam_arch).cam_layer, inputs, labels)
+    return [data.classes[c] for c in predicted], gradcam.grad_cam(model, arch_of(cam_arch).cam_layer, inputs, labels)
 
 
 compact_row, full_row = get_row(f"{TABLE}/{cam_arch}"), get_row(f"{TABLE}-dense/{cam_arch}")
@@ -214,11 +214,11 @@ if networks:
     looks = {name: look(model) for name, model in networks.items()}
     maps, notes = {name: maps for name, (_, maps) in looks.items()}, {"full": looks["full"][0]}
     for name in ("compact", "untrained"):
-        alike = show.agreement(maps["full"], maps[name])
+        alike = gradcam.agreement(maps["full"], maps[name])
         notes[name] = [f"{c}\nr {r:.2f}, IoU {o:.2f}" for c, (r, o) in zip(looks[name][0], alike, strict=True)]
         r, o = (sum(values) / len(values) for values in zip(*alike, strict=True))
         print(f"{name:9} against full, mean of {len(alike)} images: correlation {r:.2f}, overlap {o:.2f}")
-show.cams(data.test.images[first], [data.classes[c] for c in labels], maps, notes) if networks else None
+gradcam.cams(data.test.images[first], [data.classes[c] for c in labels], maps, notes) if networks else None
 
 # %% [markdown]
 # ## What to know of these rows

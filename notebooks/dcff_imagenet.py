@@ -39,13 +39,13 @@ check_parameters(
 # as it is; all others have a bank of full width.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv of ResNet-50, those kept in front of all"}}
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts
 from prune_lib.nets import arch_of
 from prune_lib.papers.rows import get_row, table_rows
 
 TABLE = "dcff/imagenet"
 trained = get_row(f"{TABLE}/{row}")
-show.widths(arch_of(trained.arch).filters, trained.widths, f"{trained.title}: {trained.rates}")
+charts.widths(arch_of(trained.arch).filters, trained.widths, f"{trained.title}: {trained.rates}")
 
 # %% [markdown]
 # ## Run

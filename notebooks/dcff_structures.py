@@ -41,7 +41,7 @@ table
 # truncates what is kept.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Reported top-1 over reported FLOPs, for structures made by hand, by ABCPruner and by EagleEye"}}
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts
 from prune_lib.book.tables.verdict import Printed
 
 points = {}
@@ -49,7 +49,7 @@ for line in table.lines:
     kind, figures = line.row.title.split(",")[0], line.row.reported
     low, high = Printed.read(figures["flops"]).range
     points.setdefault(kind, []).append(((low + high) / 2e9, Printed.read(figures["top1"]).number))
-show.scatter(points, "reported GFLOPs", "reported top-1 (%)")
+charts.scatter(points, "reported GFLOPs", "reported top-1 (%)")
 
 # %% [markdown]
 # The pairs do not cost the same: all of them differ, most by more than a tenth. Read as curves, the searched structures lie

@@ -42,15 +42,13 @@ check_parameters(
 # shapes.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv, those that the spec keeps in front of all"}}
-from prune_lib.book.explorer import pictures
-from prune_lib.book.explorer import subject as explore
-from prune_lib.book.explorer import widgets as lab
+from prune_lib.book.explorer import pictures, subject, widgets
 from prune_lib.papers.rows import get_row
 
-moving = explore.in_lab(interactive)
+moving = subject.in_lab(interactive)
 shown = get_row(row)
-counted = explore.recount(shown.arch, shown.rates or explore.unpruned(shown.arch, shown.layout), shown.layout)
-lab.specs(row) if moving else counted.chart
+counted = subject.recount(shown.arch, shown.rates or subject.unpruned(shown.arch, shown.layout), shown.layout)
+widgets.specs(row) if moving else counted.chart
 
 # %% tags=["hide-input"]
 None if moving else counted.grid
@@ -67,9 +65,9 @@ import torch
 torch.set_num_threads(
     1
 )  # networks this small gain nothing from more, and on a busy machine threads wait for each other
-subject = explore.subject(weights, arch, data, normalise=normalise, data_dir=data_dir or None, images=images)
-side = subject.data.test.images.shape[-1]
-print(f"{arch}: {subject.accuracy:.1f} % of {len(subject.data.test)} test images of {data}, {side}x{side} pixels")
+network = subject.make_subject(weights, arch, data, normalise=normalise, data_dir=data_dir or None, images=images)
+side = network.data.test.images.shape[-1]
+print(f"{arch}: {network.accuracy:.1f} % of {len(network.data.test)} test images of {data}, {side}x{side} pixels")
 
 # %% [markdown]
 # ### Its filters, best first
@@ -80,10 +78,10 @@ print(f"{arch}: {subject.accuracy:.1f} % of {len(subject.data.test)} test images
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The filters of a conv with the highest and the lowest scores, and their answers to one image"}}
 from IPython.display import Image
 
-lab.filters(subject) if moving else Image(
+widgets.filters(network) if moving else Image(
     pictures.best_and_worst(
-        subject,
-        "layer2.0.conv1" if "layer2.0.conv1" in subject.arch.filters else next(iter(subject.arch.filters)),
+        network,
+        "layer2.0.conv1" if "layer2.0.conv1" in network.arch.filters else next(iter(network.arch.filters)),
         "cdp",
         3,
     )
@@ -96,28 +94,28 @@ lab.filters(subject) if moving else Image(
 # smaller network exists; `slim` compares the two before anything is shown.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Test accuracy over the share of filters that go, for each criterion"}}
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts, gradcam
 
-lab.sparsity(subject) if moving else show.scatter(
-    explore.curves(subject, [0.0, 0.1, 0.2, 0.4]),
+widgets.sparsity(network) if moving else charts.scatter(
+    subject.curves(network, [0.0, 0.1, 0.2, 0.4]),
     "share of each layer's filters that goes",
     "top-1 (%)",
     f"{arch}, {data}, as pruned",
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six images and, below each, the Grad-CAM maps of the full and of the pruned network"}}
-pruned = explore.prune(subject, "cdp", 0.2)
-_, pixels, labels = subject.batch(6)
-maps = {"full": explore.maps(subject, subject.model), "pruned": explore.maps(subject, pruned.model)}
-None if moving else show.cams(
+pruned = subject.prune(network, "cdp", 0.2)
+_, pixels, labels = network.batch(6)
+maps = {"full": subject.maps(network, network.model), "pruned": subject.maps(network, pruned.model)}
+None if moving else gradcam.cams(
     pixels,
-    [subject.data.classes[c] for c in labels],
+    [network.data.classes[c] for c in labels],
     {name: found for name, (found, _) in maps.items()},
     {name: said for name, (_, said) in maps.items()},
 )
 
 # %% tags=["hide-input"]
-None if moving else explore.compared(subject, pruned)
+None if moving else subject.compared(network, pruned)
 
 # %% [markdown]
 # The curves are of one network and the images above; how criteria compare after training on is the matter of the chapters

@@ -37,10 +37,10 @@ check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device
 # in the best approximation of rank $k$. A filter that others can replace scores low however large it is.
 
 # %% tags=["hide-input"]
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts
 from prune_lib.papers import filterexpo
 
-show.source(filterexpo.leverage_scores)
+charts.source(filterexpo.leverage_scores)
 
 # %% [markdown]
 # **How many a layer keeps** is decided over all layers at once, by the size of the BatchNorm scales. The published code
@@ -48,7 +48,7 @@ show.source(filterexpo.leverage_scores)
 # everything; here the number is met to the channel, and the last of a layer always stays.
 
 # %% tags=["hide-input"]
-show.source(filterexpo.allocate)
+charts.source(filterexpo.allocate)
 
 # %% [markdown]
 # **Which come back.** At epoch $e$ of $E$ explored, a share $\delta_0 (1 + \cos \pi e / E)/2$ of the channels is regrown, with
@@ -57,7 +57,7 @@ show.source(filterexpo.allocate)
 # layer cannot yet say. An earlier commit draws by the distance of a Gram matrix from the identity instead.
 
 # %% tags=["hide-input"]
-show.source(filterexpo.growth)
+charts.source(filterexpo.growth)
 
 # %% [markdown]
 # ## Run
@@ -117,19 +117,19 @@ filters = {conv: arch_of(shown["arch"]).filters[conv] for conv in shown["found"]
 explorations = [
     (epoch, from_text(text, filters)) for epoch, text in enumerate(shown["curves"]["kept"]) if text is not None
 ]
-show.channel_flow(explorations, f"{shown['row']}, {shown['budget']}, seed {shown['seed']}")
+charts.channel_flow(explorations, f"{shown['row']}, {shown['budget']}, seed {shown['seed']}")
 
 # %% [markdown]
 # ## Which were pruned, and came back
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A line for each filter, over the epochs: kept so far, pruned, or kept again after it had been pruned"}}
-show.filter_lives(explorations, f"every filter of the inner convs, {shown['budget']}")
+charts.filter_lives(explorations, f"every filter of the inner convs, {shown['budget']}")
 
 # %% [markdown]
 # ## Final widths
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Filters of each conv of the full network and those that FilterExpo keeps"}}
-show.widths(
+charts.widths(
     arch_of(shown["arch"]).filters,
     {**arch_of(shown["arch"]).filters, **shown["found"]["kept"]},
     f"{shown['row']}, {shown['budget']}",

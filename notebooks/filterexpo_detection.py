@@ -104,9 +104,9 @@ for name, record in records.items():
 Grid(lines, "Test, last epoch, in percent; segm: of masks. On drawn data it shows that the line works, no more.")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test AP of each epoch, of Mask R-CNN in full and compact"}}
-from prune_lib.book.figures import scenes as draw
+from prune_lib.book.figures import charts, scenes
 
-draw.scores({name: record for name, record in records.items() if "Mask" in name}, "AP")
+charts.losses({name: record for name, record in records.items() if "Mask" in name}, "AP")
 
 # %% [markdown]
 # ## The same images, full and compact
@@ -126,7 +126,7 @@ for kind, least in (("Mask R-CNN", 0.5), ("SSD", 0.3)):
         found = {name: data.predict(model, data.test[:4]) for name, model in networks.items()}
     display(
         Markdown(f"{kind}: what it finds with a score of {least} or more."),
-        draw.detections(data, data.test[:4], found, least),
+        scenes.detections(data, data.test[:4], found, least),
     )
 
 # %% [markdown]

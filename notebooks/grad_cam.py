@@ -67,7 +67,7 @@ networks = {"full": full.eval(), **networks}
 # %% tags=["hide-input"]
 import torch
 
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import gradcam
 
 index = torch.cat([(data.test.labels == c).nonzero().flatten()[:per_class] for c in range(min(10, len(data.classes)))])
 chosen_images = data.test.take(index)
@@ -76,7 +76,7 @@ mean, std = (torch.tensor(c).view(3, 1, 1) for c in (data.mean, data.std))
 pixels = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
 maps, said = {}, {}
 for name, model in networks.items():
-    maps[name] = show.grad_cam(model, arch.cam_layer, images, labels.tolist())
+    maps[name] = gradcam.grad_cam(model, arch.cam_layer, images, labels.tolist())
     with torch.inference_mode():
         said[name] = model(images).argmax(1)
 
@@ -86,7 +86,7 @@ for name, model in networks.items():
 # %% tags=["hide-input"]
 from prune_lib.book.tables.table import Grid
 
-alike = {name: show.agreement(maps["full"], maps[name]) for name in ("pruned", "random")}
+alike = {name: gradcam.agreement(maps["full"], maps[name]) for name in ("pruned", "random")}
 lines = [["Network", "Correlation with full", "Overlap of the top fifth", "Same class as full", "Right"]]
 for name, pairs in alike.items():
     r, o = (torch.tensor(values) for values in zip(*pairs, strict=True))
@@ -113,7 +113,7 @@ def panel(chosen):
         notes[name] = [
             f"{data.classes[c]}\nr {r:.2f}, IoU {o:.2f}" for c, (r, o) in zip(said[name][chosen], some, strict=True)
         ]
-    return show.cams(
+    return gradcam.cams(
         pixels[chosen], [data.classes[c] for c in labels[chosen]],
         {name: m[chosen] for name, m in maps.items()}, notes,
     )  # fmt: skip

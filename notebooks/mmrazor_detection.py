@@ -73,9 +73,9 @@ print(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test score of each epoch, of the full and of the compact network"}}
-from prune_lib.book.figures import scenes as draw
+from prune_lib.book.figures import charts, scenes
 
-draw.scores(records, rows["compact"].score)
+charts.losses(records, rows["compact"].score)
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables.table import side_by_side
@@ -101,7 +101,7 @@ networks = {name: network(row, budget, seed, "last") for name, row in rows.items
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four test images with annotated boxes, and those of the full and of the compact network"}}
 with torch.inference_mode():
     found = {name: data.predict(model, data.test[:4]) for name, model in networks.items()}
-draw.detections(data, data.test[:4], found, least=0.3)
+scenes.detections(data, data.test[:4], found, least=0.3)
 
 # %% [markdown]
 # ## What stands on what

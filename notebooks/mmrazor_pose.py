@@ -72,9 +72,9 @@ print(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test score of each epoch, of the full and of the compact network"}}
-from prune_lib.book.figures import scenes as draw
+from prune_lib.book.figures import charts, scenes
 
-draw.scores(records, rows["compact"].score)
+charts.losses(records, rows["compact"].score)
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables.table import side_by_side
@@ -100,7 +100,7 @@ networks = {name: network(row, budget, seed, "last") for name, row in rows.items
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six test figures with annotated keypoints, and those of the full and of the compact network"}}
 with torch.inference_mode():
     found = {name: data.predict(model, data.test[:6]) for name, model in networks.items()}
-draw.keypoints(data, data.test[:6], found)
+scenes.keypoints(data, data.test[:6], found)
 
 # %% [markdown]
 # ## What stands on what

@@ -73,9 +73,9 @@ print(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test score of each epoch, of the full and of the compact network"}}
-from prune_lib.book.figures import scenes as draw
+from prune_lib.book.figures import charts, scenes
 
-draw.scores(records, rows["compact"].score)
+charts.losses(records, rows["compact"].score)
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables.table import side_by_side
@@ -105,7 +105,7 @@ with torch.inference_mode():
         name: [data.predict(model, data.images([pixels]))[0] for pixels, _ in opened]
         for name, model in networks.items()
     }
-draw.streets([pixels for pixels, _ in opened], {"labels": [labels for _, labels in opened], **classes})
+scenes.streets([pixels for pixels, _ in opened], {"labels": [labels for _, labels in opened], **classes})
 
 # %% [markdown]
 # **Refined by points.** Left to right: the labels; the compact network's coarse scores, enlarged; the same with its least
@@ -118,7 +118,7 @@ with torch.inference_mode():
     coarse = networks["compact"].refine(images, 0).argmax(1)[0]
 window = (tall // 8, wide // 4, tall * 3 // 4, wide // 2)
 maps = {"labels": labels, "compact, coarse": coarse, "compact, refined": classes["compact"][0]}
-draw.edges(pixels, {**maps, "full, refined": classes["full"][0]}, window)
+scenes.edges(pixels, {**maps, "full, refined": classes["full"][0]}, window)
 
 # %% [markdown]
 # ## What stands on what

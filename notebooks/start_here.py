@@ -34,12 +34,12 @@ check_parameters(globals(), arch=("vgg16", "resnet20", "resnet56", "resnet110", 
 # **1. Rates become widths.** A rate is the share of filters that go; what stays is truncated to a whole number.
 
 # %% mystnb={"image": {"alt": "Bar chart: filters of each conv, those kept in front of all"}}
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import charts
 from prune_lib.nets import arch_of, build, read_spec
 
 full = arch_of(arch).filters
 _, widths = read_spec(arch, rates)
-show.widths(full, widths, f"{arch}, {rates}")
+charts.widths(full, widths, f"{arch}, {rates}")
 
 # %% [markdown]
 # **2. Widths are a network**, of the same class as the full one, and its cost can be counted, under a rule with a name.

@@ -316,10 +316,10 @@ def test_cost_reads_the_widths_off_a_compact_checkpoint(tmp_path, capsys):
 
 
 def test_figures_of_the_flow_are_drawn():
-    from prune_lib.book.figures import charts as show
+    from prune_lib.book.figures import charts
 
     filters = {"a": 5, "b": 1}
     explorations = [(0, from_text("1f 1", filters)), (2, from_text("d 1", filters)), (4, from_text("1d 1", filters))]
-    for figure in (show.channel_flow(explorations, "x"), show.filter_lives(explorations, "x")):
+    for figure in (charts.channel_flow(explorations, "x"), charts.filter_lives(explorations, "x")):
         figure.canvas.draw()
         assert figure.axes

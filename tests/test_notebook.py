@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prune_lib.book.figures import charts as show
+from prune_lib.book.figures import gradcam
 from prune_lib.book.site.notebook import TextHandler, check_parameters, execute, failure, parameters_of
 from prune_lib.system.errors import InputError
 
@@ -135,9 +135,9 @@ def test_maps_that_agree_and_maps_that_do_not():
     import torch
 
     ramp = torch.arange(100.0).view(1, 10, 10)
-    assert show.agreement(ramp, 3 * ramp + 1)[0] == pytest.approx((1, 1))
-    assert show.agreement(ramp, -ramp)[0] == pytest.approx((-1, 0))
-    assert show.agreement(ramp, torch.ones(1, 10, 10))[0] == (0.0, 0.0)
+    assert gradcam.agreement(ramp, 3 * ramp + 1)[0] == pytest.approx((1, 1))
+    assert gradcam.agreement(ramp, -ramp)[0] == pytest.approx((-1, 0))
+    assert gradcam.agreement(ramp, torch.ones(1, 10, 10))[0] == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("arch", ["vgg16", "resnet20", "googlenet"])
@@ -147,7 +147,7 @@ def test_grad_cam_looks_at_every_network(arch):
     from prune_lib.nets import ARCHS, build
 
     torch.manual_seed(0)
-    maps = show.grad_cam(build(arch), ARCHS[arch].cam_layer, torch.randn(2, 3, 32, 32), [1, 2])
+    maps = gradcam.grad_cam(build(arch), ARCHS[arch].cam_layer, torch.randn(2, 3, 32, 32), [1, 2])
     assert maps.shape == (2, 32, 32)
     assert maps.isfinite().all()
     assert 0 <= maps.min() <= maps.max() <= 1

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...nets.hooks import watching
 from ...system.errors import InputError, needs
-from ..figures import charts as show
+from ..figures.style import COMPACT, closed, styled
 from .subject import Subject, score
 
 
@@ -29,12 +29,12 @@ def answers(of: Subject, conv: str, criterion: str, image: int = 0) -> tuple[Ten
 
 def bars(scores: Tensor, title: str):
     """Scores ``(C,)`` in their order, a bar each."""
-    with show._style() as plt:
+    with styled() as plt:
         figure, axes = plt.subplots(figsize=(8.4, 1.8))
-        axes.bar(range(len(scores)), scores.tolist(), color=show.COMPACT, width=0.9)
+        axes.bar(range(len(scores)), scores.tolist(), color=COMPACT, width=0.9)
         axes.set(title=title, xlabel="filter", ylabel="score")
         axes.grid(axis="x", visible=False)
-    return show._close(plt, figure)
+    return closed(plt, figure)
 
 
 def kernels(of: Subject, conv: str, order: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from ...system import checkpoint
 from ...system.errors import InputError
 from ...system.paths import home
 from ...tasks.images import ImageSet, Split, load
-from ..figures import charts as show
+from ..figures import charts, gradcam
 from ..tables.table import Grid
 
 CRITERIA = ("l1", "cdp", "cfdp", "random")
@@ -80,7 +80,7 @@ class Counted:
 
     @property
     def chart(self):
-        return show.widths(arch_of(self.arch).filters, self.widths, f"{self.arch}, {written(self.runs)[:70]}")
+        return charts.widths(arch_of(self.arch).filters, self.widths, f"{self.arch}, {written(self.runs)[:70]}")
 
     @property
     def grid(self) -> Grid:
@@ -130,7 +130,7 @@ class Subject:
         return self.data.normalise(some.images), some.images, some.labels
 
 
-def subject(
+def make_subject(
     weights: str | Path = "", arch: str = "resnet20", data: str = "digits", *, normalise: str = "own",
     data_dir: str | Path | None = None, images: int = 200,
 ) -> Subject:  # fmt: skip
@@ -273,7 +273,7 @@ def maps(of: Subject, network: nn.Module, count: int = 6) -> tuple[Tensor, list[
     """Grad-CAM ``(N, H, W)`` in [0, 1] of the first ``count`` classes' first images, and what the network says."""
     images, _, labels = of.batch(count)
     network.requires_grad_(True)  # Grad-CAM asks for gradients of maps
-    found = show.grad_cam(network, of.arch.cam_layer, images, labels.tolist())
+    found = gradcam.grad_cam(network, of.arch.cam_layer, images, labels.tolist())
     with torch.no_grad():
         said = [of.data.classes[c] for c in network(images).argmax(1)]
     return found, said

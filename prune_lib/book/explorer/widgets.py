@@ -1,4 +1,4 @@
-"""The explorer's widgets: thin, over ``explore``. ipywidgets and matplotlib are imported where they are used."""
+"""The explorer's widgets: thin, over ``subject``. ipywidgets and matplotlib are imported where they are used."""
 
 import html
 import io
@@ -9,8 +9,7 @@ from typing import Any
 from ...nets import ARCHS
 from ...papers.rows import get_row
 from ...system.errors import InputError, needs
-from . import pictures
-from . import subject as explore
+from . import pictures, subject
 from .subject import CRITERIA, SPREADS, Subject
 
 OWN = "a spec of your own"
@@ -19,23 +18,23 @@ OWN = "a spec of your own"
 def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     """Choose a paper and a row, or a network and a spec; move its rates; widths and every rule's counts follow."""
     with needs("lab"):
-        import ipywidgets as w
+        import ipywidgets
 
     rows: dict[str, list[str]] = {}
-    for ids in explore.rows_to_choose().values():
+    for ids in subject.rows_to_choose().values():
         for name in ids:
             rows.setdefault(name.split("/")[0], []).append(name)
     rows[OWN] = list(ARCHS)
-    paper = w.Dropdown(options=list(rows), value=row.split("/")[0], description="paper")
-    which = w.Dropdown(options=rows[paper.value], value=row, description="row")
-    text = w.Text(description="spec", continuous_update=False, layout=w.Layout(width="95%"))
-    sliders = w.VBox(layout=w.Layout(max_height="260px", overflow="auto"))
-    chart, counts, note = w.Image(format="png"), w.HTML(), w.HTML()
+    paper = ipywidgets.Dropdown(options=list(rows), value=row.split("/")[0], description="paper")
+    which = ipywidgets.Dropdown(options=rows[paper.value], value=row, description="row")
+    text = ipywidgets.Text(description="spec", continuous_update=False, layout=ipywidgets.Layout(width="95%"))
+    sliders = ipywidgets.VBox(layout=ipywidgets.Layout(max_height="260px", overflow="auto"))
+    chart, counts, note = ipywidgets.Image(format="png"), ipywidgets.HTML(), ipywidgets.HTML()
     state: dict[str, Any] = {"moving": False}
 
     def show(spec: str) -> bool:
         def work() -> str:
-            found = explore.recount(state["arch"], spec, state["layout"])
+            found = subject.recount(state["arch"], spec, state["layout"])
             chart.value, counts.value = _png(found.chart), found.grid._repr_html_()
             state["found"] = found
             return state["about"]
@@ -44,7 +43,7 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
 
     def moved(_change) -> None:
         if not state["moving"]:
-            text.value = explore.written(
+            text.value = subject.written(
                 [(s.value, n) for s, (_, n) in zip(state["sliders"], state["runs"], strict=True)]
             )
 
@@ -63,9 +62,9 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
         for value, times in found:
             name = f"rate {place}" + (f" to {place + times - 1}" if times > 1 else "")
             low, high, step = (1.0, 10.0, 1.0) if tenths else (0.0, 0.98, 0.01)
-            slider = w.FloatSlider(
+            slider = ipywidgets.FloatSlider(
                 value=value, min=low, max=max(high, value), step=step, description=name, continuous_update=False,
-                style={"description_width": "110px"}, layout=w.Layout(width="520px", min_height="28px"),
+                style={"description_width": "110px"}, layout=ipywidgets.Layout(width="520px", min_height="28px"),
             )  # fmt: skip
             slider.observe(moved, "value")
             made.append(slider)
@@ -80,8 +79,8 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
         known = None if paper.value == OWN else get_row(name)
         state["arch"], state["layout"] = (name, None) if known is None else (known.arch, known.layout or None)
         state["about"] = "" if known is None else known.unknown and f"its list is not public: {known.unknown}"
-        spec = (known and known.rates) or explore.unpruned(state["arch"], state["layout"])
-        state["tenths"] = "[10]" in explore.unpruned(state["arch"], state["layout"])
+        spec = (known and known.rates) or subject.unpruned(state["arch"], state["layout"])
+        state["tenths"] = "[10]" in subject.unpruned(state["arch"], state["layout"])
         show(spec)
         build(state["found"].runs)
         text.unobserve(typed, "value")
@@ -94,18 +93,18 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     chosen()
     paper.observe(other_paper, "value")
     which.observe(chosen, "value")
-    return w.VBox([w.HBox([paper, which]), text, sliders, note, chart, counts])
+    return ipywidgets.VBox([ipywidgets.HBox([paper, which]), text, sliders, note, chart, counts])
 
 
 def filters(of: Subject) -> Any:
     """Choose a criterion, a layer and an image; the filters follow, best first."""
     with needs("lab"):
-        import ipywidgets as w
+        import ipywidgets
 
-    criterion = w.Dropdown(options=CRITERIA, description="criterion")
-    conv = w.Dropdown(options=list(of.arch.filters), description="layer")
-    image = w.IntSlider(min=0, max=len(of.data.classes) - 1, description="image", continuous_update=False)
-    picture, chart, note = w.Image(format="png"), w.Image(format="png"), w.HTML()
+    criterion = ipywidgets.Dropdown(options=CRITERIA, description="criterion")
+    conv = ipywidgets.Dropdown(options=list(of.arch.filters), description="layer")
+    image = ipywidgets.IntSlider(min=0, max=len(of.data.classes) - 1, description="image", continuous_update=False)
+    picture, chart, note = ipywidgets.Image(format="png"), ipywidgets.Image(format="png"), ipywidgets.HTML()
 
     def follow(_change=None) -> None:
         def work() -> str:
@@ -116,33 +115,38 @@ def filters(of: Subject) -> Any:
 
         _timed(note, work)
 
-    return _following(w, follow, [criterion, conv, image], [note, picture, chart])
+    return _following(follow, [criterion, conv, image], [note, picture, chart])
 
 
 def sparsity(of: Subject, shown: int = 6) -> Any:
     """Drag a sparsity; accuracy, cost and Grad-CAM of the pruned network follow."""
     with needs("lab"):
-        import ipywidgets as w
+        import ipywidgets
 
     for name in CRITERIA:  # once, before anything is dragged
-        explore.score(of, name)
-    criterion = w.Dropdown(options=CRITERIA, description="criterion")
-    spread = w.Dropdown(options=SPREADS, description="goes", layout=w.Layout(width="380px"))
-    share = w.FloatSlider(
+        subject.score(of, name)
+    criterion = ipywidgets.Dropdown(options=CRITERIA, description="criterion")
+    spread = ipywidgets.Dropdown(options=SPREADS, description="goes", layout=ipywidgets.Layout(width="380px"))
+    share = ipywidgets.FloatSlider(
         value=0.2, min=0, max=0.9, step=0.02, description="sparsity", continuous_update=False,
-        layout=w.Layout(width="520px"),
+        layout=ipywidgets.Layout(width="520px"),
     )  # fmt: skip
-    numbers, picture, said, note = w.HTML(), w.Image(format="png"), w.HTML(), w.HTML()
+    numbers, picture, said, note = (
+        ipywidgets.HTML(),
+        ipywidgets.Image(format="png"),
+        ipywidgets.HTML(),
+        ipywidgets.HTML(),
+    )
     _, pixels, labels = of.batch(shown)
-    before, before_said = explore.maps(of, of.model, shown)
+    before, before_said = subject.maps(of, of.model, shown)
 
     def follow(_change=None) -> None:
         def work() -> str:
-            pruned = explore.prune(of, criterion.value, share.value, spread.value)
-            after, after_said = explore.maps(of, pruned.model, shown)
+            pruned = subject.prune(of, criterion.value, share.value, spread.value)
+            after, after_said = subject.maps(of, pruned.model, shown)
             lines = [pixels.permute(0, 2, 3, 1), pictures.heat(before, pixels), pictures.heat(after, pixels)]
             picture.value = pictures.mosaic(lines)
-            numbers.value = explore.compared(of, pruned)._repr_html_()
+            numbers.value = subject.compared(of, pruned)._repr_html_()
             truth = [of.data.classes[label] for label in labels]
             told = {"image": truth, "full network says": before_said, "pruned network says": after_said}
             said.value = "<br>".join(f"{what}: {html.escape(', '.join(words))}" for what, words in told.items())
@@ -150,14 +154,16 @@ def sparsity(of: Subject, shown: int = 6) -> Any:
 
         _timed(note, work)
 
-    return _following(w, follow, [criterion, spread, share], [note, numbers, picture, said])
+    return _following(follow, [criterion, spread, share], [note, numbers, picture, said])
 
 
-def _following(w, follow: Callable, controls: list, shown: list) -> Any:
+def _following(follow: Callable, controls: list, shown: list) -> Any:
+    import ipywidgets
+
     follow()
     for control in controls:
         control.observe(follow, "value")
-    return w.VBox([w.HBox(controls[:2]), *controls[2:], *shown])
+    return ipywidgets.VBox([ipywidgets.HBox(controls[:2]), *controls[2:], *shown])
 
 
 def _timed(note, work: Callable[[], str]) -> bool:

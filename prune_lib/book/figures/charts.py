@@ -1,4 +1,4 @@
-"""Pictures for the notebooks: widths, temperature, training curves, Grad-CAM. matplotlib is imported where it is used.
+"""Charts for the notebooks: widths, counts, trade-offs, training curves, and what became of every filter.
 
 Every function returns a matplotlib Figure and draws nothing that it was not given.
 """
@@ -6,30 +6,12 @@ Every function returns a matplotlib Figure and draws nothing that it was not giv
 import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...system.errors import needs
-
-FULL, COMPACT, ACCENT = "#9aa5b1", "#1f6feb", "#d9480f"
-_STYLE: dict = {
-    "figure.dpi": 110, "savefig.bbox": "tight", "figure.constrained_layout.use": True, "font.size": 10,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-    "grid.color": "#e6e9ed", "axes.edgecolor": "#5b6570", "axes.titlesize": 11, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "legend.frameon": False,
-}  # fmt: skip
-
-
-@contextmanager
-def _style():
-    with needs("book"):
-        import matplotlib.pyplot as plt
-
-    with plt.rc_context(_STYLE):
-        yield plt
+from .style import ACCENT, COMPACT, FULL, closed, styled
 
 
 def source(function: Callable):
@@ -45,7 +27,7 @@ def source(function: Callable):
 
 def widths(full: Mapping[str, int], compact: Mapping[str, int], title: str = ""):
     """Filters of each conv, kept in front of all. Both map conv name -> number of filters."""
-    with _style() as plt:
+    with styled() as plt:
         figure, axes = plt.subplots(figsize=(8.4, 2.6))
         places = range(len(full))
         axes.bar(places, full.values(), color=FULL, width=0.9, alpha=0.55, label="full network")
@@ -56,12 +38,12 @@ def widths(full: Mapping[str, int], compact: Mapping[str, int], title: str = "")
         axes.set(ylabel="filters", title=title, xlim=(-0.7, len(full) - 0.3))
         axes.grid(axis="x", visible=False)
         axes.legend(ncols=2, loc="upper left", bbox_to_anchor=(0, 1))
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def above(flops: Mapping[str, int], base: str, title: str = ""):
     """By how many million operations each counting rule exceeds the rule ``base``: rule -> FLOPs."""
-    with _style() as plt:
+    with styled() as plt:
         figure, axes = plt.subplots(figsize=(8.4, 0.35 * len(flops) + 0.8))
         names = [name for name in flops if name != base]
         more = [(flops[name] - flops[base]) / 1e6 for name in names]
@@ -70,18 +52,18 @@ def above(flops: Mapping[str, int], base: str, title: str = ""):
         axes.set(xlabel=f"million operations above {base} ({flops[base]:,})", title=title)
         axes.margins(x=0.12)
         axes.grid(axis="y", visible=False)
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, title: str = ""):
     """Points ``(x, y)`` of each kind, joined in the order of x."""
-    with _style() as plt:
+    with styled() as plt:
         figure, axes = plt.subplots(figsize=(7, 3))
         for (kind, values), colour in zip(points.items(), (COMPACT, ACCENT, "#2b8a3e", FULL), strict=False):
             axes.plot(*zip(*sorted(set(values)), strict=True), "o-", color=colour, label=kind, linewidth=1)
         axes.set(xlabel=x, ylabel=y, title=title)
         axes.legend()
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def tradeoff(pairs: Sequence[tuple], full: int):
@@ -97,7 +79,7 @@ def tradeoff(pairs: Sequence[tuple], full: int):
         point = metrics["flops"] / full, metrics["top1_before"], metrics["top1_last"]
         lines.setdefault(f"{kind} ({record['budget']})", []).append(point)
     colours = [COMPACT, ACCENT, FULL, "#2b8a3e", "#7048e8", "#c2255c"]
-    with _style() as plt:
+    with styled() as plt:
         figure, panels = plt.subplots(1, 2, figsize=(8.4, 3), sharey=True)
         for (kind, points), colour in zip(lines.items(), colours, strict=False):
             shares, before, after = zip(*sorted(points), strict=True)
@@ -106,12 +88,12 @@ def tradeoff(pairs: Sequence[tuple], full: int):
         panels[0].set(title="as pruned", xlabel="share of the FLOPs", ylabel="test top-1 (%)", ylim=(0, 100))
         panels[1].set(title="after training on", xlabel="share of the FLOPs")
         panels[0].legend(fontsize=8)
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def temperature(schedule: Callable[[int, int], float], epochs: int = 300, first: int = 12):
     """DCFF's temperature over a whole run, and over its first epochs, where everything happens."""
-    with _style() as plt:
+    with styled() as plt:
         figure, (whole, start) = plt.subplots(1, 2, figsize=(8.4, 2.6), sharey=True)
         whole.plot(range(epochs + 1), [schedule(epoch, epochs) for epoch in range(epochs + 1)], color=COMPACT)
         whole.set(title=f"{epochs} epochs", xlabel="epoch", ylabel="temperature T")
@@ -123,12 +105,12 @@ def temperature(schedule: Callable[[int, int], float], epochs: int = 300, first:
                 textcoords="offset points", color=ACCENT,
             )  # fmt: skip
         start.set(title=f"its first {first}", xlabel="epoch")
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def curves(named: Mapping[str, dict]):
     """Loss and test top-1 of each epoch, one panel for each record in ``named`` (title -> record)."""
-    with _style() as plt:
+    with styled() as plt:
         figure, panels = plt.subplots(1, len(named), figsize=(2.6 * len(named), 2.6), squeeze=False)
         for panel, (title, record) in zip(panels[0], named.items(), strict=True):
             lines, epochs = record["curves"], [epoch + 1 for epoch in record["curves"]["epoch"]]
@@ -138,12 +120,30 @@ def curves(named: Mapping[str, dict]):
             panel.xaxis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
         panels[0][0].set_ylabel("top-1 (%)")
         panels[0][0].legend(loc="best", fontsize=8)
-    return _close(plt, figure)
+    return closed(plt, figure)
+
+
+def losses(named: Mapping[str, dict], metric: str):
+    """Training loss of each epoch, and the test ``metric`` of the epochs that were evaluated (title -> record)."""
+    with styled() as plt:
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.6))
+        for (title, record), colour in zip(named.items(), (FULL, COMPACT, ACCENT), strict=False):
+            lines = record["curves"]
+            epochs = [epoch + 1 for epoch in lines["epoch"]]
+            left.plot(epochs, lines["loss"], ".-", color=colour, label=title)
+            known = [(epoch, v) for epoch, v in zip(epochs, lines[f"test_{metric}"], strict=True) if v is not None]
+            right.plot(*zip(*known, strict=True), ".-", color=colour, label=title)
+        left.set(title="training loss", xlabel="epoch")
+        right.set(title=f"test {metric} (%)", xlabel="epoch", ylim=(0, 100))
+        for panel in (left, right):
+            panel.xaxis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
+        left.legend(fontsize=8)
+    return closed(plt, figure)
 
 
 def rankings(named: Mapping[str, dict]):
     """In how many layers scores were finite, and the choice of filters changed, in each epoch of each record."""
-    with _style() as plt:
+    with styled() as plt:
         figure, panels = plt.subplots(1, len(named), figsize=(2.6 * len(named), 2.4), squeeze=False)
         for panel, (title, record) in zip(panels[0], named.items(), strict=True):
             lines, epochs = record["curves"], [epoch + 1 for epoch in record["curves"]["epoch"]]
@@ -154,7 +154,7 @@ def rankings(named: Mapping[str, dict]):
                 axis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
         panels[0][0].set_ylabel("layers")
         panels[0][-1].legend(loc="upper right", fontsize=8)
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def channel_flow(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title: str = ""):
@@ -165,7 +165,7 @@ def channel_flow(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title
     """
     layers = list(explorations[0][1])
     columns = min(6, len(layers))
-    with _style() as plt:
+    with styled() as plt:
         figure, grid = plt.subplots(
             -(-len(layers) // columns), columns, figsize=(1.5 * columns, 1.35 * -(-len(layers) // columns) + 0.3),
             sharex=True, squeeze=False,
@@ -185,7 +185,7 @@ def channel_flow(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title
         for axes in list(grid.flat)[len(layers) :]:
             axes.set_axis_off()
         figure.suptitle(title, fontsize=10)
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def filter_lives(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title: str = ""):
@@ -204,7 +204,7 @@ def filter_lives(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title
         life = masks.int() + (masks & (~masks).cummax(1).values).int()
         lives.append(life[sorted(range(len(life)), key=lambda i: life[i].tolist())])
         edges.append(edges[-1] + len(masks))
-    with _style() as plt:
+    with styled() as plt:
         figure, axes = plt.subplots(figsize=(8.4, 4.2))
         picture = torch.cat(lives).numpy()
         axes.pcolormesh(
@@ -221,63 +221,4 @@ def filter_lives(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title
         axes.grid(False)
         handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in (COMPACT, "#f1f3f5", ACCENT)]
         axes.legend(handles, ["kept so far", "pruned", "kept again"], ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
-    return _close(plt, figure)
-
-
-def grad_cam(model: nn.Module, layer: str, images: Tensor, classes: Sequence[int]) -> Tensor:
-    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) by pytorch-grad-cam: ``(N, 3, H, W) -> (N, H, W)`` in [0, 1].
-
-    ``layer`` names the module whose output is weighed (an arch's ``cam_layer``); image i is explained for
-    ``classes[i]``. Both are fixed before anything is looked at.
-    """
-    with needs("book"):
-        from pytorch_grad_cam import GradCAM
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
-    with GradCAM(model=model.eval(), target_layers=[model.get_submodule(layer)]) as cam:
-        maps = cam(input_tensor=images, targets=[ClassifierOutputTarget(int(c)) for c in classes])
-    return torch.from_numpy(maps)
-
-
-def agreement(first: Tensor, second: Tensor) -> list[tuple[float, float]]:
-    """How alike two batches of maps ``(N, H, W)`` are: (correlation, overlap of the top fifths) of each pair.
-
-    Overlap is intersection over union of the pixels above the 80th percentile. A constant map correlates with nothing:
-    its correlation is 0.
-    """
-    result = []
-    for a, b in zip(first.flatten(1).double(), second.flatten(1).double(), strict=True):
-        spread = a.std() * b.std()
-        correlation = float(((a - a.mean()) * (b - b.mean())).sum() / ((len(a) - 1) * spread)) if spread > 0 else 0.0
-        top_a, top_b = a > a.quantile(0.8), b > b.quantile(0.8)
-        union = (top_a | top_b).sum()
-        result.append((correlation, float((top_a & top_b).sum() / union) if union else 0.0))
-    return result
-
-
-def cams(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], notes: Mapping[str, Sequence[str]]):
-    """Images ``(N, 3, H, W)`` uint8 in the first row, and below each the maps of every network laid over it."""
-    with _style() as plt:
-        figure, grid = plt.subplots(
-            len(maps) + 1, len(images), figsize=(1.35 * len(images), 1.55 * (len(maps) + 1)), squeeze=False
-        )
-        pixels = images.permute(0, 2, 3, 1).numpy()
-        for column, image in enumerate(pixels):
-            grid[0][column].imshow(image, interpolation="nearest")
-            grid[0][column].set_title(labels[column], fontsize=8, loc="center", fontweight="normal")
-            for line, (name, heat) in enumerate(maps.items(), 1):
-                grid[line][column].imshow(image.mean(-1), cmap="gray", interpolation="nearest")
-                grid[line][column].imshow(heat[column].numpy(), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-                grid[line][column].set_title(notes[name][column], fontsize=8, loc="center", fontweight="normal")
-        for axes in grid.flat:
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-        for axes, name in zip(grid[:, 0], ["image", *maps], strict=True):
-            axes.set_ylabel(name, fontsize=9)
-    return _close(plt, figure)
-
-
-def _close(plt, figure):
-    """Hand the figure over without leaving it open: a notebook shows what a cell returns, once."""
-    plt.close(figure)
-    return figure
+    return closed(plt, figure)

@@ -8,27 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from .charts import ACCENT, COMPACT, FULL, _close, _style
+from .style import ACCENT, closed, styled
 
 COLOURS = ("#1f6feb", "#d9480f", "#2b8a3e", "#7048e8", "#c2255c", "#0b7285")
-
-
-def scores(named: Mapping[str, dict], score: str):
-    """Loss of each epoch, and the test score of those that were evaluated, of each record (title -> record)."""
-    with _style() as plt:
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.6))
-        for (title, record), colour in zip(named.items(), (FULL, COMPACT, ACCENT), strict=False):
-            lines = record["curves"]
-            epochs = [epoch + 1 for epoch in lines["epoch"]]
-            left.plot(epochs, lines["loss"], ".-", color=colour, label=title)
-            known = [(epoch, v) for epoch, v in zip(epochs, lines[f"test_{score}"], strict=True) if v is not None]
-            right.plot(*zip(*known, strict=True), ".-", color=colour, label=title)
-        left.set(title="training loss", xlabel="epoch")
-        right.set(title=f"test {score} (%)", xlabel="epoch", ylim=(0, 100))
-        for panel in (left, right):
-            panel.xaxis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
-        left.legend(fontsize=8)
-    return _close(plt, figure)
 
 
 def detections(data, pictures: Sequence, named: Mapping[str, list[dict]], least: float = 0.5):
@@ -39,7 +21,7 @@ def detections(data, pictures: Sequence, named: Mapping[str, list[dict]], least:
     """
     from ...tasks.coco import decode
 
-    with _style() as plt:
+    with styled() as plt:
         figure, grid = _grid(plt, ["annotated", *named], len(pictures))
         for column, picture in enumerate(pictures):
             image = data.read(picture.path, picture.height, picture.width)
@@ -59,25 +41,25 @@ def detections(data, pictures: Sequence, named: Mapping[str, list[dict]], least:
                     text = data.classes[label] + ("" if sure is None else f" {sure:.2f}")
                     axes.text(x, y, text, fontsize=6, color="white", va="bottom", clip_on=True,
                               bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8})  # fmt: skip
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def streets(images: Sequence[np.ndarray], named: Mapping[str, Sequence[np.ndarray]]):
     """Images ``(H, W, 3)`` above, and below the class of every pixel ``(H, W)`` by each of ``named``; 255 is black."""
-    with _style() as plt:
+    with styled() as plt:
         figure, grid = _grid(plt, ["image", *named], len(images), wide=2.0)
         for column, image in enumerate(images):
             grid[0][column].imshow(image)
             for line, labels in enumerate(named.values(), 1):
                 grid[line][column].imshow(_painted(plt, labels[column]), interpolation="nearest")
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def edges(image: np.ndarray, named: Mapping[str, np.ndarray], window: tuple[int, int, int, int]):
     """One part of an image side by side: ``window`` (top, left, height, width) of it and of each map of classes."""
     top, left, height, width = window
     part = np.s_[top : top + height, left : left + width]
-    with _style() as plt:
+    with styled() as plt:
         figure, panels = plt.subplots(1, len(named) + 1, figsize=(8.4, 8.4 / (len(named) + 1) * height / width + 0.3))
         panels[0].imshow(image[part], interpolation="nearest")
         panels[0].set_title("image", fontsize=9)
@@ -87,7 +69,7 @@ def edges(image: np.ndarray, named: Mapping[str, np.ndarray], window: tuple[int,
         for panel in panels:
             panel.set(xticks=[], yticks=[])
             panel.grid(False)
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def keypoints(data, people: Sequence, named: Mapping[str, list[dict]], least: float = 0.2):
@@ -98,7 +80,7 @@ def keypoints(data, people: Sequence, named: Mapping[str, list[dict]], least: fl
     """
     from ...tasks.shapes import SKELETON
 
-    with _style() as plt:
+    with styled() as plt:
         figure, grid = _grid(plt, ["annotated", *named], len(people))
         for column, person in enumerate(people):
             picture = person.picture
@@ -113,7 +95,7 @@ def keypoints(data, people: Sequence, named: Mapping[str, list[dict]], least: fl
                         axes.plot(ends[:, 0] - 0.5, ends[:, 1] - 0.5, color="white", linewidth=1.2)
                 sure = points[points[:, 2] >= least]
                 axes.scatter(sure[:, 0] - 0.5, sure[:, 1] - 0.5, s=6, color=ACCENT, zorder=3)
-    return _close(plt, figure)
+    return closed(plt, figure)
 
 
 def _grid(plt, names: Sequence[str], columns: int, wide: float = 1.0):

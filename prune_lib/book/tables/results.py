@@ -13,7 +13,7 @@ from ...papers.rows import BUDGETS, SCORES, Row, all_rows, paper_name
 from ...runs.records import Run, records, superseded_lines
 from ...system.paths import home
 from .errata import NAMES
-from .table import Line, recount
+from .table import Line, recount, tone
 from .verdict import Printed, judge
 
 NONE = "–"
@@ -25,8 +25,6 @@ HEADS = (  # (group, heading, how it is filtered)
     ("Accuracy, %", "last", ""), ("Accuracy, %", "budget", "Budget"), ("Accuracy, %", "seeds", ""),
     ("Accuracy, %", "verdict", "Accuracy"), ("", "Record", ""),
 )  # fmt: skip
-TONES = {"exact": "good", "reproduced": "good", "within noise": "fair", "not public": "fair", "not reproduced": "poor"}
-TONES["source inconsistent"] = "poor"
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,6 @@ def _link(row: Row, file: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    tone = f' class="prune-{TONES[cell.text]}"' if cell.text in TONES else ""
     value = "" if cell.value is None else f' data-value="{cell.value!r}"'
     small = f"<small>{html.escape(cell.small)}</small>" if cell.small else ""
-    return f"<td{tone}{value}>{html.escape(cell.text)}{small}</td>"
+    return f"<td{tone(cell.text)}{value}>{html.escape(cell.text)}{small}</td>"

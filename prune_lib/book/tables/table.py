@@ -7,7 +7,7 @@ from functools import cache
 
 from ...papers.rows import COUNTS, SCORES, Row, table_rows
 from ...runs.records import records, superseded_lines, unfinished
-from .verdict import INCONSISTENT, NOT_PUBLIC, Accuracy, Printed, judge, prints_like
+from .verdict import EXACT, INCONSISTENT, NOT_PUBLIC, TONES, Accuracy, Printed, judge, prints_like
 
 SCORE_NAMES = {"top1": "Top-1", "top5": "Top-5", "base_top1": "Full network's top-1"}
 
@@ -65,7 +65,7 @@ class Line:
             return INCONSISTENT
         if self.row.unknown:
             return NOT_PUBLIC
-        return "exact" if judged else "nothing reported"
+        return EXACT if judged else "nothing reported"
 
     def to_json(self) -> dict:
         measured = self.accuracy
@@ -270,7 +270,7 @@ def _text(cells: Sequence[Sequence[str]]) -> str:
 def _html(cells: Sequence[Sequence[str]], caption: str, style: str = "") -> str:
     head = "".join(f"<th>{html.escape(text)}</th>" for text in cells[0])
     body = "".join(
-        "<tr>" + "".join(f"<td{_tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells[1:]
+        "<tr>" + "".join(f"<td{tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells[1:]
     )
     return (
         f'<div class="prune-table{style}" style="overflow-x:auto"><table><caption>{html.escape(caption)}</caption>'
@@ -295,7 +295,6 @@ def _pair(figure: str | None, cut: str | None) -> str:
     return f"{figure} ({cut})" if cut else figure
 
 
-def _tone(cell: str) -> str:
-    tones = {"exact": "good", "reproduced": "good", "within noise": "fair", INCONSISTENT: "poor", NOT_PUBLIC: "fair"}
-    tones["not reproduced"] = "poor"
-    return f' class="prune-{tones[cell]}"' if cell in tones else ""
+def tone(cell: str) -> str:
+    """The class of a cell that holds a verdict, as an attribute of its ``<td>``; nothing for any other text."""
+    return f' class="prune-{TONES[cell]}"' if cell in TONES else ""

@@ -19,6 +19,11 @@ NOT_REPRODUCED = "not reproduced"
 NOT_ATTEMPTED = "not attempted"  # no finished run of the full recipe
 NOT_PUBLIC = "not public"  # the source does not say what the network is
 INCONSISTENT = "source inconsistent"  # the source's own figures do not follow from its own spec
+EXACT = "exact"  # every count prints as the source prints it
+TONES = {  # how a table colours a verdict: the classes ``prune-good`` … of ``book/_static/book.css``
+    EXACT: "good", REPRODUCED: "good", WITHIN_NOISE: "fair", NOT_PUBLIC: "fair", NOT_REPRODUCED: "poor",
+    INCONSISTENT: "poor",
+}  # fmt: skip
 
 _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "": 1, "%": 1}
 _PRINTED = re.compile(r"(?P<number>\d+(?:\.(?P<decimals>\d+))?)(?P<unit>[KMBG%]?)")

@@ -1,0 +1,62 @@
+"""Grad-CAM: where a network looks for a class, how alike two networks look, and both drawn over the images."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...system.errors import needs
+from .style import closed, styled
+
+
+def grad_cam(model: nn.Module, layer: str, images: Tensor, classes: Sequence[int]) -> Tensor:
+    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) by pytorch-grad-cam: ``(N, 3, H, W) -> (N, H, W)`` in [0, 1].
+
+    ``layer`` names the module whose output is weighed (an arch's ``cam_layer``); image i is explained for
+    ``classes[i]``. Both are fixed before anything is looked at.
+    """
+    with needs("book"):
+        from pytorch_grad_cam import GradCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    with GradCAM(model=model.eval(), target_layers=[model.get_submodule(layer)]) as cam:
+        maps = cam(input_tensor=images, targets=[ClassifierOutputTarget(int(c)) for c in classes])
+    return torch.from_numpy(maps)
+
+
+def agreement(first: Tensor, second: Tensor) -> list[tuple[float, float]]:
+    """How alike two batches of maps ``(N, H, W)`` are: (correlation, overlap of the top fifths) of each pair.
+
+    Overlap is intersection over union of the pixels above the 80th percentile. A constant map correlates with nothing:
+    its correlation is 0.
+    """
+    result = []
+    for a, b in zip(first.flatten(1).double(), second.flatten(1).double(), strict=True):
+        spread = a.std() * b.std()
+        correlation = float(((a - a.mean()) * (b - b.mean())).sum() / ((len(a) - 1) * spread)) if spread > 0 else 0.0
+        top_a, top_b = a > a.quantile(0.8), b > b.quantile(0.8)
+        union = (top_a | top_b).sum()
+        result.append((correlation, float((top_a & top_b).sum() / union) if union else 0.0))
+    return result
+
+
+def cams(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], notes: Mapping[str, Sequence[str]]):
+    """Images ``(N, 3, H, W)`` uint8 in the first row, and below each the maps of every network laid over it."""
+    with styled() as plt:
+        figure, grid = plt.subplots(
+            len(maps) + 1, len(images), figsize=(1.35 * len(images), 1.55 * (len(maps) + 1)), squeeze=False
+        )
+        pixels = images.permute(0, 2, 3, 1).numpy()
+        for column, image in enumerate(pixels):
+            grid[0][column].imshow(image, interpolation="nearest")
+            grid[0][column].set_title(labels[column], fontsize=8, loc="center", fontweight="normal")
+            for line, (name, heat) in enumerate(maps.items(), 1):
+                grid[line][column].imshow(image.mean(-1), cmap="gray", interpolation="nearest")
+                grid[line][column].imshow(heat[column].numpy(), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+                grid[line][column].set_title(notes[name][column], fontsize=8, loc="center", fontweight="normal")
+        for axes in grid.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+        for axes, name in zip(grid[:, 0], ["image", *maps], strict=True):
+            axes.set_ylabel(name, fontsize=9)
+    return closed(plt, figure)
