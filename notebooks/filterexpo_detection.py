@@ -36,8 +36,8 @@ check_parameters(
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
-from prune_lib.book.tables.table import load_table
-from prune_lib.papers.rows import get_row
+from prune_lib.book.tables import load_table
+from prune_lib.papers import get_row
 
 display(load_table("filterexpo/detection"), load_table("filterexpo/segmentation"))
 
@@ -53,8 +53,8 @@ for name in ("mask_rcnn_bbox", "ssd_50"):
 # of it, whatever the sparsity; here it is beside the printed cut, counted on shapes alone by CHEX's counter.
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import Grid
-from prune_lib.cost.counting import cost
+from prune_lib.book.tables import Grid
+from prune_lib.cost import cost
 from prune_lib.nets import arch_of, build
 from prune_lib.papers.filterexpo import norms
 
@@ -76,7 +76,7 @@ Grid(lines, "A network whose convs keep one filter each where they can lose any 
 # Every set has COCO's own format, the drawn one too, and goes through the same reader, training and metric.
 
 # %% tags=["hide-input"]
-from prune_lib.runs.runner import run
+from prune_lib.book.compared import compare
 
 names = {
     "Mask R-CNN, full": "filterexpo/detection-small/dense", "Mask R-CNN, compact": "filterexpo/detection-small/explore",
@@ -85,14 +85,12 @@ names = {
 if net == "published":
     published = ("detection-dense/mask_rcnn", "detection/mask_rcnn_bbox", "detection-dense/ssd300", "detection/ssd_50")
     names = {name: f"filterexpo/{row}" for name, row in zip(names, published, strict=True)}
-rows = {name: get_row(row) for name, row in names.items()}
-options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke"}
-records = {name: run(row, budget, seed, **options) for name, row in rows.items()}
+all_four = compare(names, budget, seed, device=device, data_dir=data_dir)
 
 # %% tags=["hide-input"]
 heads = ("AP", "AP50", "AP75", "segm_AP", "segm_AP50", "segm_AP75")
 lines = [["Network", "Budget", "Data", "FLOPs", "Filters of the backbone", *heads]]
-for name, record in records.items():
+for name, record in all_four.records.items():
     metrics, found = record["metrics"], record.get("found", {})
     full = arch_of(record["arch"]).filters
     figures = [metrics.get(f"{head}_last") for head in heads]
@@ -104,29 +102,19 @@ for name, record in records.items():
 Grid(lines, "Test, last epoch, in percent; segm: of masks. On drawn data it shows that the line works, no more.")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test AP of each epoch, of Mask R-CNN in full and compact"}}
-from prune_lib.book.figures import charts, scenes
-
-charts.losses({name: record for name, record in records.items() if "Mask" in name}, "AP")
+all_four.only("Mask R-CNN, ").losses()
 
 # %% [markdown]
 # ## The same images, full and compact
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four test images with annotated boxes and masks, and those that a network finds in full and compact"}}
-import torch
-
-from prune_lib.runs.runner import network
-from prune_lib.tasks.images import load
+from prune_lib.book.figures import scenes
 
 for kind, least in (("Mask R-CNN", 0.5), ("SSD", 0.3)):
-    mine = {name.removeprefix(f"{kind}, "): row for name, row in rows.items() if name.startswith(kind)}
-    recipe = mine["compact"].recipes[budget]
-    data = load(recipe.data, data_dir or None, heldout=recipe.heldout, train_images=recipe.train_images)
-    networks = {name: network(row, budget, seed, "last") for name, row in mine.items()}
-    with torch.inference_mode():
-        found = {name: data.predict(model, data.test[:4]) for name, model in networks.items()}
+    both = all_four.only(f"{kind}, ")
     display(
         Markdown(f"{kind}: what it finds with a score of {least} or more."),
-        scenes.detections(data, data.test[:4], found, least),
+        scenes.detections(both.data, both.data.test[:4], both.predict(4), least),
     )
 
 # %% [markdown]

@@ -36,15 +36,12 @@ check_parameters(
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
-from prune_lib.book.tables.table import load_table
-from prune_lib.nets import arch_of
-from prune_lib.papers.rows import get_row
+from prune_lib.book.compared import counted_for
+from prune_lib.book.tables import load_table
+from prune_lib.papers import get_row
 
 TABLE = "mmrazor/pose"
-published = get_row(f"{TABLE}/topdown_heatmap")
-_, height, width = arch_of(published.arch).image
-display(load_table(TABLE))
-display(Markdown(f"Counted for one image of {width} x {height} pixels. {published.note}"))
+display(load_table(TABLE), Markdown(counted_for(get_row(f"{TABLE}/topdown_heatmap"))))
 
 # %% [markdown]
 # Both counts print exactly, under mmrazor's rule; multiply-accumulates alone would not.
@@ -57,29 +54,19 @@ display(Markdown(f"Counted for one image of {width} x {height} pixels. {publishe
 # Every set has the published format, the drawn one too, and goes through the same reader, training and metric.
 
 # %% tags=["hide-input"]
-from prune_lib.papers.dcff import DCFF
-from prune_lib.runs.runner import run
+from prune_lib.book.compared import compare, fused
 
 names = {"full": f"{TABLE}-small/dense", "compact": f"{TABLE}-small/dcff"}
 if net == "published":
     names = {"full": f"{TABLE}-dense/topdown_heatmap", "compact": f"{TABLE}/topdown_heatmap"}
-rows = {name: get_row(row) for name, row in names.items()}
-options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke"}
-records = {name: run(row, budget, seed, **options) for name, row in rows.items()}
-arch = arch_of(rows["compact"].arch)
-print(
-    f"{arch.name}: {len(DCFF.for_arch(arch, shortcuts=True).filters)} of its {len(arch.filters)} convs in the backbone are fused"
-)
+both = compare(names, budget, seed, device=device, data_dir=data_dir)
+print(fused(both.rows["compact"]))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test score of each epoch, of the full and of the compact network"}}
-from prune_lib.book.figures import charts, scenes
-
-charts.losses(records, rows["compact"].score)
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test metric of each epoch, of the full and of the compact network"}}
+both.losses()
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import side_by_side
-
-side_by_side(records, rows["compact"].score)
+both.table()
 
 # %% [markdown]
 # On drawn data this shows that the line works, and says nothing about the table above.
@@ -87,20 +74,10 @@ side_by_side(records, rows["compact"].score)
 # %% [markdown]
 # ## The same images, full and compact
 
-# %% tags=["hide-input"]
-import torch
-
-from prune_lib.runs.runner import network
-from prune_lib.tasks.images import load
-
-recipe = rows["compact"].recipes[budget]
-data = load(recipe.data, data_dir or None, heldout=recipe.heldout, train_images=recipe.train_images)
-networks = {name: network(row, budget, seed, "last") for name, row in rows.items()}
-
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six test figures with annotated keypoints, and those of the full and of the compact network"}}
-with torch.inference_mode():
-    found = {name: data.predict(model, data.test[:6]) for name, model in networks.items()}
-scenes.keypoints(data, data.test[:6], found)
+from prune_lib.book.figures import scenes
+
+scenes.keypoints(both.data, both.data.test[:6], both.predict(6))
 
 # %% [markdown]
 # ## What stands on what

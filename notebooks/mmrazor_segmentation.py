@@ -36,15 +36,12 @@ check_parameters(
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
-from prune_lib.book.tables.table import load_table
-from prune_lib.nets import arch_of
-from prune_lib.papers.rows import get_row
+from prune_lib.book.compared import counted_for
+from prune_lib.book.tables import load_table
+from prune_lib.papers import get_row
 
 TABLE = "mmrazor/segmentation"
-published = get_row(f"{TABLE}/pointrend")
-_, height, width = arch_of(published.arch).image
-display(load_table(TABLE))
-display(Markdown(f"Counted for one image of {width} x {height} pixels. {published.note}"))
+display(load_table(TABLE), Markdown(counted_for(get_row(f"{TABLE}/pointrend"))))
 
 # %% [markdown]
 # Parameters and FLOPs print exactly, but under a reading that was *inferred because it fits*: BatchNorm counts nothing,
@@ -58,29 +55,19 @@ display(Markdown(f"Counted for one image of {width} x {height} pixels. {publishe
 # Every set has the published format, the drawn one too, and goes through the same reader, training and metric.
 
 # %% tags=["hide-input"]
-from prune_lib.papers.dcff import DCFF
-from prune_lib.runs.runner import run
+from prune_lib.book.compared import compare, fused
 
 names = {"full": f"{TABLE}-small/dense", "compact": f"{TABLE}-small/dcff"}
 if net == "published":
     names = {"full": f"{TABLE}-dense/pointrend", "compact": f"{TABLE}/pointrend"}
-rows = {name: get_row(row) for name, row in names.items()}
-options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke"}
-records = {name: run(row, budget, seed, **options) for name, row in rows.items()}
-arch = arch_of(rows["compact"].arch)
-print(
-    f"{arch.name}: {len(DCFF.for_arch(arch, shortcuts=True).filters)} of its {len(arch.filters)} convs in the backbone are fused"
-)
+both = compare(names, budget, seed, device=device, data_dir=data_dir)
+print(fused(both.rows["compact"]))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test score of each epoch, of the full and of the compact network"}}
-from prune_lib.book.figures import charts, scenes
-
-charts.losses(records, rows["compact"].score)
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test metric of each epoch, of the full and of the compact network"}}
+both.losses()
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import side_by_side
-
-side_by_side(records, rows["compact"].score)
+both.table()
 
 # %% [markdown]
 # On drawn data this shows that the line works, and says nothing about the table above.
@@ -88,22 +75,16 @@ side_by_side(records, rows["compact"].score)
 # %% [markdown]
 # ## The same images, full and compact
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three test streets, their labels, and the classes by the full and by the compact network"}}
 import torch
 
-from prune_lib.runs.runner import network
-from prune_lib.tasks.images import load
+from prune_lib.book.figures import scenes
 
-recipe = rows["compact"].recipes[budget]
-data = load(recipe.data, data_dir or None, heldout=recipe.heldout, train_images=recipe.train_images)
-networks = {name: network(row, budget, seed, "last") for name, row in rows.items()}
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three test streets, their labels, and the classes by the full and by the compact network"}}
-opened = [data.open(item) for item in data.test[:3]]
+opened = [both.data.open(item) for item in both.data.test[:3]]
 with torch.inference_mode():
     classes = {
-        name: [data.predict(model, data.images([pixels]))[0] for pixels, _ in opened]
-        for name, model in networks.items()
+        name: [both.data.predict(model, both.data.images([pixels]))[0] for pixels, _ in opened]
+        for name, model in both.networks.items()
     }
 scenes.streets([pixels for pixels, _ in opened], {"labels": [labels for _, labels in opened], **classes})
 
@@ -113,9 +94,9 @@ scenes.streets([pixels for pixels, _ in opened], {"labels": [labels for _, label
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A part of a street: labels, coarse and refined classes of the compact network, refined ones of the full network"}}
 pixels, labels = opened[0]
-images, (tall, wide) = data.images([pixels]), labels.shape
+images, (tall, wide) = both.data.images([pixels]), labels.shape
 with torch.inference_mode():
-    coarse = networks["compact"].refine(images, 0).argmax(1)[0]
+    coarse = both.networks["compact"].refine(images, 0).argmax(1)[0]
 window = (tall // 8, wide // 4, tall * 3 // 4, wide // 2)
 maps = {"labels": labels, "compact, coarse": coarse, "compact, refined": classes["compact"][0]}
 scenes.edges(pixels, {**maps, "full, refined": classes["full"][0]}, window)

@@ -193,14 +193,14 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     return Table(name, lines)
 
 
-def side_by_side(records: Mapping[str, dict], score: str) -> Grid:
-    """The records of several networks of one task, each by its name: data, size, and ``score`` by each protocol."""
+def side_by_side(records: Mapping[str, dict], metric: str) -> Grid:
+    """The records of several networks of one task, each by its name: data, size, and ``metric`` by each protocol."""
     ways = {"test_best": "best on test", "selected": "selected", "last": "last"}
-    scores = (f"{score}, {way}" for way in ways.values())
-    lines = [["Network", "Row", "Data", "Training", "Test", "Params", "FLOPs", *scores]]
+    heads = (f"{metric}, {way}" for way in ways.values())
+    lines = [["Network", "Row", "Data", "Training", "Test", "Params", "FLOPs", *heads]]
     for name, record in records.items():
         data, metrics = record["provenance"]["data"], record["metrics"]
-        figures = [metrics[f"{score}_{protocol}"] for protocol in ways]
+        figures = [metrics[f"{metric}_{protocol}"] for protocol in ways]
         lines.append([
             name, record["row"], data["name"], f"{data['train']:,}", f"{data['test']:,}",
             f"{metrics['params']:,}", f"{metrics['flops']:,}",
