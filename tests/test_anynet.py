@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -463,21 +462,6 @@ def test_it_is_the_library_s_own_name_and_warns_of_nothing():
         warnings.simplefilter("always")
         prune(UNet(), X)
     assert told == []
-
-
-def test_what_the_readme_shows_runs(tmp_path, monkeypatch, capsys):
-    import re
-    import runpy
-
-    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-    (code,) = (c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "prune_lib.prune(" in c)
-    path = tmp_path / "example.py"
-    path.write_text(code.replace(".onnx", ".pt2"))  # which takes less time
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(path))
-    promised = re.search(r"# (cdp: .*?), …", code).group(1)
-    assert capsys.readouterr().out.startswith(promised)
-    assert {file.name for file in tmp_path.iterdir()} == {"example.py", "resnet18.pt2"}
 
 
 class Camera(nn.Module):

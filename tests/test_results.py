@@ -13,7 +13,6 @@ from prune_lib.book.site.build import _serve_records
 from prune_lib.book.site.publish import MANIFEST, publish
 from prune_lib.book.tables.errata import errata
 from prune_lib.book.tables.results import HEADS, NONE, load_results, record_files
-from prune_lib.book.tables.table import load_table, mean_sd
 from prune_lib.papers.rows import COUNTS, RULE_NAMES, all_rows, read_tables
 from prune_lib.system.errors import InputError
 
@@ -157,17 +156,6 @@ def test_the_front_page_says_what_is_computed():
         for s in (10, 20, 30, 45, 60)
     ]
     assert f"by {min(behind):.1f} to {max(behind):.0f} points" in text
-
-
-@pytest.mark.parametrize("file", ["README.md", "CHANGELOG.md"])
-@pytest.mark.parametrize(
-    ("table", "protocol", "rows"), [("dcff/cifar10", "test_best", 4), ("filterexpo/resnet20-study", "last", 6)]
-)
-def test_means_over_seeds_are_the_newest(file, table, protocol, rows):
-    text = (ROOT / file).read_text(encoding="utf-8")
-    measured = [mean_sd(line.accuracy, protocol) for line in load_table(table).lines]
-    assert len(measured) == rows
-    assert [figure for figure in measured if figure not in text] == []
 
 
 def test_the_citation_is_of_this_version():

@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ...system.errors import needs
 from .style import ACCENT, COMPACT, FULL, closed, styled
 
 

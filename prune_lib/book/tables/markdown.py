@@ -1,0 +1,128 @@
+"""Tables that stand in the text of README and book, made from rows and records.
+
+    python -m prune_lib.book.tables.markdown README.md book/measured.md
+
+writes each anew, between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is one of ``TABLES``: a new kind of result
+is a function that returns cells, and one line there.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from ...papers.rows import COUNTS
+from ...runs.runner import records
+from ...system.errors import InputError
+from ...system.reading import read_text
+from .errata import errata
+from .results import load_results
+from .table import Line, load_table, mean_sd
+
+Cells = Sequence[Sequence[str]]
+MARKED = re.compile(r"<!-- table: (?P<name>\S+) -->\n(?P<table>.*?)<!-- end -->", re.DOTALL)
+
+
+def findings() -> Cells:
+    """How many reported rows there are, how many recount, and how much contradicts itself."""
+    lines = [result.line for result in load_results().results if set(COUNTS) & set(result.line.row.reported)]
+    rebuilt = [line for line in lines if not line.row.unknown]
+    exact = [line for line in rebuilt if not line.disagreements]
+    entries = errata().entries
+    computed = sum(entry.kind != "Read, not computed" for entry in entries)
+    return [
+        ["What was looked at", "Found"],
+        ["rows that the papers report", str(len(lines))],
+        ["of them, networks that can be rebuilt from what is published", str(len(rebuilt))],
+        ["of these, FLOPs and parameters that come out to every printed digit", str(len(exact))],
+        ["contradictions in what is printed", f"{len(entries)}, {computed} of them found by computing"],
+    ]
+
+
+def counts(table: str) -> Cells:
+    """FLOPs and parameters of a table's rows, as reported and as recounted; bold where the two differ."""
+    lines = load_table(table).lines
+    rule = lines[0].row.rule
+    return [["Network", "FLOPs reported", f"recounted (`{rule}`)", "Params reported", "recounted"]] + [
+        [line.row.title, *(cell for part in ("flops", "params") for cell in _both(line, part))] for line in lines
+    ]
+
+
+def _both(line: Line, part: str) -> tuple[str, str]:
+    exact = f"{line.counted[part]:,}"
+    return line.row.reported[part], exact if line.agrees(part) else f"{exact} (**{line.recounted(part)}**)"
+
+
+def accuracies(table: str, protocol: str) -> Cells:
+    """Metric of a table's rows at the highest budget that was run, mean and standard deviation over the seeds."""
+    how = protocol.replace("_", " ")
+    cells = [["Network", "Reported, %", f"{how}, %", "FLOPs", "Budget", "Epochs x images", "Seeds"]]
+    for line in load_table(table).lines:
+        row, measured = line.row, line.accuracy
+        runs = [run for run in records(row, measured.budget) if run["status"] == "finished"] if measured.mean else []
+        if not runs:
+            continue
+        flops = sum(run["metrics"]["flops"] for run in runs) / len(runs)
+        much = {f"{run['recipe']['epochs']} x {run['provenance']['data']['train']:,}": None for run in runs}
+        cells.append([
+            row.title, row.reported.get(row.score, "–").removesuffix("%"), mean_sd(measured, protocol),
+            f"{flops / 1e6:.2f}M", str(measured.budget), ", ".join(much), ", ".join(map(str, measured.seeds)),
+        ])  # fmt: skip
+    return cells
+
+
+def study(table: str) -> Cells:
+    """Metric after training on, in percent: a line for each criterion, a column for each share that was pruned."""
+    lines = [line for line in load_table(table).lines if line.accuracy.mean]
+    pairs = {tuple(line.row.title.split(", ")): mean_sd(line.accuracy, "last") for line in lines}
+    shares, kinds = (list(dict.fromkeys(pair[place] for pair in pairs)) for place in (0, 1))
+    return [["Pruned", *shares]] + [[kind, *(pairs.get((share, kind), "–") for share in shares)] for kind in kinds]
+
+
+TABLES: dict[str, Callable[[], Cells]] = {
+    "findings": findings,
+    "dcff-counts": partial(counts, "dcff/cifar10"),
+    "dcff-short": partial(accuracies, "dcff/cifar10", "test_best"),
+    "cdp-study": partial(study, "cdp/resnet20-study"),
+    "cfdp-study": partial(study, "cfdp/resnet20-study"),
+    "cfdp-resnet56": partial(study, "cfdp/resnet56-study"),
+    "filterexpo-study": partial(accuracies, "filterexpo/resnet20-study", "last"),
+}
+
+
+def markdown(cells: Cells) -> str:
+    """Cells, the first line of them headings, as a table of Markdown; a bar in a cell is escaped."""
+    lines = [" | ".join(cell.replace("|", r"\|") for cell in line) for line in cells]
+    return "\n".join(f"| {line} |" for line in [lines[0], " | ".join("---" for _ in cells[0]), *lines[1:]]) + "\n"
+
+
+def rewritten(text: str, where: str = "") -> str:
+    """The text with each marked table made anew.
+
+    Raises:
+        InputError: a table that ``TABLES`` does not have, or a marker without its end.
+    """
+    if text.count("<!-- table: ") != len(MARKED.findall(text)):
+        raise InputError(f"{where}: a marked table has no end; expected '<!-- end -->' on a line below it")
+
+    def made(match: re.Match) -> str:
+        if match["name"] not in TABLES:
+            raise InputError(f"{where}: unknown table {match['name']}; expected one of: {' '.join(TABLES)}")
+        return f"<!-- table: {match['name']} -->\n{markdown(TABLES[match['name']]())}<!-- end -->"
+
+    return MARKED.sub(made, text)
+
+
+def main(files: Sequence[str]) -> int:
+    """Write the marked tables of these files anew."""
+    from ...system.checkpoint import write_text
+
+    for name in files:
+        path = Path(name)
+        write_text(path, rewritten(read_text(path), name))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,125 @@
+"""README and how-to pages: their code runs, their commands exist, their tables are those of the records."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prune_lib.book.tables.markdown import MARKED, TABLES, markdown, rewritten
+from prune_lib.cli.parser import _parser
+from prune_lib.system.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "book" / "index.md", *sorted((ROOT / "book" / "howto").glob("*.md"))]
+
+
+def _blocks(page, *languages):
+    text = page.read_text(encoding="utf-8")
+    return [
+        code for name, code in re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if name in languages
+    ]
+
+
+CODE = [(page, code) for page in PAGES for code in _blocks(page, "python")]
+LINES = [
+    line.removeprefix("$ ")
+    for page in PAGES
+    for code in _blocks(page, "console", "bash")
+    for line in code.splitlines()
+    if line.startswith(("$ ", "prune "))
+]
+
+
+@pytest.mark.parametrize(("page", "code"), CODE, ids=lambda value: getattr(value, "name", ""))
+def test_what_a_page_shows_runs_and_prints_what_it_promises(page, code, tmp_path, monkeypatch, capsys):
+    (tmp_path / "shown.py").write_text(code.replace(".onnx", ".pt2"))  # which takes less time
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    runpy.run_path(str(tmp_path / "shown.py"))
+    printed = re.findall(r"# (cdp: .*?), …", code)
+    said = capsys.readouterr().out
+    assert all(text in said for text in printed)
+    assert {file.name for file in (tmp_path / "work").iterdir()} == ({"resnet18.pt2"} if "export(" in code else set())
+
+
+def _words(line):
+    """A shell line of a page without comment, redirection and background sign, as words."""
+    return [word for word in shlex.split(re.split(r"[>&]", line)[0], comments=True) if "/…/" not in word]
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("prune ")])
+def test_every_command_of_a_page_is_understood(line):
+    args = _parser().parse_args(
+        [word.replace("$PWD", str(ROOT)) for word in _words(line)[1:]] + ["x"] * ("/…/" in line)
+    )
+    assert callable(args.command)
+
+
+def test_the_rows_that_pages_name_are_there():
+    from prune_lib.papers import all_rows
+
+    named = {
+        row for line in LINES for row in re.findall(r"\b(?:dcff|cdp|cfdp|filterexpo|mmrazor)/[\w.-]+/[\w.]+", line)
+    }
+    assert len(named) > 4
+    assert named <= set(all_rows())
+
+
+def test_make_has_the_targets_that_pages_name():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    named = [word for line in LINES for word in re.findall(r"^make ([a-z-]+)", line)]
+    assert named
+    assert set(named) <= set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([\w./-]+)\)", text):
+        assert (page.parent / link).exists(), link
+    for link in re.findall(r"\{doc\}`(?:[^`<]*<)?([\w./]+)>?`", text):
+        assert any(
+            (page.parent / link.replace("notebooks/", f"{ROOT}/notebooks/").removeprefix("../"))
+            .with_suffix(kind)
+            .exists()
+            for kind in (".md", ".py")
+        ), link
+
+
+def test_every_page_is_in_the_book():
+    parts = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    files = {chapter["file"] for part in parts for chapter in part["chapters"]} | {"index"}
+    pages = {
+        path.relative_to(ROOT / "book").with_suffix("").as_posix()
+        for path in (ROOT / "book").glob("**/*.md")
+        if "_build" not in path.parts
+    }
+    assert pages <= files
+    assert {f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("*.py")} <= files
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/measured.md"])
+def test_tables_are_those_of_the_records(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert MARKED.search(text)
+    assert rewritten(text, name) == text, f"run: python -m prune_lib.book.tables.markdown {name}"
+
+
+def test_the_readme_is_read_to_its_end():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 110
+
+
+def test_a_table_is_made_anew_between_its_markers(monkeypatch):
+    monkeypatch.setitem(TABLES, "two", lambda: [["a", "b"], ["1", "x|y"]])
+    table = "| a | b |\n| --- | --- |\n| 1 | x\\|y |\n"
+    assert markdown(TABLES["two"]()) == table
+    marked = "before\n<!-- table: two -->\nold\n<!-- end -->\nafter\n"
+    assert rewritten(marked) == f"before\n<!-- table: two -->\n{table}<!-- end -->\nafter\n"
+    assert rewritten(rewritten(marked)) == rewritten(marked)
+    with pytest.raises(InputError, match="unknown table three"):
+        rewritten(marked.replace("two", "three"), "x.md")
+    with pytest.raises(InputError, match=r"x\.md: a marked table has no end"):
+        rewritten(marked.replace("<!-- end -->", ""), "x.md")
