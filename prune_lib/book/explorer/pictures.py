@@ -1,4 +1,4 @@
-"""Pictures of filters and maps as PNG, drawn quickly: of what ``explore`` found."""
+"""Pictures of filters and feature maps as PNG, drawn quickly enough to follow a slider."""
 
 import io
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from .subject import Subject, score
 
 
 def answers(of: Subject, conv: str, criterion: str, image: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """The filters of a conv, best first: their scores ``(C,)``, places ``(C,)``, and maps ``(C, H, W)`` of an image.
+    """A conv's filters, best first: scores ``(C,)``, positions ``(C,)``, feature maps ``(C, H, W)`` of one image.
 
     Raises:
-        InputError: a conv that the network has not.
+        InputError: the network has no such conv.
     """
     if conv not in of.arch.filters:
         raise InputError(f"{of.arch.name} has no conv called {conv!r}; expected one of: {' '.join(of.arch.filters)}")
@@ -28,7 +28,7 @@ def answers(of: Subject, conv: str, criterion: str, image: int = 0) -> tuple[Ten
 
 
 def bars(scores: Tensor, title: str):
-    """Scores ``(C,)`` in their order, a bar each."""
+    """A bar for each of the scores ``(C,)``, in the order given."""
     with styled() as plt:
         figure, axes = plt.subplots(figsize=(8.4, 1.8))
         axes.bar(range(len(scores)), scores.tolist(), color=COMPACT, width=0.9)
@@ -38,8 +38,9 @@ def bars(scores: Tensor, title: str):
 
 
 def kernels(of: Subject, conv: str, order: Tensor) -> Tensor:
-    """The weights of the filters in ``order`` as pictures ``(C, k, k, 3)`` uint8: of three inputs in colour, of more
-    their mean over the inputs in grey; middle grey is 0.
+    """The weights of the filters in ``order`` as pictures ``(C, k, k, 3)`` uint8; middle grey is 0.
+
+    Filters with three inputs are shown in colour, others by the mean over their inputs, in grey.
     """
     weight: Tensor = of.model.get_submodule(conv).weight.detach()[order]  # type: ignore[operator, assignment, index]
     weight = weight if weight.shape[1] == 3 else weight.mean(1, keepdim=True).expand(-1, 3, -1, -1)
@@ -47,7 +48,7 @@ def kernels(of: Subject, conv: str, order: Tensor) -> Tensor:
 
 
 def heat(found: Tensor, images: Tensor | None = None) -> Tensor:
-    """Maps ``(N, H, W)`` in [0, 1] in colour ``(N, H, W, 3)`` uint8, over grey ``images (N, 3, H, W)`` if given."""
+    """Maps ``(N, H, W)`` in [0, 1] as colours ``(N, H, W, 3)`` uint8, over grey ``images (N, 3, H, W)`` if given."""
     with needs("lab"):
         from matplotlib import colormaps
 
@@ -58,7 +59,7 @@ def heat(found: Tensor, images: Tensor | None = None) -> Tensor:
 
 
 def mosaic(lines: Sequence[Tensor], side: int = 72, gap: int = 3) -> bytes:
-    """A PNG of lines of pictures ``(N, H, W, 3)`` uint8, each shown ``side`` pixels wide."""
+    """A PNG with a line of pictures for each tensor ``(N, H, W, 3)`` uint8; every picture is ``side`` pixels wide."""
     from PIL import Image
 
     across = max(len(line) for line in lines)
@@ -73,7 +74,7 @@ def mosaic(lines: Sequence[Tensor], side: int = 72, gap: int = 3) -> bytes:
 
 
 def best_and_worst(of: Subject, conv: str, criterion: str, image: int = 0, each: int = 12) -> bytes:
-    """A PNG of the filters of a conv: the best ones' weights and, below them, their answers; then the worst ones'."""
+    """A PNG of the best filters of a conv, with their feature maps below, then the worst in the same way."""
     _, order, found = answers(of, conv, criterion, image)
     weights, answered = kernels(of, conv, order), heat(found / found.amax().clamp_min(1e-12))
     parts = [slice(0, each), slice(max(each, len(order) - each), None)] if len(order) > each else [slice(None)]

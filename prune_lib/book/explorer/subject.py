@@ -1,6 +1,7 @@
-"""What the explorer notebook computes when a slider moves: plain functions, each quick enough for that.
+"""What the explorer computes when a slider moves: plain functions, quick enough to follow it.
 
-What costs (training, scores, the full network's maps) is done once for a ``Subject``; the widgets are in ``lab``.
+The slow parts (training, scores, the full network's maps) are done once for each ``Subject``. The widgets are in
+``widgets``.
 """
 
 import os
@@ -35,14 +36,14 @@ from ..tables.table import Grid
 
 CRITERIA = ("l1", "cdp", "cfdp", "random")
 SPREADS = ("the same share of each layer", "one threshold for all layers")
-SEEN = 256  # training images that a criterion looks at
+SEEN = 256  # training images that a criterion is computed on
 TRAINING = Recipe(data="digits", epochs=4, batch_size=32, lr=0.1, warmup=1, schedule="cosine", heldout=200)
 
 
 def in_lab(wanted: str = "auto") -> bool:
-    """Whether widgets will be seen: ``yes``, ``no``, or ``auto``, where a Jupyter server started this kernel.
+    """Whether to make widgets: ``yes``, ``no``, or ``auto``, which means yes if a Jupyter server started this kernel.
 
-    papermill starts its kernels without a server, which names the session in ``JPY_SESSION_NAME``.
+    The server sets ``JPY_SESSION_NAME``; papermill, which starts kernels by itself, does not.
     """
     return wanted == "yes" or (wanted == "auto" and bool(os.environ.get("JPY_SESSION_NAME")))
 
@@ -51,7 +52,7 @@ def in_lab(wanted: str = "auto") -> bool:
 
 
 def rows_to_choose() -> dict[str, list[str]]:
-    """``{paper/table: its rows}`` of all rows whose network is in this library."""
+    """All rows whose network this library has, as ``{paper/table: [row ids]}``."""
     found: dict[str, list[str]] = {}
     for row in all_rows().values():
         if row.arch:
@@ -60,12 +61,12 @@ def rows_to_choose() -> dict[str, list[str]]:
 
 
 def runs(rates: Sequence[float]) -> list[tuple[float, int]]:
-    """Equal neighbours of a rate list: ``[.5, .5, .4] -> [(.5, 2), (.4, 1)]``, one slider each."""
+    """Group equal neighbours in a rate list, one slider each: ``[.5, .5, .4] -> [(.5, 2), (.4, 1)]``."""
     return [(rate, len(list(same))) for rate, same in groupby(rates)]
 
 
 def written(found: Sequence[tuple[float, int]]) -> str:
-    """The rate string of such runs, which ``runs(parse(…))`` reads back."""
+    """The rate string of these runs; ``runs(parse(…))`` reads it back."""
     return "+".join(f"[{rate:.6g}]" + (f"*{times}" if times > 1 else "") for rate, times in found)
 
 
@@ -103,7 +104,7 @@ def recount(arch: str, spec: str, layout: str | None = None) -> Counted:
 
 
 def unpruned(arch: str, layout: str | None = None) -> str:
-    """The spec of ``arch`` that prunes nothing."""
+    """The rate string for ``arch`` that prunes nothing."""
     layouts = arch_of(arch).layouts
     how = layouts[layout] if layout in layouts else next(iter(layouts.values()))
     return written([(10.0 if how.rounding == "tenths" else 0.0, len(how.groups))])
@@ -114,16 +115,16 @@ def unpruned(arch: str, layout: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained full network, a few hundred test images, and what was found out about the two."""
+    """A trained full network, a few hundred test images, and the scores computed so far."""
 
     arch: Arch
     model: nn.Module
-    data: ImageSet  # its test split is the images that are evaluated
+    data: ImageSet  # its test split holds only the images that are evaluated
     accuracy: float
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """``count`` test images of as many classes as there are: normalised, as they are, and their labels."""
+        """``count`` test images of different classes: normalised, as stored, and their labels."""
         labels = self.data.test.labels
         first = [int((labels == c).nonzero()[0]) for c in range(len(self.data.classes)) if bool((labels == c).any())]
         some = self.data.test.take(torch.tensor(first[:count]))
@@ -134,14 +135,14 @@ def make_subject(
     weights: str | Path = "", arch: str = "resnet20", data: str = "digits", *, normalise: str = "own",
     data_dir: str | Path | None = None, images: int = 200,
 ) -> Subject:  # fmt: skip
-    """A trained network to look into: that of ``weights``, or one trained here in seconds on small digits, and kept.
+    """The network with the given ``weights``, or one trained here on small digits, in seconds, and kept for next time.
 
     Args:
-        normalise: the constants that the weights were trained with, as ``Recipe.normalise``.
-        images: how many test images are evaluated, the same number of each class.
+        normalise: the normalising constants that the weights were trained with, named as in ``Recipe.normalise``.
+        images: how many test images to evaluate, equally many of each class.
 
     Raises:
-        InputError: weights or data that are missing or do not fit, or too few images.
+        InputError: weights or data are missing or do not fit, or there are too few images.
     """
     if normalise not in NORMALISE:
         raise InputError(f"normalise is {normalise!r}; expected one of: {' '.join(NORMALISE)}")
@@ -168,7 +169,7 @@ def make_subject(
 
 
 def _small(data: ImageSet) -> ImageSet:
-    """The digits at half the side: they were 8x8 pixels, and a quarter of the work loses nothing of them."""
+    """The digits at half their size: originally 8x8 pixels, they lose nothing, and take a quarter of the work."""
     parts = (Split(part.images[:, :, ::2, ::2].contiguous(), part.labels) for part in (data.train, data.heldout))
     test = Split(data.test.images[:, :, ::2, ::2].contiguous(), data.test.labels)
     train_, heldout = parts
@@ -176,7 +177,7 @@ def _small(data: ImageSet) -> ImageSet:
 
 
 def _trained(arch: str, data: ImageSet) -> nn.Module:
-    """A network trained on 960 of the digits, kept under ``runs/`` of this project."""
+    """A network trained on 960 of the digits; its weights are kept under ``runs/``."""
     path = home() / "runs" / "explorer" / f"{arch}-digits.safetensors"
     facts = {"arch": arch, "data": data.fingerprint, "side": data.train.images.shape[-1], **TRAINING.not_default()}
     model = build(arch, None, len(data.classes))
@@ -193,7 +194,7 @@ def _trained(arch: str, data: ImageSet) -> nn.Module:
 
 
 def score(of: Subject, criterion: str) -> Scores:
-    """Each filter's score, larger = more important, computed once.
+    """The score of every filter, larger = more important. Computed once for each subject and criterion.
 
     Raises:
         InputError: an unknown criterion.
@@ -216,7 +217,7 @@ def score(of: Subject, criterion: str) -> Scores:
 
 
 def choose(arch: Arch, scores: Scores, sparsity: float, spread: str = SPREADS[0]) -> Keep:
-    """The filters that stay when the share ``sparsity`` goes; convs of one unit lose the same channels.
+    """Choose the filters to keep when the share ``sparsity`` is pruned; convs of one unit lose the same channels.
 
     Raises:
         InputError: an unknown spread, or a sparsity outside [0, 1).
@@ -234,16 +235,16 @@ def choose(arch: Arch, scores: Scores, sparsity: float, spread: str = SPREADS[0]
 
 @dataclass(frozen=True)
 class Pruned:
-    """A network without some of its filters, not trained on, and what is left of it."""
+    """A network with filters removed and not trained any further, with its accuracy and cost."""
 
     model: nn.Module
     widths: Widths
     accuracy: float
-    cost: Cost  # under the rule macs, of an image of the arch's size
+    cost: Cost  # under the rule macs, for one image of the size that the arch expects
 
 
 def prune(of: Subject, criterion: str, sparsity: float, spread: str = SPREADS[0]) -> Pruned:
-    """Take the filters of the lowest scores out, physically, and evaluate what stays on the subject's test images."""
+    """Remove the filters with the lowest scores for real, and evaluate the smaller network on the test images."""
     keep = choose(of.arch, score(of, criterion), sparsity, spread)
     full = build(of.arch.name, None, len(of.data.classes))
     full.load_state_dict(of.model.state_dict())
@@ -254,7 +255,7 @@ def prune(of: Subject, criterion: str, sparsity: float, spread: str = SPREADS[0]
 
 
 def compared(of: Subject, pruned: Pruned) -> Grid:
-    """Full and pruned network, side by side."""
+    """The full and the pruned network side by side."""
     cost = pruned.cost
     return Grid([
         ["Network", "Top-1", "MACs", "Params"],
@@ -265,14 +266,14 @@ def compared(of: Subject, pruned: Pruned) -> Grid:
 
 
 def curves(of: Subject, sparsities: Sequence[float], spread: str = SPREADS[0]) -> dict[str, list[tuple[float, float]]]:
-    """``{criterion: [(sparsity, accuracy)]}``: what the slider shows, for all criteria at once."""
+    """What the slider shows, for all criteria at once: ``{criterion: [(sparsity, accuracy)]}``."""
     return {c: [(s, prune(of, c, s, spread).accuracy) for s in sparsities] for c in CRITERIA}
 
 
 def maps(of: Subject, network: nn.Module, count: int = 6) -> tuple[Tensor, list[str]]:
-    """Grad-CAM ``(N, H, W)`` in [0, 1] of the first ``count`` classes' first images, and what the network says."""
+    """Grad-CAM ``(N, H, W)`` in [0, 1] for an image of each of ``count`` classes, and the classes predicted."""
     images, _, labels = of.batch(count)
-    network.requires_grad_(True)  # Grad-CAM asks for gradients of maps
+    network.requires_grad_(True)  # Grad-CAM needs the gradients of feature maps
     found = gradcam.grad_cam(network, of.arch.cam_layer, images, labels.tolist())
     with torch.no_grad():
         said = [of.data.classes[c] for c in network(images).argmax(1)]

@@ -1,4 +1,4 @@
-"""The explorer's widgets: thin, over ``subject``. ipywidgets and matplotlib are imported where they are used."""
+"""The explorer's widgets, a thin layer over ``subject``. ipywidgets and matplotlib are imported where they are used."""
 
 import html
 import io
@@ -16,7 +16,7 @@ OWN = "a spec of your own"
 
 
 def specs(row: str = "dcff/cifar10/vgg16") -> Any:
-    """Choose a paper and a row, or a network and a spec; move its rates; widths and every rule's counts follow."""
+    """Choose a paper and a row, or a network and a spec, and move its rates: widths and counts follow."""
     with needs("lab"):
         import ipywidgets
 
@@ -88,7 +88,7 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
         text.observe(typed, "value")
 
     def other_paper(change) -> None:
-        which.options = rows[change["new"]]  # which chooses the first, and so calls chosen
+        which.options = rows[change["new"]]  # this selects the first row, which calls ``chosen``
 
     chosen()
     paper.observe(other_paper, "value")
@@ -97,7 +97,7 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
 
 
 def filters(of: Subject) -> Any:
-    """Choose a criterion, a layer and an image; the filters follow, best first."""
+    """Choose a criterion, a layer and an image, and see the filters, best first."""
     with needs("lab"):
         import ipywidgets
 
@@ -119,11 +119,11 @@ def filters(of: Subject) -> Any:
 
 
 def sparsity(of: Subject, shown: int = 6) -> Any:
-    """Drag a sparsity; accuracy, cost and Grad-CAM of the pruned network follow."""
+    """Drag a sparsity, and see accuracy, cost and Grad-CAM of the pruned network."""
     with needs("lab"):
         import ipywidgets
 
-    for name in CRITERIA:  # once, before anything is dragged
+    for name in CRITERIA:  # once, before the first drag
         subject.score(of, name)
     criterion = ipywidgets.Dropdown(options=CRITERIA, description="criterion")
     spread = ipywidgets.Dropdown(options=SPREADS, description="goes", layout=ipywidgets.Layout(width="380px"))
@@ -167,7 +167,7 @@ def _following(follow: Callable, controls: list, shown: list) -> Any:
 
 
 def _timed(note, work: Callable[[], str]) -> bool:
-    """Do the work and say how long it took, or what was wrong with what was asked; returns whether it was done."""
+    """Do the work and write into ``note`` how long it took, or why it cannot be done; returns whether it was."""
     start = time.perf_counter()
     try:
         text = work()

@@ -1,6 +1,6 @@
 """Charts for the notebooks: widths, counts, trade-offs, training curves, and what became of every filter.
 
-Every function returns a matplotlib Figure and draws nothing that it was not given.
+Every function returns a matplotlib Figure of the data that it is given, and looks nothing up.
 """
 
 import ast
@@ -16,7 +16,7 @@ from .style import ACCENT, COMPACT, FULL, closed, styled
 
 
 def source(function: Callable):
-    """The code of a library function less its docstring, shown beside its equation, so that the two cannot part."""
+    """The source of a library function without its docstring, to be shown beside the equation that it implements."""
     with needs("book"):
         from IPython.display import Code
 
@@ -27,7 +27,7 @@ def source(function: Callable):
 
 
 def widths(full: Mapping[str, int], compact: Mapping[str, int], title: str = ""):
-    """Filters of each conv, kept in front of all. Both map conv name -> number of filters."""
+    """Number of filters of each conv, the pruned network's bars in front. Both map conv name -> number of filters."""
     with styled() as plt:
         figure, axes = plt.subplots(figsize=(8.4, 2.6))
         places = range(len(full))
@@ -43,7 +43,7 @@ def widths(full: Mapping[str, int], compact: Mapping[str, int], title: str = "")
 
 
 def above(flops: Mapping[str, int], base: str, title: str = ""):
-    """By how many million operations each counting rule exceeds the rule ``base``: rule -> FLOPs."""
+    """How many million operations each rule counts more than the rule ``base``; ``flops`` maps rule -> FLOPs."""
     with styled() as plt:
         figure, axes = plt.subplots(figsize=(8.4, 0.35 * len(flops) + 0.8))
         names = [name for name in flops if name != base]
@@ -57,7 +57,7 @@ def above(flops: Mapping[str, int], base: str, title: str = ""):
 
 
 def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, title: str = ""):
-    """Points ``(x, y)`` of each kind, joined in the order of x."""
+    """Points ``(x, y)`` of each kind, joined by a line in the order of x."""
     with styled() as plt:
         figure, axes = plt.subplots(figsize=(7, 3))
         for (kind, values), colour in zip(points.items(), (COMPACT, ACCENT, "#2b8a3e", FULL), strict=False):
@@ -68,10 +68,10 @@ def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str,
 
 
 def tradeoff(pairs: Sequence[tuple], full: int):
-    """Top-1 over the share of the FLOPs that stays, before and after training on: one line for each criterion.
+    """Top-1 against the share of FLOPs that is left, before and after further training; one line per criterion.
 
     Args:
-        pairs: ``(row, its record)``; the criterion is the row's method option, or the method where there is none.
+        pairs: ``(row, its record)``; the criterion is an option of the row's method, or else the method itself.
         full: FLOPs of the full network.
     """
     lines: dict[str, list[tuple[float, float, float]]] = {}
@@ -93,7 +93,7 @@ def tradeoff(pairs: Sequence[tuple], full: int):
 
 
 def temperature(schedule: Callable[[int, int], float], epochs: int = 300, first: int = 12):
-    """DCFF's temperature over a whole run, and over its first epochs, where everything happens."""
+    """DCFF's temperature over a whole run, and over the first epochs, in which nearly all of it happens."""
     with styled() as plt:
         figure, (whole, start) = plt.subplots(1, 2, figsize=(8.4, 2.6), sharey=True)
         whole.plot(range(epochs + 1), [schedule(epoch, epochs) for epoch in range(epochs + 1)], color=COMPACT)
@@ -143,7 +143,7 @@ def losses(named: Mapping[str, dict], metric: str):
 
 
 def rankings(named: Mapping[str, dict]):
-    """In how many layers scores were finite, and the choice of filters changed, in each epoch of each record."""
+    """For each epoch of each record: in how many layers the scores were finite, and in how many the choice changed."""
     with styled() as plt:
         figure, panels = plt.subplots(1, len(named), figsize=(2.6 * len(named), 2.4), squeeze=False)
         for panel, (title, record) in zip(panels[0], named.items(), strict=True):
@@ -159,10 +159,10 @@ def rankings(named: Mapping[str, dict]):
 
 
 def channel_flow(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title: str = ""):
-    """How many channels each layer has after each exploration, one panel a layer; the shaded part had been pruned.
+    """Channels of each layer after each exploration, one panel per layer; the shaded ones had been pruned before.
 
     Args:
-        explorations: ``(epoch, {conv: (C,) bool})`` in order; what is kept from that epoch on.
+        explorations: ``(epoch, {conv: (C,) bool})`` in order; the channels kept from that epoch on.
     """
     layers = list(explorations[0][1])
     columns = min(6, len(layers))
@@ -174,7 +174,7 @@ def channel_flow(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title
         epochs = [epoch for epoch, _ in explorations]
         for axes, conv in zip(grid.flat, layers, strict=False):
             masks = torch.stack([kept[conv] for _, kept in explorations])
-            returned = masks & (~masks).cummax(0).values  # kept now, and pruned at some time before
+            returned = masks & (~masks).cummax(0).values  # kept now, pruned at some earlier time
             alive, back = masks.sum(1).tolist(), returned.sum(1).tolist()
             axes.step([*epochs, epochs[-1] + 1], [*alive, alive[-1]], where="post", color=COMPACT)
             axes.fill_between(
@@ -190,7 +190,7 @@ def channel_flow(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title
 
 
 def filter_lives(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title: str = ""):
-    """What became of every filter: a line each, layer below layer and alike lives together.
+    """What became of every filter, one line each: layer below layer, filters with the same history together.
 
     Args:
         explorations: as for ``channel_flow``.

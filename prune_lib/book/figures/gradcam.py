@@ -12,8 +12,7 @@ from .style import closed, styled
 def grad_cam(model: nn.Module, layer: str, images: Tensor, classes: Sequence[int]) -> Tensor:
     """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) by pytorch-grad-cam: ``(N, 3, H, W) -> (N, H, W)`` in [0, 1].
 
-    ``layer`` names the module whose output is weighed (an arch's ``cam_layer``); image i is explained for
-    ``classes[i]``. Both are fixed before anything is looked at.
+    ``layer`` names the module with the feature maps (an arch's ``cam_layer``); image i is explained for ``classes[i]``.
     """
     with needs("book"):
         from pytorch_grad_cam import GradCAM
@@ -25,10 +24,10 @@ def grad_cam(model: nn.Module, layer: str, images: Tensor, classes: Sequence[int
 
 
 def agreement(first: Tensor, second: Tensor) -> list[tuple[float, float]]:
-    """How alike two batches of maps ``(N, H, W)`` are: (correlation, overlap of the top fifths) of each pair.
+    """How alike two batches of maps ``(N, H, W)`` are: for each pair, (correlation, overlap of the top fifths).
 
-    Overlap is intersection over union of the pixels above the 80th percentile. A constant map correlates with nothing:
-    its correlation is 0.
+    The overlap is the intersection over union of the pixels above the 80th percentile. The correlation with a constant
+    map is 0.
     """
     result = []
     for a, b in zip(first.flatten(1).double(), second.flatten(1).double(), strict=True):
@@ -41,7 +40,7 @@ def agreement(first: Tensor, second: Tensor) -> list[tuple[float, float]]:
 
 
 def cams(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], notes: Mapping[str, Sequence[str]]):
-    """Images ``(N, 3, H, W)`` uint8 in the first row, and below each the maps of every network laid over it."""
+    """Images ``(N, 3, H, W)`` uint8 in the first row, and below them a row of maps for each network."""
     with styled() as plt:
         figure, grid = plt.subplots(
             len(maps) + 1, len(images), figsize=(1.35 * len(images), 1.55 * (len(maps) + 1)), squeeze=False

@@ -1,6 +1,6 @@
-"""Pictures of what networks find in images: boxes, masks, refined edges, keypoints; one row of panels for each network.
+"""What networks find in images: boxes, masks, refined edges, keypoints; one row of panels for each network.
 
-Every function returns a matplotlib Figure and draws nothing that it was not given.
+Every function returns a matplotlib Figure of the data that it is given, and looks nothing up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ COLOURS = ("#1f6feb", "#d9480f", "#2b8a3e", "#7048e8", "#c2255c", "#0b7285")
 
 
 def detections(data, pictures: Sequence, named: Mapping[str, list[dict]], least: float = 0.5):
-    """Annotated boxes above, and below those that each network finds with a score of ``least`` or more; masks tinted.
+    """Annotated boxes in the first row, below them what each network finds with a score of ``least`` or more.
 
     Args:
         data: the detection set; pictures: some of its test images; named: title -> results of ``data.predict``.
@@ -45,7 +45,7 @@ def detections(data, pictures: Sequence, named: Mapping[str, list[dict]], least:
 
 
 def streets(images: Sequence[np.ndarray], named: Mapping[str, Sequence[np.ndarray]]):
-    """Images ``(H, W, 3)`` above, and below the class of every pixel ``(H, W)`` by each of ``named``; 255 is black."""
+    """Images ``(H, W, 3)`` in the first row, below them maps ``(H, W)`` of the class of each pixel; 255 is black."""
     with styled() as plt:
         figure, grid = _grid(plt, ["image", *named], len(images), wide=2.0)
         for column, image in enumerate(images):
@@ -56,7 +56,7 @@ def streets(images: Sequence[np.ndarray], named: Mapping[str, Sequence[np.ndarra
 
 
 def edges(image: np.ndarray, named: Mapping[str, np.ndarray], window: tuple[int, int, int, int]):
-    """One part of an image side by side: ``window`` (top, left, height, width) of it and of each map of classes."""
+    """The same ``window`` (top, left, height, width) of an image and of each map of classes, side by side."""
     top, left, height, width = window
     part = np.s_[top : top + height, left : left + width]
     with styled() as plt:
@@ -73,7 +73,7 @@ def edges(image: np.ndarray, named: Mapping[str, np.ndarray], window: tuple[int,
 
 
 def keypoints(data, people: Sequence, named: Mapping[str, list[dict]], least: float = 0.2):
-    """Annotated figures above, and below those of each network: limbs between keypoints of ``least`` or more.
+    """Annotated people in the first row, below them each network's keypoints with a score of ``least`` or more.
 
     Args:
         data: the pose set; people: some of its test persons; named: title -> results of ``data.predict`` for these.
@@ -99,7 +99,7 @@ def keypoints(data, people: Sequence, named: Mapping[str, list[dict]], least: fl
 
 
 def _grid(plt, names: Sequence[str], columns: int, wide: float = 1.0):
-    """Panels without ticks, one line for each name."""
+    """Panels without ticks, one row for each name."""
     side = 8.4 / columns
     figure, grid = plt.subplots(len(names), columns, figsize=(8.4, len(names) * (side / wide + 0.05)), squeeze=False)
     for axes in grid.flat:

@@ -15,7 +15,7 @@ _STYLE: dict = {
 
 @contextmanager
 def styled():
-    """matplotlib's ``pyplot`` with the book's settings, which end with the block."""
+    """matplotlib's ``pyplot`` with the book's settings, which hold within the block."""
     with needs("book"):
         import matplotlib.pyplot as plt
 
@@ -24,6 +24,6 @@ def styled():
 
 
 def closed(plt, figure):
-    """The figure, no longer open in ``plt``: a notebook shows what a cell returns, and shows it once."""
+    """Close the figure in ``plt`` and return it, so that a notebook shows it once, as what the cell returns."""
     plt.close(figure)
     return figure

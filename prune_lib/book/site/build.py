@@ -37,7 +37,7 @@ def build(
 ) -> Path:  # fmt: skip
     """Execute every notebook, build the HTML book, and return its first page.
 
-    Notebooks take the parameters that they have among these; what has a record already is not run again.
+    Each notebook gets those of the parameters that it knows. A run that has a record is not run again.
 
     Raises:
         InputError: there is no book here, a parameter is wrong, or the build failed.
@@ -67,14 +67,14 @@ def build(
             progress.show()
     progress.close()
     page = root / "book" / "_build" / "html" / "index.html"
-    page.unlink(missing_ok=True)  # so that a page from an earlier build is not taken for this one's
+    page.unlink(missing_ok=True)  # so that no page of an earlier build is taken for one of this build
     tool = Path(sys.executable).with_name("jupyter-book")
     words = [str(tool), "build", "-W", "-n", "--keep-going", *(["-v"] if verbose else []), str(root / "book")]
     built = subprocess.run(words, check=False, **(_KEPT if quiet else {}))
     if built.returncode or not page.is_file():
         if quiet:
             sys.stderr.write((built.stdout or b"").decode(errors="replace"))
-        page.unlink(missing_ok=True)  # it is there after a warning, too; nothing that failed is looked at or published
+        page.unlink(missing_ok=True)  # a build with warnings leaves it too; what failed is not opened nor published
         raise InputError("the book did not build; what is wrong is said above")
     return page
 
@@ -186,7 +186,7 @@ def _refuse_failed_notebooks(app) -> None:
 
 
 def _leave_out_thebe(app, page, template, context, doctree) -> None:
-    """Jupyter Book adds Thebe to every page, twice, to run code on a server elsewhere; these pages ask for none."""
+    """Jupyter Book adds Thebe to every page, to run code on a server elsewhere; these pages need no server."""
 
     def runs_thebe(script) -> bool:
         return "thebe" in f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', '')}".lower()
@@ -195,7 +195,7 @@ def _leave_out_thebe(app, page, template, context, doctree) -> None:
 
 
 def _serve_records(app) -> None:
-    """Lay the records beside the pages that link to them; ``../results`` is where a notebook finds them too."""
+    """Copy the records to where the pages link to them: ``../results``, which is also their place for a notebook."""
     folder = Path(app.outdir) / "results"
     shutil.rmtree(folder, ignore_errors=True)
     for record in record_files():

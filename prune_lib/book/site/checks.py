@@ -12,7 +12,7 @@ from ...system.provenance import code_version, now
 from ...system.reading import from_json, read_text
 from ..tables.table import Grid
 
-PAGE = {  # what is noted of a page -> its heading; all but the first two are best at zero
+PAGE = {  # what is noted about a page -> its heading; zero is best for all but the first two
     "pictures": "Pictures", "formulas": "Formulas", "undrawn": "undrawn, or no words", "unset": "not set",
     "outside": "Requests outside", "errors": "Errors in the console", "overflow": "Scrolls sideways by, px",
     "faint": "Texts too faint",
@@ -25,11 +25,11 @@ def checks_file() -> Path:
 
 
 def save_checks(pages: Sequence[Mapping], explorer: Mapping[str, float], browser: str) -> Path:
-    """Write what was seen in place of what was seen before.
+    """Replace the record of what a browser saw.
 
     Args:
-        pages: of each its name as ``page`` and the numbers of ``PAGE``.
-        explorer: what was moved in the explorer -> seconds until everything had followed.
+        pages: for each page its name as ``page``, and the figures named in ``PAGE``.
+        explorer: the control that was moved -> seconds until everything had followed.
         browser: its name and version.
     """
     record = {
@@ -43,10 +43,10 @@ def save_checks(pages: Sequence[Mapping], explorer: Mapping[str, float], browser
 
 
 def load_checks(part: str = "") -> tuple[Grid, Grid]:
-    """The last walk through the book, page by page, and how fast the explorer followed; at first, headings alone.
+    """The last walk through the book, page by page, and how fast the explorer followed; headings only if there is none.
 
     Args:
-        part: only pages whose name has this in it.
+        part: only pages with this text in their name.
 
     Raises:
         InputError: the record is damaged.
@@ -71,7 +71,7 @@ def load_checks(part: str = "") -> tuple[Grid, Grid]:
 
 
 def _wrong_with(record: object) -> str:
-    """What is wrong with what the file holds, or nothing."""
+    """What is wrong with the contents of the file; empty if nothing is."""
     if not isinstance(record, dict):
         return "expected a mapping"
     kinds = {"command": str, "browser": str, "date": str, "code": str, "pages": list, "explorer": dict}

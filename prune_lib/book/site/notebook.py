@@ -12,7 +12,7 @@ from ...system.errors import InputError, needs
 class TextHandler:
     """Lets papermill read text notebooks: ``papermill text:notebooks/x.py out.ipynb -p budget short``.
 
-    Registered under papermill's entry point ``papermill.io``; reading is all that it does.
+    Registered under papermill's entry point ``papermill.io``; it only reads.
     """
 
     SCHEME = "text:"
@@ -45,11 +45,10 @@ class TextHandler:
 
 
 def check_parameters(namespace: Mapping[str, object], **expected: type | Sequence) -> None:
-    """Refuse parameters that a notebook does not have, or that are not what they should be.
+    """Refuse parameters that a notebook does not have, or that have a wrong type or value.
 
-    Called with ``globals()`` in the cell after the parameters, the notebook's first code: whatever public name stands
-    there by then came from the parameters cell or from papermill. ``expected`` maps each name to its type, or to the
-    values it may take.
+    Called with ``globals()`` in the cell after the parameters: every public name that exists by then comes from the
+    parameters cell or from papermill. ``expected`` maps each name to its type, or to the values it may take.
 
     Raises:
         InputError: an unknown name, a wrong type, or a value that is not among those allowed.
@@ -71,7 +70,7 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object], progre
     """Execute one text notebook by papermill. ``output`` appears only when every cell has run.
 
     Raises:
-        InputError: a parameter that the notebook does not have, or its kernel died.
+        InputError: the notebook has no such parameter, or its kernel died.
         papermill.PapermillExecutionError: a cell failed; the notebook up to there is beside it as ``*.failed.ipynb``.
     """
     with needs("book"):
@@ -103,7 +102,7 @@ def execute(source: Path, output: Path, parameters: Mapping[str, object], progre
 
 
 def _last_begun(path: Path) -> str:
-    """The number of the cell that a notebook has come to, as papermill left it."""
+    """The number of the last cell that papermill started in this notebook."""
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         states = [cell["metadata"].get("papermill", {}).get("status") for cell in cells]
@@ -113,7 +112,7 @@ def _last_begun(path: Path) -> str:
 
 
 def _tidy(path: Path) -> None:
-    """Fold the cell that papermill injected, as the parameters above it are; forget where on this machine it ran."""
+    """Fold the cell that papermill injected, as the parameters cell is, and remove this machine's paths."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for name in ("input_path", "output_path"):
         notebook["metadata"].get("papermill", {}).pop(name, None)
@@ -135,16 +134,16 @@ def parameters_of(source: Path) -> list[str]:
 
 @contextmanager
 def _quiet():
-    """papermill warns of every name that does not end in .ipynb, although handlers may read any text."""
+    """papermill warns about every name that does not end in .ipynb, even if a handler can read it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The specified file")
         yield
 
 
 def failure(path: Path) -> str | None:
-    """Why an executed notebook must not be published, in one line, or ``None`` when it ran to its end.
+    """Why an executed notebook must not be published, in one line; ``None`` if it ran to its end.
 
-    A book builder does not look: with execution off, it renders a failed notebook and calls it a success.
+    Jupyter Book does not check this: with execution off it renders a failed notebook and reports success.
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))

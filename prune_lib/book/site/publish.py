@@ -19,10 +19,10 @@ TEXT = {".html", ".js", ".css", ".json", ".txt", ".md", ".ipynb", ".svg", ".xml"
 
 
 def publish(built: Path | None = None, site: Path | None = None) -> Path:
-    """Copy the built HTML to ``site`` less what only a builder needs, check it, and return it.
+    """Copy the built HTML to ``site`` without the builder's own files, check it, and return the folder.
 
     The folder appears whole or not at all. It holds ``.nojekyll``, so that no host drops names that begin with an
-    underscore, and a manifest: ``sha256sum -c SHA256SUMS``.
+    underscore, and a manifest to check with ``sha256sum -c SHA256SUMS``.
 
     Raises:
         InputError: there is no built book, or a file names a path of this machine or asks another host for something.
@@ -48,10 +48,10 @@ def publish(built: Path | None = None, site: Path | None = None) -> Path:
 
 
 def problems(site: Path, private: Iterable[str] = ()) -> list[str]:
-    """What keeps ``site`` from being served anywhere: paths of this machine, links that leave it or lead nowhere.
+    """What would not work on another host: paths of this machine, links that leave the site or lead nowhere.
 
     Args:
-        private: more texts that no file may hold.
+        private: further texts that must not occur in any file.
     """
     named = [str(place) for place in (home(), Path(sys.prefix), Path.home()) if len(place.parts) > 2]
     named += ["file:///", *private]
@@ -67,7 +67,7 @@ def problems(site: Path, private: Iterable[str] = ()) -> list[str]:
 
 
 def _links(page: Path, text: str, site: Path) -> Iterable[str]:
-    """A page may point a reader elsewhere, but asks nothing of another host; its own links lead to its own files."""
+    """Check that a page loads nothing from another host, and that its links into the site lead to files."""
     reader = _Links()
     reader.feed(text)
     for asked, link in reader.found:
@@ -84,7 +84,7 @@ def _links(page: Path, text: str, site: Path) -> Iterable[str]:
 
 
 class _Links(HTMLParser):
-    """Collects ``(asked for when the page opens, address)`` of every tag."""
+    """Collects ``(loaded when the page opens, address)`` from every tag."""
 
     def __init__(self) -> None:
         super().__init__()

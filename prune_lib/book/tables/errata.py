@@ -1,4 +1,4 @@
-"""What the papers' own figures contradict, computed from the rows; only what is marked *read* was typed in."""
+"""Contradictions within the papers' own figures, computed from the rows; only those marked *read* were typed in."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ NAMES = {
 @dataclass(frozen=True)
 class Erratum:
     kind: str
-    where: str  # row, or place outside the tables
+    where: str  # a row, or a place outside the tables
     printed: str
     found: str
     why: str = ""
@@ -33,7 +33,7 @@ class Errata:
 
     @property
     def grids(self) -> list[Grid]:
-        """One table for each kind, in the order in which they were found."""
+        """One table for each kind, in the order of discovery."""
         return [
             Grid(
                 [["Where", "Printed", "Found", "Why"]]
@@ -55,7 +55,7 @@ class Errata:
 
 
 def errata(rows: dict[str, Row] | None = None, claims: Sequence[dict] | None = None) -> Errata:
-    """Every contradiction in ``rows`` (default: all papers') and in the ``claims`` made outside their tables."""
+    """All contradictions in ``rows`` (default: those of all papers), and in ``claims`` made outside the tables."""
     rows = all_rows() if rows is None else rows
     tables = [load_table(name, rows) for name in dict.fromkeys(row.table for row in rows.values())]
     lines = {line.row.id: line for table in tables for line in table.lines}
@@ -68,7 +68,7 @@ def errata(rows: dict[str, Row] | None = None, claims: Sequence[dict] | None = N
 
 
 def _counts(line: Line) -> Iterator[Erratum]:
-    """Printed counts that the row's own spec does not give."""
+    """Printed counts that do not follow from the row's own spec."""
     told = set()
     for figure in line.disagreements:
         printed = line.row.reported[figure]
@@ -91,7 +91,7 @@ def _counts(line: Line) -> Iterator[Erratum]:
 
 
 def _why(line: Line, figure: str) -> str:
-    """What would print as reported: truncation, another rule, a cut of printed figures. Possible, not proven."""
+    """What would explain the printed figure: truncation, another rule, a cut of rounded figures. A guess, no proof."""
     printed, exact = line.row.reported[figure], line.counted[figure]
     read = Printed.read(printed)
     if not figure.endswith("_cut"):
@@ -124,7 +124,7 @@ def _rules() -> list[str]:
 
 
 def _mixed_rules(rows: list[Row]) -> Iterator[Erratum]:
-    """Rows whose figures another counter gave than those of the rows that they are compared with."""
+    """Rows counted by another rule than most rows of their table."""
     rules = [row.rule for row in rows]
     usual = max(dict.fromkeys(rules), key=rules.count)
     for row in rows:
@@ -142,7 +142,7 @@ def _mixed_rules(rows: list[Row]) -> Iterator[Erratum]:
 
 
 def _same_network(rows: list[Row]) -> Iterator[Erratum]:
-    """One network, printed with different figures in two places."""
+    """Networks that are printed with different figures in two places."""
     known = [row for row in rows if not row.unknown and row.reported]
     seen: set[str] = set()
     for first, second in combinations(known, 2):
@@ -164,13 +164,13 @@ def _same_network(rows: list[Row]) -> Iterator[Erratum]:
 
 
 def _agree(first: str, second: str) -> bool:
-    """Whether some value prints as both."""
+    """Whether some value could be printed as both."""
     (a, b), (c, d) = Printed.read(first).range, Printed.read(second).range
     return a < d and c < b
 
 
 def _claim(claim: dict, lines: dict[str, Line]) -> Iterator[Erratum]:
-    """A claim outside the tables whose figures no row has together, or that was found wrong by reading."""
+    """A claim outside the tables: no row has all of its figures, or reading showed it to be wrong."""
     if "finding" in claim:
         yield Erratum("Read, not computed", claim["where"], claim["text"], "does not hold", claim["finding"])
         return
@@ -197,7 +197,7 @@ def _claim(claim: dict, lines: dict[str, Line]) -> Iterator[Erratum]:
 
 
 def _has(line: Line, figure: str, text: str) -> bool:
-    """Whether a row has a figure: it recounts to it, or the printed one, to as many digits, is the same."""
+    """Whether a row has this figure: its recount prints like it, or the row's own printed figure does."""
     if figure in line.counted and prints_like(line.counted[figure], text) == text:
         return True
     return figure in line.row.reported and prints_like(Printed.read(line.row.reported[figure]).value, text) == text

@@ -1,6 +1,6 @@
 """Every row of every paper in one table: reported, recounted, measured, judged, with links to its records.
 
-The page is plain HTML that reads well by itself; ``book/_static/results.js`` adds sorting and filters to it.
+The page is plain HTML and readable as it is; ``book/_static/results.js`` adds sorting and filters.
 """
 
 import html
@@ -17,7 +17,7 @@ from .table import Line, recount, tone
 from .verdict import Printed, judge
 
 NONE = "–"
-HEADS = (  # (group, heading, how it is filtered)
+HEADS = (  # (group, heading, name of its filter)
     ("", "Row", ""), ("", "Paper", "Paper"), ("", "Network", ""),
     ("FLOPs", "reported", ""), ("FLOPs", "recounted", ""),
     ("Params", "reported", ""), ("Params", "recounted", ""), ("Counts", "verdict", "Counts"),
@@ -29,7 +29,7 @@ HEADS = (  # (group, heading, how it is filtered)
 
 @dataclass(frozen=True)
 class Cell:
-    """What is shown, what is said of it in small print below, and the number that it is sorted by, if any."""
+    """A text, the small print below it, and the number to sort by, if any."""
 
     text: str = NONE
     small: str = ""
@@ -38,14 +38,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """One row, its recount, what was measured at the highest budget, and the files that say so."""
+    """One row, its recount, what was measured at the highest budget, and the records behind it."""
 
     line: Line
     runs: Sequence[dict]  # the finished records behind the figures
     files: Sequence[str]  # their paths below ``results/``
 
     def cells(self) -> list[Cell]:
-        """One for each of ``HEADS`` but the last, the links."""
+        """One cell for each of ``HEADS``, except for the last, which holds the links."""
         line, row, accuracy = self.line, self.line.row, self.line.accuracy
         score = next((name for name in SCORES if name in row.reported), row.score)
         unit = "" if score == "top1" else score
@@ -61,7 +61,7 @@ class Result:
         ]  # fmt: skip
 
     def _recounted(self, figure: str, rule: str = "") -> Cell:
-        """The recount of the published spec; of a row that nobody reports, the count of the network that was run."""
+        """The recount of the published spec; for rows of our own, the count of the network that was run."""
         line, cut = self.line, f"{figure}_cut"
         if line.row.reported and figure in line.counted:
             return Cell(f"{line.counted[figure]:,}", rule, line.counted[figure])
@@ -82,7 +82,7 @@ class Result:
         return Cell(f"{mean:.2f}", f"± {accuracy.sd[protocol]:.2f}" if accuracy.sd else "", mean)
 
     def _budget(self) -> Cell:
-        """The budget, and how much it was: epochs times images, and other data than the paper's by name."""
+        """The budget, and how much training that was: epochs times images, and the data if not the paper's."""
         if not self.runs:
             return Cell()
         budget, row = self.runs[0]["budget"], self.line.row
@@ -107,7 +107,7 @@ class Results:
         return "\n".join("\t".join(line) for line in [[f"{group} {head}".strip() for group, head, _ in HEADS], *lines])
 
     def _repr_html_(self) -> str:
-        """Every text is escaped; the table scrolls in its own box, which the keyboard reaches."""
+        """Every text is escaped; the table scrolls within its own box, also by keyboard."""
         spans = ""
         for group, heads in groupby(group for group, _, _ in HEADS):
             size = len(list(heads))
@@ -127,7 +127,7 @@ class Results:
 def load_results(paper: str = "", least: str = "short", among: Mapping[str, Row] | None = None) -> Results:
     """Every row of ``paper`` (default: of all), with its records of at least the budget ``least``.
 
-    Rows that a source reports come before our own, and of each kind those first of which most is known.
+    Reported rows come before our own, and within each kind rows with measurements first.
     """
     rows = all_rows() if among is None else among
     results = [_result(row, least) for row in rows.values() if row.id.startswith(f"{paper}/" if paper else "")]
@@ -146,12 +146,12 @@ def _result(row: Row, least: str) -> Result:
     finished = [r for r in measured if r["status"] == "finished" and r["budget"] == accuracy.budget]
     runs = dict.fromkeys(Run(row, record["budget"], record["seed"]) for record in finished)
     files = [f"{row.runs}/{path.name}" for run in runs for path in run.files]
-    counted = recount(row) if row.reported else {}  # of our own the run's record has the counts
+    counted = recount(row) if row.reported else {}  # for rows of our own, the counts are in the record
     return Result(Line(row, counted, accuracy, superseded=superseded_lines(row)), finished, files)
 
 
 def _printed(row: Row, figure: str, unit: str = "") -> Cell:
-    """A figure as the source prints it, its cut below."""
+    """A figure as the source prints it, with its cut below."""
     printed, cut = row.reported.get(figure), row.reported.get(f"{figure}_cut")
     value = Printed.read(printed).value if printed else None
     return Cell(printed or NONE, unit or (f"-{cut}" if cut else ""), value)
@@ -166,7 +166,7 @@ def _row(result: Result) -> str:
 
 
 def _link(row: Row, file: str) -> str:
-    """A record by its seed; whoever hears the page instead of seeing it is told of which row."""
+    """A link to a record, named by its seed; screen readers also hear the row."""
     run = Run.named(row, Path(file).name)
     assert run is not None
     address, of = html.escape(f"../results/{file}"), html.escape(row.id)

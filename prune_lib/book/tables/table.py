@@ -1,4 +1,4 @@
-"""A paper's table laid side by side: reported | recounted | measured | verdict, as text, HTML or JSON."""
+"""A paper's table, reported | recounted | measured | verdict side by side, as text, HTML or JSON."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ class Line:
     """One row of the table: what was reported, what it recounts to, what was measured."""
 
     row: Row
-    counted: dict  # params, flops, their cuts and the full network's, exact, under the row's rule, where they are known
+    counted: dict  # exact counts under the row's rule, where known: params, flops, cuts, the full network's
     accuracy: Accuracy
-    unfinished: Sequence[str] = ()  # runs that were begun and came to no end, in words
-    superseded: Sequence[str] = ()  # records that count no longer, in words
+    unfinished: Sequence[str] = ()  # runs that were started and did not finish, in words
+    superseded: Sequence[str] = ()  # records that no longer count, in words
 
     def recounted(self, figure: str) -> str:
-        """A recounted figure as the paper would print it (with its own precision where the paper has none)."""
+        """A recounted figure with as many digits as the paper prints, or two decimals if it prints none."""
         if figure not in self.counted:
             return "–"
         default = "1.00%" if figure.endswith("_cut") else "1.00M"
@@ -32,8 +32,8 @@ class Line:
     def agrees(self, figure: str) -> bool | None:
         """Whether the recount prints as reported; ``None`` where nothing was reported or can be recounted.
 
-        Of a network that is not public, a cut is held against the reported figure over the recounted base: it agrees
-        when some pair of values that print as those two gives it.
+        If the network is not public, a cut is compared with the reported figure over the recounted full network's: it
+        agrees if some values that print like these two give it.
         """
         printed = self.row.reported.get(figure)
         if printed is None:
@@ -46,7 +46,7 @@ class Line:
         return low <= implied[1] and implied[0] <= high
 
     def implied(self, figure: str) -> tuple[float, float] | None:
-        """The range of a cut, in percent, that follows from the reported figure and the recounted full network."""
+        """The range of a cut, in percent, implied by the reported figure and the recounted full network."""
         part = figure.removesuffix("_cut")
         if part == figure or part not in self.row.reported or f"base_{part}" not in self.counted:
             return None
@@ -94,7 +94,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells to show, the first line of them headings, with a caption: as text, and as HTML in a notebook."""
+    """Cells, the first line of them headings, with a caption; shown as text, or as HTML in a notebook."""
 
     cells: Sequence[Sequence[str]]
     caption: str = ""
@@ -114,7 +114,7 @@ class Table:
     lines: Sequence[Line]
 
     def counts(self) -> list[list[str]]:
-        """Headings, then one line each: params and FLOPs as reported and as recounted."""
+        """Headings, then a line for each row: params and FLOPs as reported and as recounted."""
         shown = {"flops": "FLOPs", "params": "Params"}
         if any("base_flops" in line.row.reported for line in self.lines):
             shown["base_flops"] = "Full network's FLOPs"
@@ -127,11 +127,11 @@ class Table:
         return cells
 
     def accuracies(self) -> list[list[str]]:
-        """Headings, then one line each: accuracy as reported, and top-1 as measured by each protocol."""
+        """Headings, then a line for each row: accuracy as reported, and as measured by each protocol."""
         own = self.lines[0].row.score
         scores = [score for score in SCORES if any(score in line.row.reported for line in self.lines)] or [own]
         heads = [f"{SCORE_NAMES.get(score, score)} reported" for score in scores]
-        if not any(line.row.method for line in self.lines):  # of rows that are not trained here there is no more to say
+        if not any(line.row.method for line in self.lines):  # these rows are not trained here
             return [["Row", *heads]] + [
                 [line.row.title, *(line.row.reported.get(score, "–") for score in scores)] for line in self.lines
             ]
@@ -143,7 +143,7 @@ class Table:
             printed = [line.row.reported.get(score, "–") for score in scores]
             budget = accuracy.budget or "–"
             if accuracy.budget and (used := line.row.recipes[accuracy.budget].data) != line.row.data:
-                budget = f"{budget} ({used})"  # other data than the paper's: not to be compared with its figure
+                budget = f"{budget} ({used})"  # not the paper's data, so not to be compared with its figure
             cells.append([line.row.title, *printed, *measured, budget, seeds, accuracy.verdict])
         return cells
 
@@ -179,10 +179,10 @@ class Table:
 
 
 def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
-    """The table ``paper/table`` with every row recounted now and every record found under ``results/``.
+    """The table ``paper/table``, its rows recounted, with all of their records under ``results/``.
 
     Raises:
-        InputError: no such table, or a damaged record.
+        InputError: there is no such table, or a record is damaged.
     """
     lines = []
     for row in table_rows(name, among):
@@ -194,7 +194,7 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
 
 
 def side_by_side(records: Mapping[str, dict], metric: str) -> Grid:
-    """The records of several networks of one task, each by its name: data, size, and ``metric`` by each protocol."""
+    """Records of several networks of one task: data, size, and ``metric`` by each protocol, a line for each name."""
     ways = {"test_best": "best on test", "selected": "selected", "last": "last"}
     heads = (f"{metric}, {way}" for way in ways.values())
     lines = [["Network", "Row", "Data", "Training", "Test", "Params", "FLOPs", *heads]]
@@ -211,7 +211,7 @@ def side_by_side(records: Mapping[str, dict], metric: str) -> Grid:
 
 
 def export_grid(networks: Mapping[str, tuple], caption: str = "") -> Grid:
-    """Each network in every format of ``nets.export``, written and read back now: MiB, and how far outputs differ.
+    """Write each network in every format of ``nets.export`` and read it back: MiB, and how far outputs differ.
 
     Args:
         networks: name -> the arguments of ``exports``: model, example inputs and, for one of this library's, about.
@@ -242,9 +242,9 @@ def _cost(arch: str, widths: tuple[tuple[str, int], ...] | None, rule: str, layo
 
 
 def recount(row: Row, rule: str | None = None) -> dict:
-    """Every count of a row that can be recounted, under its own rule or another: ``COUNTS`` name -> exact value.
+    """All exact counts of a row, under its own rule or another, by their names in ``COUNTS``.
 
-    Of a network whose widths are not public only the full network can, and of one that is not here nothing.
+    If the widths are not public, only those of the full network; if this library does not have the network, none.
     """
     if not row.arch:
         return {}
@@ -254,7 +254,7 @@ def recount(row: Row, rule: str | None = None) -> dict:
 
 
 def mean_sd(accuracy: Accuracy, protocol: str) -> str:
-    """``61.86 ± 0.48`` over several seeds, ``61.52`` of one, by ``last``, ``selected`` or ``test_best``."""
+    """Mean and deviation over the seeds, ``61.86 ± 0.48``, or ``61.52`` for a single one, by this protocol."""
     if protocol not in (accuracy.mean or {}):
         return "–"
     assert accuracy.mean is not None
@@ -279,7 +279,7 @@ def _html(cells: Sequence[Sequence[str]], caption: str, style: str = "") -> str:
 
 
 def _recount(line: Line, part: str) -> str:
-    """``72.77M (76.83%)``; of a network that is not public, what the reported figure implies for its cut."""
+    """``72.77M (76.83%)``; if the network is not public, the cut that the reported figure implies."""
     cut = f"{part}_cut"
     if part in line.counted:
         return _pair(line.recounted(part), line.recounted(cut) if cut in line.counted else None)
@@ -296,5 +296,5 @@ def _pair(figure: str | None, cut: str | None) -> str:
 
 
 def tone(cell: str) -> str:
-    """The class of a cell that holds a verdict, as an attribute of its ``<td>``; nothing for any other text."""
+    """The class attribute for the ``<td>`` of a verdict; empty for any other text."""
     return f' class="prune-{TONES[cell]}"' if cell in TONES else ""

@@ -1,4 +1,4 @@
-"""Verdicts: computed from figures as printed and records as measured, never stored.
+"""Verdicts, computed from printed figures and measured records, and never stored.
 
 A count either prints exactly as the paper printed it or it does not. An accuracy is judged only by ``paper`` records,
 by the papers' own protocol (the epoch best on test), against a tolerance that the row fixed beforehand.
@@ -14,7 +14,7 @@ from statistics import mean, stdev
 from ...system.errors import InputError
 
 REPRODUCED = "reproduced"  # the mean is at least the reported figure less the tolerance
-WITHIN_NOISE = "within noise"  # it is below that, but by less than chance explains
+WITHIN_NOISE = "within noise"  # it is below that, but by no more than chance explains
 NOT_REPRODUCED = "not reproduced"
 NOT_ATTEMPTED = "not attempted"  # no finished run of the full recipe
 NOT_PUBLIC = "not public"  # the source does not say what the network is
@@ -57,7 +57,7 @@ class Printed:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The values that print so, in units of one: ``72.77M`` is 72,765,000 to 72,775,000."""
+        """The range of values printed like this, in units of one: ``72.77M`` is 72,765,000 to 72,775,000."""
         half, unit = 0.5 * 10.0**-self.decimals, _UNITS[self.unit]
         return (self.number - half) * unit, (self.number + half) * unit
 
@@ -69,32 +69,32 @@ class Printed:
 
 
 def prints_like(value: float, reported: str) -> str:
-    """``value`` as ``reported`` is printed: ``prints_like(72771956, "72.77M")`` is ``"72.77M"``."""
+    """``value`` printed in the way of ``reported``: ``prints_like(72771956, "72.77M")`` is ``"72.77M"``."""
     return Printed.read(reported).like(value)
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Measured top-1, AP or mIoU over seeds, in percent, and what may be said of it."""
+    """Measured top-1, AP or mIoU over the seeds, in percent, and the verdict on it."""
 
     verdict: str
     budget: str | None  # of the records behind the figures
     seeds: tuple[int, ...] = ()
-    mean: dict[str, float] | None = None  # protocol -> mean over the seeds; without what no run has
+    mean: dict[str, float] | None = None  # protocol -> mean over the seeds, without protocols that the runs do not have
     sd: dict[str, float] | None = None  # protocol -> standard deviation, from two seeds on
 
 
 def _once(runs: Sequence[dict]) -> list[dict]:
-    """One run of each budget and seed, the first that ended: a seed that was run twice is no second observation."""
+    """One run of each budget and seed, the first to finish: running a seed twice gives no second observation."""
     by_end = sorted(runs, key=lambda run: str(run.get("provenance", {}).get("ended", "")), reverse=True)
     return list({(run["budget"], run["seed"]): run for run in by_end}.values())
 
 
 def judge(reported: str | None, tolerance: float, runs: Sequence[dict], score: str = "top1") -> Accuracy:
-    """Judge the finished ``runs`` of one row at its highest budget; ``reported`` is such as ``93.47%``.
+    """Judge the finished ``runs`` of one row at its highest budget; ``reported`` is a text like ``93.47%``.
 
-    Chance is two standard errors: of the mean over seeds and of a test on so many images, together. AP and mIoU are no
-    share of images right: for them it is that of the mean over seeds alone.
+    Chance is two standard errors, of the mean over the seeds and of testing on a limited number of images together. AP
+    and mIoU are no shares of correct images, so for them only the former counts.
     """
     from ...papers.rows import BUDGETS
 
