@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from timing import machine
 
 from prune_lib.nets import build
-from prune_lib.system.device import pick_device, pick_precision
+from prune_lib.system import pick_device, pick_precision
 
 
 def work(pipe, name: str, batch: int, keep: bool) -> None:

@@ -16,12 +16,11 @@ from timing import in_turn, machine
 from training import noise
 
 from prune_lib.nets import ARCHS, build
+from prune_lib.papers import Recipe, get_row
 from prune_lib.papers.dcff import DCFF
-from prune_lib.papers.recipe import Recipe
-from prune_lib.papers.rows import get_row
 from prune_lib.runs.engines import ENGINES, WARM
 from prune_lib.runs.training import _Loop, _optimizer
-from prune_lib.system.device import pick_device, pick_precision
+from prune_lib.system import pick_device, pick_precision
 
 
 def main() -> None:

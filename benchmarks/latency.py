@@ -10,7 +10,7 @@ import argparse
 from timing import machine
 
 from prune_lib.cost.latency import latency
-from prune_lib.papers.rows import table_rows
+from prune_lib.papers import table_rows
 
 
 def main() -> None:

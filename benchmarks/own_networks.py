@@ -16,7 +16,7 @@ from torch import nn
 
 import prune_lib
 from prune_lib.anynet.groups import shaken
-from prune_lib.system.errors import InputError
+from prune_lib.system import InputError
 
 IGNORED = {  # refused as they are; with these layers whole, the rest can be pruned
     "timm convnext_atto": ["stem.0", *(f"stages.{stage}.downsample.1" for stage in (1, 2, 3))],

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from timing import in_turn, machine
 from torch import nn
 
-from prune_lib.cost.counting import cost
+from prune_lib.cost import cost
 from prune_lib.nets import build
 from prune_lib.nets.hooks import watching
-from prune_lib.system.device import pick_device, pick_precision
+from prune_lib.system import pick_device, pick_precision
 
 
 def moved(model: nn.Module, images: torch.Tensor) -> int:

@@ -16,7 +16,7 @@ from timing import extra_memory, in_turn, machine
 from prune_lib.nets import ARCHS, build
 from prune_lib.nets.hooks import parts
 from prune_lib.papers import cdp, cfdp, dcff
-from prune_lib.system.device import pick_device
+from prune_lib.system import pick_device
 
 HEAT = 4.0
 

@@ -18,9 +18,9 @@ from torchvision import transforms
 from torchvision.transforms.functional import to_pil_image
 
 from prune_lib.nets import ARCHS, build
+from prune_lib.papers import get_row
 from prune_lib.papers.dcff import DCFF
-from prune_lib.papers.rows import get_row
-from prune_lib.system.device import pick_device, pick_precision
+from prune_lib.system import pick_device, pick_precision
 from prune_lib.tasks.images import ImageSet, Split
 
 CONSTANTS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))

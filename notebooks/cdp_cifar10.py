@@ -40,7 +40,7 @@ check_parameters(
 # published; only the full networks can be recounted.
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import load_table
+from prune_lib.book.tables import load_table
 
 load_table("cdp/cifar10")
 
@@ -77,9 +77,8 @@ charts.source(cdp.keep_above)
 # %% tags=["hide-input"]
 from tqdm import tqdm
 
-from prune_lib.papers.rows import table_rows
-from prune_lib.runs.records import best_record
-from prune_lib.runs.runner import run
+from prune_lib.papers import table_rows
+from prune_lib.runs import best_record, run
 
 STUDY = f"cdp/{net}-study"
 rows = table_rows(STUDY)
@@ -88,8 +87,8 @@ chosen = rows if budget != "smoke" else [row for row in rows if row.method["spar
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import Grid
-from prune_lib.cost.counting import cost
+from prune_lib.book.tables import Grid
+from prune_lib.cost import cost
 
 best = {row.id: record for row in rows if (record := best_record(row))}
 full = cost(net, None, "cdp").flops

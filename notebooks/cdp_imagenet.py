@@ -25,7 +25,7 @@ from prune_lib.book.site.notebook import check_parameters
 check_parameters(globals(), arch=("resnet18", "resnet50"))
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import Grid, load_table
+from prune_lib.book.tables import Grid, load_table
 
 load_table("cdp/imagenet")
 
@@ -34,7 +34,7 @@ load_table("cdp/imagenet")
 # gives 1,814M, and the printed figure is the commonly quoted one of another counter.
 
 # %% tags=["hide-input"]
-from prune_lib.cost.counting import RULES, cost
+from prune_lib.cost import RULES, cost
 
 lines = [["Rule", "Full network"]] + [[rule, f"{cost(arch, None, rule).flops:,}"] for rule in RULES]
 Grid(lines, f"{arch}, full, under every rule.")
@@ -46,7 +46,7 @@ Grid(lines, f"{arch}, full, under every rule.")
 # masked in every conv, counted as the paper does, and as the network that is left when they are removed.
 
 # %% tags=["hide-input"]
-from prune_lib.cost.counting import masked_flops
+from prune_lib.cost import masked_flops
 from prune_lib.nets import arch_of, read_spec
 
 full, lines = (

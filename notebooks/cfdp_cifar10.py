@@ -30,7 +30,7 @@ from prune_lib.book.site.notebook import check_parameters
 check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, weights=str)
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import load_table
+from prune_lib.book.tables import load_table
 
 load_table("cfdp/cifar10")
 
@@ -66,9 +66,9 @@ charts.source(cfdp.transform)
 # %%
 import torch
 
-from prune_lib.book.tables.table import Grid
+from prune_lib.book.tables import Grid
 from prune_lib.nets import arch_of, build
-from prune_lib.papers.rows import get_row
+from prune_lib.papers import get_row
 
 row, arch = get_row("cfdp/cifar10/resnet56"), arch_of("resnet56")
 torch.manual_seed(seed)
@@ -102,10 +102,9 @@ Grid(
 # %% tags=["hide-input"]
 from tqdm import tqdm
 
-from prune_lib.cost.counting import cost
-from prune_lib.papers.rows import table_rows
-from prune_lib.runs.records import best_record
-from prune_lib.runs.runner import run
+from prune_lib.cost import cost
+from prune_lib.papers import table_rows
+from prune_lib.runs import best_record, run
 
 rows = {net: table_rows(f"cfdp/{net}-study") for net in ("resnet20", "resnet56")}
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke", "weights": weights or None}

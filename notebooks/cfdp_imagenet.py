@@ -25,7 +25,7 @@ from prune_lib.book.site.notebook import check_parameters
 check_parameters(globals(), rates=str)
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import load_table
+from prune_lib.book.tables import load_table
 
 load_table("cfdp/imagenet")
 
@@ -37,7 +37,7 @@ widths = read_spec("resnet50", rates, "hrank")[1]
 charts.widths(arch_of("resnet50").filters, widths, f"ResNet-50, {rates}")
 
 # %% tags=["hide-input"]
-from prune_lib.cost.counting import cost
+from prune_lib.cost import cost
 
 counted = cost("resnet50", widths, "thop-0.0.31", "hrank")
 print(f"{counted.params:,} of {counted.base_params:,} parameters, {counted.params_cut:.2f} % less")

@@ -32,8 +32,8 @@ check_parameters(globals(), arch=str, rates=str)
 # An image passes convs, biases, BatchNorm, activations, pools and a linear layer. Each term below is counted once:
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import Grid
-from prune_lib.cost.counting import RULES, cost, terms
+from prune_lib.book.tables import Grid
+from prune_lib.cost import RULES, cost, terms
 from prune_lib.nets import arch_of, read_spec
 
 widths = read_spec(arch, rates)[1]
@@ -79,9 +79,8 @@ charts.above({name: c.flops for name, c in counted.items()}, "macs", f"{arch}, p
 # The authors of DCFF print 2.25B for their third ResNet-50; mmrazor prints 2260M for DCFF. Are these two networks?
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import recount
-from prune_lib.book.tables.verdict import prints_like
-from prune_lib.papers.rows import get_row
+from prune_lib.book.tables import prints_like, recount
+from prune_lib.papers import get_row
 
 theirs, razor = get_row("dcff/imagenet/r50_2.25b"), get_row("mmrazor/classification/resnet50")
 print("same widths:", theirs.widths == razor.widths)

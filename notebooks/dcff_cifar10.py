@@ -39,8 +39,7 @@ check_parameters(
 
 # %% tags=["hide-input"]
 from prune_lib.book.figures import charts, gradcam
-from prune_lib.papers import dcff
-from prune_lib.papers.rows import table_rows
+from prune_lib.papers import dcff, table_rows
 
 TABLE = "dcff/cifar10"
 rows = table_rows(TABLE)
@@ -136,7 +135,7 @@ for arch in ("vgg16", "resnet56", "googlenet"):
 # %% tags=["hide-input"]
 from tqdm import tqdm
 
-from prune_lib.runs.runner import run
+from prune_lib.runs import run
 
 made = {}
 for row in tqdm(rows, desc=f"{TABLE}, {budget}", unit="row"):
@@ -154,7 +153,7 @@ for title, record in made.items():
 # Each row shows its records of the highest budget there is; the column says which.
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import load_table
+from prune_lib.book.tables import load_table
 
 load_table(TABLE)
 
@@ -162,7 +161,7 @@ load_table(TABLE)
 # ## Training curves
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training and test top-1 over the epochs, a panel for each network"}}
-from prune_lib.runs.records import best_record
+from prune_lib.runs import best_record
 
 best = {row.title: best_record(row) for row in rows}
 charts.curves(best)
@@ -184,10 +183,10 @@ charts.rankings(best)
 # widths is the control: what chance gives.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Ten images and, below each, the Grad-CAM maps of the full, the compact and an untrained network"}}
-from prune_lib.papers.rows import get_row
-from prune_lib.runs.runner import network
-from prune_lib.system.errors import InputError
-from prune_lib.tasks.images import load
+from prune_lib.papers import get_row
+from prune_lib.runs import network
+from prune_lib.system import InputError
+from prune_lib.tasks import load
 
 
 def look(model):

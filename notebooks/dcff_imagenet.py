@@ -41,7 +41,7 @@ check_parameters(
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv of ResNet-50, those kept in front of all"}}
 from prune_lib.book.figures import charts
 from prune_lib.nets import arch_of
-from prune_lib.papers.rows import get_row, table_rows
+from prune_lib.papers import get_row, table_rows
 
 TABLE = "dcff/imagenet"
 trained = get_row(f"{TABLE}/{row}")
@@ -55,8 +55,7 @@ charts.widths(arch_of(trained.arch).filters, trained.widths, f"{trained.title}: 
 # accuracy can be read off it**, since its images are those it was trained on. `smoke` takes the embedded digits.
 
 # %% tags=["hide-input"]
-from prune_lib.runs.records import best_record
-from prune_lib.runs.runner import run
+from prune_lib.runs import best_record, run
 
 record = run(trained, budget, seed, device=device, data_dir=data_dir or None, progress=budget != "smoke")
 where, curves = record["provenance"], record["curves"]
@@ -70,7 +69,7 @@ for epoch, (loss, speed) in enumerate(zip(curves["loss"], curves["images_per_sec
 # ## Reported, recounted, measured, verdict
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import load_table
+from prune_lib.book.tables import load_table
 
 load_table(TABLE)
 
@@ -85,7 +84,7 @@ load_table(TABLE)
 # book has for a row of the table; everything below it is **computed**, from a speed that is stated.
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import Grid
+from prune_lib.book.tables import Grid
 
 IMAGES, EPOCHS = 1_281_167, 90
 records = [

@@ -29,7 +29,7 @@ check_parameters(globals(), rule=str)
 # ## The table
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import Grid, load_table
+from prune_lib.book.tables import Grid, load_table
 
 TABLE = "dcff/structures"
 table = load_table(TABLE)
@@ -42,7 +42,7 @@ table
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Reported top-1 over reported FLOPs, for structures made by hand, by ABCPruner and by EagleEye"}}
 from prune_lib.book.figures import charts
-from prune_lib.book.tables.verdict import Printed
+from prune_lib.book.tables import Printed
 
 points = {}
 for line in table.lines:
@@ -63,8 +63,7 @@ charts.scatter(points, "reported GFLOPs", "reported top-1 (%)")
 # full, and each block's cost depends on its own number alone. So every honey with the printed totals can be listed.
 
 # %% tags=["hide-input"]
-from prune_lib.papers import abcpruner
-from prune_lib.papers.rows import get_row
+from prune_lib.papers import abcpruner, get_row
 
 PRINTED = {  # ABCPruner's README: its cap on a width in tenths, FLOPs, parameters, filters
     "p1_abcpruner": (3, "944.85M", "7.35M", 20576),
@@ -90,7 +89,7 @@ Grid(
 # ## What the pairs would read under one rule
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import recount
+from prune_lib.book.tables import recount
 
 lines = [["Row", "Reported", "thop-0.0.31", rule]]
 for line in table.lines:

@@ -43,7 +43,7 @@ check_parameters(
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv, those that the spec keeps in front of all"}}
 from prune_lib.book.explorer import pictures, subject, widgets
-from prune_lib.papers.rows import get_row
+from prune_lib.papers import get_row
 
 moving = subject.in_lab(interactive)
 shown = get_row(row)

@@ -69,9 +69,8 @@ charts.source(filterexpo.growth)
 # %% tags=["hide-input"]
 from tqdm import tqdm
 
-from prune_lib.papers.rows import table_rows
-from prune_lib.runs.records import best_record
-from prune_lib.runs.runner import run
+from prune_lib.papers import table_rows
+from prune_lib.runs import best_record, run
 
 STUDY = "filterexpo/resnet20-study"
 rows = table_rows(STUDY)
@@ -80,7 +79,7 @@ chosen = rows if budget != "smoke" else rows[:2]
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import Grid, load_table, mean_sd
+from prune_lib.book.tables import Grid, load_table, mean_sd
 
 best = {row.id: record for row in rows if (record := best_record(row))}
 lines = [["Row", "Budget", "Seeds", "Channels", "FLOPs (chex)", "Top-1, last epoch", "Best on test, in budget"]]
@@ -142,9 +141,9 @@ charts.widths(
 # the budget that is printed with it; a `short` run and a reported accuracy cannot be compared.
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.verdict import Printed
-from prune_lib.cost.counting import cost
-from prune_lib.papers.rows import all_rows
+from prune_lib.book.tables import Printed
+from prune_lib.cost import cost
+from prune_lib.papers import all_rows
 
 lines = [["Row", "Share of the FLOPs", "Top-1 reported", "Best on test, measured", "Budget"]]
 for row in all_rows().values():

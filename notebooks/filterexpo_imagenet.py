@@ -26,7 +26,7 @@ from prune_lib.book.site.notebook import check_parameters
 check_parameters(globals(), arch=("resnet18", "resnet34", "resnet50", "resnet101"), sparsities=str)
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import load_table
+from prune_lib.book.tables import load_table
 
 load_table("filterexpo/readme")
 
@@ -43,8 +43,8 @@ load_table("filterexpo/imagenet")
 # %% tags=["hide-input"]
 import torch
 
-from prune_lib.book.tables.table import Grid
-from prune_lib.cost.counting import cost
+from prune_lib.book.tables import Grid
+from prune_lib.cost import cost
 from prune_lib.nets import arch_of, build
 from prune_lib.nets.slim import slim_widths
 from prune_lib.papers.baselines import evenly

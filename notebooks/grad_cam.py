@@ -40,10 +40,9 @@ check_parameters(
 # %% tags=["hide-input"]
 from prune_lib.nets import arch_of, build
 from prune_lib.nets.weights import fit, read_weights
-from prune_lib.papers.recipe import normalised
-from prune_lib.papers.rows import get_row
-from prune_lib.runs.runner import network, run
-from prune_lib.tasks.images import load
+from prune_lib.papers import get_row, normalised
+from prune_lib.runs import network, run
+from prune_lib.tasks import load
 
 rows = {"pruned": get_row(pruned), "random": get_row(control)}
 arch = arch_of(rows["pruned"].arch)
@@ -84,7 +83,7 @@ for name, model in networks.items():
 # ## How alike, in figures
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.table import Grid
+from prune_lib.book.tables import Grid
 
 alike = {name: gradcam.agreement(maps["full"], maps[name]) for name in ("pruned", "random")}
 lines = [["Network", "Correlation with full", "Overlap of the top fifth", "Same class as full", "Right"]]

@@ -46,7 +46,7 @@ import torchvision
 
 import prune_lib
 from prune_lib.anynet.groups import shaken
-from prune_lib.book.tables.table import Grid
+from prune_lib.book.tables import Grid
 
 torch.set_num_threads(1)  # networks this small gain nothing from more
 torch.manual_seed(seed)
@@ -83,9 +83,9 @@ Grid(refused, prose=True)
 # %%
 from torch import nn
 
-from prune_lib.papers.recipe import Recipe
-from prune_lib.runs.training import evaluate, train
-from prune_lib.tasks.images import load
+from prune_lib.papers import Recipe
+from prune_lib.runs import evaluate, train
+from prune_lib.tasks import load
 
 few = max(1, epochs // 4)
 recipe = Recipe(data="digits", epochs=epochs, batch_size=32, lr=0.1, warmup=1, schedule="cosine", heldout=100)
@@ -118,7 +118,7 @@ Grid(lines, f"Top-1 on {len(data.test)} test images; one seed and an easy task: 
 # the compact model for any network:
 
 # %%
-from prune_lib.anynet.pruning import dcff
+from prune_lib.anynet import dcff
 
 torch.manual_seed(seed)
 method, compact = dcff(model, example, flops=flops)
@@ -136,9 +136,9 @@ print(f"banks of {method.filters} filters; {fused.curve[-1]['test_top1']:.1f} % 
 # %% tags=["hide-input"]
 import json
 
-from prune_lib.book.tables.table import export_grid
+from prune_lib.book.tables import export_grid
 from prune_lib.nets import build
-from prune_lib.papers.rows import get_row, table_rows
+from prune_lib.papers import get_row, table_rows
 
 published = [row for name in tables.split() for row in table_rows(name) if not row.unknown]
 networks = {}

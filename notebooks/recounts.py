@@ -28,8 +28,8 @@ check_parameters(globals(), paper=("", "cdp", "cfdp", "dcff", "filterexpo", "mmr
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
-from prune_lib.book.tables.table import Grid, load_table
-from prune_lib.papers.rows import all_rows
+from prune_lib.book.tables import Grid, load_table
+from prune_lib.papers import all_rows
 
 names = dict.fromkeys(row.table for row in all_rows().values() if row.reported and row.id.startswith(paper))
 tables = [load_table(name) for name in names]
@@ -41,7 +41,7 @@ Grid(
 )
 
 # %% tags=["hide-input"]
-from prune_lib.papers.rows import table_title
+from prune_lib.papers import table_title
 
 for table in tables:
     display(Markdown(f"## {table_title(table.name)}"))

@@ -28,6 +28,6 @@ from prune_lib.book.site.notebook import check_parameters
 check_parameters(globals(), paper=("", "cdp", "cfdp", "dcff", "filterexpo", "mmrazor"), least=("short", "paper"))
 
 # %% tags=["remove-input"]
-from prune_lib.book.tables.results import load_results
+from prune_lib.book.tables import load_results
 
 load_results(paper, least)

@@ -45,7 +45,7 @@ charts.widths(full, widths, f"{arch}, {rates}")
 # **2. Widths are a network**, of the same class as the full one, and its cost can be counted, under a rule with a name.
 
 # %%
-from prune_lib.cost.counting import cost
+from prune_lib.cost import cost
 
 for rule in ("thop-0.0.31", "macs"):
     count = cost(arch, widths, rule)
@@ -80,6 +80,6 @@ print(f"{sum(p.numel() for p in compact.parameters()):,} exported")
 # writes down what was measured and how. Rows and records side by side, with a computed verdict, are a table:
 
 # %%
-from prune_lib.book.tables.table import load_table
+from prune_lib.book.tables import load_table
 
 load_table("dcff/cifar10")

@@ -12,11 +12,13 @@ _NAMES = {
     "Method": "method",
     "Start": "method",
     "Recipe": "recipe",
+    "normalised": "recipe",
     "BUDGETS": "rows",
     "Row": "rows",
     "all_rows": "rows",
     "get_row": "rows",
     "table_rows": "rows",
+    "table_title": "rows",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazily(__name__, _NAMES)

@@ -5,7 +5,11 @@ from ...system.faces import lazily
 _NAMES = {
     "Grid": "table",
     "Table": "table",
+    "export_grid": "table",
     "load_table": "table",
+    "mean_sd": "table",
+    "recount": "table",
+    "side_by_side": "table",
     "load_results": "results",
     "judge": "verdict",
     "prints_like": "verdict",
