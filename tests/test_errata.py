@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prune_lib.book.tables import table as tables
+from prune_lib.book.tables import table
 from prune_lib.book.tables.errata import Errata, Erratum, errata
 from prune_lib.papers.rows import read_claims, read_tables
 from prune_lib.system.errors import InputError
@@ -168,7 +168,7 @@ def counts(monkeypatch):
         cuts = {"flops_cut": 100 * (1 - flops / 40_600_000), "params_cut": 100 * (1 - params / 270_000)}
         return {"flops": flops, "params": params, **cuts, **full}
 
-    monkeypatch.setattr(tables, "recount", count)
+    monkeypatch.setattr(table, "recount", count)
     monkeypatch.setattr("prune_lib.book.tables.errata.recount", count)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from prune_lib.cli import parser as cli
+from prune_lib.cli import parser
 from prune_lib.cost.counting import cost
 from prune_lib.nets import ARCHS, build
 from prune_lib.nets.slim import from_text, slim, to_text
@@ -296,13 +296,12 @@ def test_cost_reads_the_widths_off_a_compact_checkpoint(tmp_path, capsys):
     found, path = method.found(), tmp_path / "x.safetensors"
     weights = {name: tensor.contiguous() for name, tensor in compact.state_dict().items()}
     save_file(weights, path, metadata={"arch": "resnet20", "widths": json.dumps(found["widths"])})
-    assert cli.main(["cost", "--weights", str(path), "--rule", "chex", "--json"]) == 0
+    assert parser.main(["cost", "--weights", str(path), "--rule", "chex", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["flops"] == found["flops"]
     torch.save({f"x{i}": tensor for i, tensor in enumerate(weights.values())}, tmp_path / "other.pt")
     save_file(weights, tmp_path / "bare.safetensors")
-    assert (
-        cli.main(["cost", "resnet20", "--weights", str(tmp_path / "bare.safetensors"), "--rule", "chex", "--json"]) == 0
-    )
+    words = ["cost", "resnet20", "--weights", str(tmp_path / "bare.safetensors"), "--rule", "chex", "--json"]
+    assert parser.main(words) == 0
     assert json.loads(capsys.readouterr().out)["params"] == sum(p.numel() for p in compact.parameters())
     for words, message in (
         (["--weights", str(tmp_path / "bare.safetensors")], "does not say which network it is of"),
@@ -311,7 +310,7 @@ def test_cost_reads_the_widths_off_a_compact_checkpoint(tmp_path, capsys):
         (["vgg16", "--weights", "a", "--rates", "[0]*13"], "more than one of"),
         ([], "which network"),
     ):
-        assert cli.main(["cost", *words]) == 2
+        assert parser.main(["cost", *words]) == 2
         assert message in capsys.readouterr().err
 
 

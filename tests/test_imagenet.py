@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from prune_lib.system import paths as home
+from prune_lib.system import paths
 from prune_lib.system.errors import InputError
 from prune_lib.tasks import imagenet
 from prune_lib.tasks.imagenet import WNIDS, check, load, read, sample
@@ -462,11 +462,11 @@ def test_only_a_few_batches_are_decoded_ahead(data, monkeypatch):
 
 def test_threads_are_as_many_as_cores_that_fall_to_the_process(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
-    assert home.cores() == 12
+    assert paths.cores() == 12
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "5")
-    assert home.cores() == 2
+    assert paths.cores() == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
-    assert home.cores() == 1
+    assert paths.cores() == 1
 
 
 def test_the_sample_is_trained_and_tested_on_the_same_images(tmp_path):

@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 import prune_lib
 from prune_lib.nets.weights import read_weights
 from prune_lib.papers.rows import get_row
-from prune_lib.runs import kept as models
-from prune_lib.runs import queue, records
+from prune_lib.runs import kept, queue, records
 from prune_lib.runs.records import Run
 from prune_lib.system.checkpoint import digest
 from prune_lib.system.errors import InputError
@@ -68,7 +67,7 @@ def test_a_killed_queue_started_again_runs_the_rest(project):
     assert "finished" in done.stderr
 
     # and what it left can be kept, and loaded in one line
-    path = models.publish(ROWS[0], "smoke")
+    path = kept.publish(ROWS[0], "smoke")
     card = path.with_suffix(".md").read_text()
     record = records.find(Run(get_row(ROWS[0]), "smoke", 0))
     assert f"{record['metrics']['top1_last']:.2f} %" in card
@@ -82,7 +81,7 @@ def test_a_killed_queue_started_again_runs_the_rest(project):
         (Run(dense, "smoke", 0).folder / "last.safetensors").read_bytes()
     )
     with pytest.raises(InputError, match=r"no record of .* is of these weights"):
-        models.publish(ROWS[0], "smoke")
+        kept.publish(ROWS[0], "smoke")
 
 
 def test_a_run_under_way_elsewhere_is_left_alone_and_a_failure_is_told(project):
@@ -108,9 +107,9 @@ def test_weights_that_are_not_there_are_named(project):
     with pytest.raises(InputError, match="unknown row"):
         prune_lib.load("x")
     with pytest.raises(InputError, match="unknown protocol 'x'"):
-        models.publish(ROWS[0], "smoke", protocol="x")
+        kept.publish(ROWS[0], "smoke", protocol="x")
     with pytest.raises(InputError, match="no weights last of"):
-        models.publish(ROWS[0], "smoke")
+        kept.publish(ROWS[0], "smoke")
 
 
 def test_what_cannot_be_run_is_refused_by_name_and_planned_by_nobody(project):
@@ -147,16 +146,16 @@ def test_a_row_that_is_finished_from_other_weights_is_not_skipped_in_silence(pro
 
 
 def test_every_committed_network_is_that_of_its_record_and_loads():
-    root = models.CHECKOUT / "results"
+    root = kept.CHECKOUT / "results"
     files = sorted(root.rglob("*.safetensors"))
     assert files
     for path in files:
         stem, protocol = path.name.removesuffix(".safetensors").rsplit(".", 1)
         record = json.loads((path.parent / f"{stem}.json").read_text())
         assert digest(read_weights(path)) == record["networks"][protocol]["sha256"], path
-        assert path.stat().st_size <= models.LARGEST
+        assert path.stat().st_size <= kept.LARGEST
         said = path.with_suffix(".md").read_text()
-        assert said == models.card(path, record, path.stat().st_size)
+        assert said == kept.card(path, record, path.stat().st_size)
         assert f"{record['metrics'][f'top1_{protocol}']:.2f} %" in said
         assert ("Superseded" in said) == bool(records.Run.named(get_row(record["row"]), stem).superseded)
         loaded = prune_lib.load(record["row"], record["budget"], record["seed"], protocol)

@@ -11,6 +11,7 @@ import yaml
 
 from prune_lib.book.site.build import _serve_records
 from prune_lib.book.site.publish import MANIFEST, publish
+from prune_lib.book.tables import load_table
 from prune_lib.book.tables.errata import errata
 from prune_lib.book.tables.results import HEADS, NONE, load_results, record_files
 from prune_lib.papers.rows import COUNTS, RULE_NAMES, all_rows, read_tables

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from prune_lib.cli import parser as cli
+from prune_lib.cli import parser
 from prune_lib.cost.counting import cost, masked_flops
 from prune_lib.nets import build
 from prune_lib.nets.units import to_yaml
@@ -103,13 +103,13 @@ def test_run_again_leaves_a_second_record_beside_the_first(tmp_path, monkeypatch
     shutil.copytree(project, tmp_path / "copy")
     monkeypatch.setenv("PRUNE_HOME", str(tmp_path / "copy"))
     monkeypatch.setattr("prune_lib.papers.rows.all_rows", lambda: {ROW.id: ROW})
-    assert cli.main(["run", ROW.id, "--device", "cpu", "--json"]) == 0
+    assert parser.main(["run", ROW.id, "--device", "cpu", "--json"]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["networks"] == first["networks"]
     file = tmp_path / "copy" / "results" / _files(project)[0]
     day, code = first["provenance"]["ended"][:10], first["provenance"]["code"]
     assert said.err == f"nothing was run: {file} is of {day}, code {code}; --again runs it once more\n"
-    assert cli.main(["run", ROW.id, "--device", "cpu", "--again"]) == 0
+    assert parser.main(["run", ROW.id, "--device", "cpu", "--again"]) == 0
     said = capsys.readouterr()
     assert "nothing was run" not in said.err
     assert _files(tmp_path / "copy") == sorted([*_files(project), _files(project)[0].replace(".json", "-2.json")])
@@ -141,7 +141,7 @@ def test_a_record_without_weights_says_how_to_have_them(tmp_path, monkeypatch, f
 def test_own_widths_are_for_methods_that_are_given_widths(project, tmp_path, row, words, capsys):
     path = tmp_path / "units.yaml"
     path.write_text(to_yaml(get_row(row).arch))
-    assert cli.main(["run", row, "--units", str(path), "--device", "cpu"]) == 2
+    assert parser.main(["run", row, "--units", str(path), "--device", "cpu"]) == 2
     assert capsys.readouterr().err.startswith(f"prune: {row}: {words}")
 
 

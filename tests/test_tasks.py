@@ -218,7 +218,7 @@ def test_the_papers_recipes_are_mmrazors():
 
 @pytest.mark.parametrize("name", LESS)
 def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights(name, drawn, tmp_path, monkeypatch):
-    from prune_lib.book.tables import table as tables
+    from prune_lib.book.tables import table
     from prune_lib.runs import records, runner
 
     monkeypatch.setattr(records, "home", lambda: tmp_path)
@@ -233,7 +233,7 @@ def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights
         "name": smoke.data, "sha256": "", "train": 10, "heldout": 4, "test": len(load(smoke.data, heldout=0).test)
     }  # fmt: skip
     assert whole["curves"][f"test_{row.score}"][0] is None
-    (line,) = tables.load_table(row.table, {row.id: row}).lines
+    (line,) = table.load_table(row.table, {row.id: row}).lines
     assert (line.accuracy.budget, line.accuracy.verdict) == ("smoke", "not attempted")
     (tmp_path / "results" / row.id).rename(tmp_path / "first")
     kind = type(load(smoke.data, heldout=0))

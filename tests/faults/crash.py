@@ -16,13 +16,12 @@ import traceback
 
 import torch
 
-from prune_lib.nets import hooks as features
+from prune_lib.nets import hooks
 from prune_lib.papers import cdp, cfdp, dcff, filterexpo
 from prune_lib.papers.method import Method
 from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import BUDGETS, get_row
-from prune_lib.runs import history, records, runner
-from prune_lib.runs import training as train
+from prune_lib.runs import history, records, runner, training
 from prune_lib.runs.records import Run
 from prune_lib.system import checkpoint, files
 from prune_lib.tasks import images
@@ -131,11 +130,11 @@ def points(reached, only=GROUPS):
     if "saving" in only:
         before.append((files, "open", None, False))
         files.open = lambda *args: _Cut(builtins.open(*args), reached)  # noqa: SIM115
-    watch(train._Loop, "_step", "training")
-    watch(train, "evaluate", "training")
-    watch(train, "_keep_best", "training")
+    watch(training._Loop, "_step", "training")
+    watch(training, "evaluate", "training")
+    watch(training, "_keep_best", "training")
     watch(history.Saver, "save", "saving")
-    watch(features, "calling", "scoring")
+    watch(hooks, "calling", "scoring")
     for module in (cdp, cfdp):
         watch(module, "run", "scoring")
     watch(cdp, "importance", "scoring")

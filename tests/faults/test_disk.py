@@ -7,7 +7,7 @@ import crash
 import pytest
 import torch
 
-from prune_lib.cli import parser as cli
+from prune_lib.cli import parser
 from prune_lib.nets import build
 from prune_lib.runs import records
 from prune_lib.runs.history import Saver
@@ -195,7 +195,7 @@ def test_a_run_on_a_full_or_failing_disk_stops_in_one_line_and_goes_on(small, tm
     whole = tmp_path / "whole"
     whole.mkdir()
     monkeypatch.setenv("PRUNE_HOME", str(whole))
-    assert cli.main(words) == 0
+    assert parser.main(words) == 0
     expected, stopped = crash.digest_of(whole, "dcff"), 0
     capsys.readouterr()
     for number in range(0, 300, 5):
@@ -213,7 +213,7 @@ def test_a_run_on_a_full_or_failing_disk_stops_in_one_line_and_goes_on(small, tm
                     raise OSError(code, os.strerror(code))
 
         with crash.points(reached, ("saving",)):
-            ended = cli.main(words)
+            ended = parser.main(words)
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("prune: ")]
         if ended == 0:
             assert count <= number
@@ -224,7 +224,7 @@ def test_a_run_on_a_full_or_failing_disk_stops_in_one_line_and_goes_on(small, tm
         assert all(record["status"] == "finished" for record in records.records(row))
         assert [p for p in project.rglob("*") if p.name.endswith((".new", ".old"))] == []
         if number % 3 == 0:
-            assert cli.main(words) == 0
+            assert parser.main(words) == 0
             assert crash.digest_of(project, "dcff") == expected
             assert crash.leftovers(project) == []
     assert stopped >= 8

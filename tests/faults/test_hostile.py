@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from test_input import refused
 
 from prune_lib.book.site import notebook
-from prune_lib.cli import parser as cli
+from prune_lib.cli import parser
 from prune_lib.nets import load_network, spec
 from prune_lib.nets.units import read_units
 from prune_lib.nets.weights import read_compact, read_weights
@@ -215,7 +215,7 @@ def test_twenty_five_hostile_archives(project, tmp_path, capsys, monkeypatch):
                 words = ["data", "cifar10", "--data-dir", str(folder)]
             else:
                 words = ["cost", "resnet20", "--weights", str(path)]
-            assert cli.main(words) == 2, (what, name)
+            assert parser.main(words) == 2, (what, name)
             said = capsys.readouterr()
             assert (said.out, len(said.err.splitlines())) == ("", 1), (what, name)
             assert sorted(tmp_path.rglob("*")) == before, what
@@ -262,7 +262,7 @@ def test_twenty_hostile_names(project, capsys, monkeypatch):
 
             refused(lambda n=name: runner.run(dataclasses.replace(row, id=f"own/{n}/.."), device="cpu"))
         for words in (["run", "--", name], ["table", "--", name], ["data", "--", name]):
-            assert cli.main(words) == 2, name
+            assert parser.main(words) == 2, name
             said = capsys.readouterr()
             assert len(said.err.splitlines()) == 1
             assert said.err[:-1].isprintable()

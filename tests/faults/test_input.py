@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prune_lib.book.site import notebook
 from prune_lib.book.tables.verdict import Printed
-from prune_lib.cli import parser as cli
+from prune_lib.cli import parser
 from prune_lib.nets import check_widths, spec
 from prune_lib.nets.units import read_units, to_yaml
 from prune_lib.papers.recipe import Recipe
@@ -210,7 +210,7 @@ def test_the_command_line_ends_with_two(words, empty, capsys, monkeypatch):
     monkeypatch.chdir(empty)
     if words[0] == "run":
         monkeypatch.setenv("PRUNE_DATA", str(empty / "nothing"))
-    assert cli.main(words) == 2
+    assert parser.main(words) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) == 1

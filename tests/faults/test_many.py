@@ -12,9 +12,8 @@ import torch
 
 from prune_lib.book.tables.table import load_table
 from prune_lib.book.tables.verdict import judge
-from prune_lib.cli import parser as cli
-from prune_lib.runs import records, runner
-from prune_lib.runs import training as train
+from prune_lib.cli import parser
+from prune_lib.runs import records, runner, training
 from prune_lib.runs.history import Saver
 from prune_lib.runs.records import Run
 from prune_lib.system import lock
@@ -135,7 +134,7 @@ def _interrupted(seed):
             os.kill(os.getpid(), signal.SIGKILL)
         return step(self, *args)
 
-    step, train._Loop._step = train._Loop._step, die
+    step, training._Loop._step = training._Loop._step, die
     runner.run(ROW, "smoke", seed, device="cpu", progress=False)
 
 
@@ -153,12 +152,12 @@ def test_runs_that_came_to_no_end_are_seen_and_count_for_nothing(project, monkey
 
     diverge, fail = bad("nan"), bad(RuntimeError("CUDA error:\nsomething"))
     with monkeypatch.context() as patch:
-        patch.setattr(train._Loop, "_step", diverge)
-        assert cli.main(["run", ROW.id, "--seed", "2", "--device", "cpu"]) == 1
+        patch.setattr(training._Loop, "_step", diverge)
+        assert parser.main(["run", ROW.id, "--seed", "2", "--device", "cpu"]) == 1
     said = capsys.readouterr()
     assert "seed 2: diverged, epoch 1: the training loss is nan; expected a number" in said.out
     with monkeypatch.context() as patch:
-        patch.setattr(train._Loop, "_step", fail)
+        patch.setattr(training._Loop, "_step", fail)
         with pytest.raises(RuntimeError, match="CUDA error"):
             runner.run(ROW, "smoke", 3, device="cpu", progress=False)
     assert [r["error"] for r in records.records(ROW) if r["status"] == "failed"] == [
@@ -172,7 +171,7 @@ def test_runs_that_came_to_no_end_are_seen_and_count_for_nothing(project, monkey
     assert table.to_json()["rows"][0]["unfinished"] == words
     assert "Not finished, and in no figure: ResNet-56, smoke, seed 1: interrupted; ResNet-56" in str(table)
     monkeypatch.setattr("prune_lib.runs.queue.all_rows", lambda: {ROW.id: ROW})
-    assert cli.main(["queue", "--rows", ROW.id, "--seeds", "5", "--list"]) == 0
+    assert parser.main(["queue", "--rows", ROW.id, "--seeds", "5", "--list"]) == 0
     name = f"{ROW.id} smoke seed"
     assert capsys.readouterr().out.splitlines() == [
         f"{name} 1  (interrupted)", f"{name} 2  (diverged)", f"{name} 3  (failed)", f"{name} 4",
@@ -196,7 +195,7 @@ def test_a_seed_that_was_run_twice_counts_once():
 @pytest.mark.parametrize("count", [0, 4])
 def test_no_memory_left_on_the_device_stops_the_run_and_keeps_the_state(project, count, monkeypatch, capsys):
     """Injected in the first step, and in the second epoch. The batch stays what it is, and the run can go on."""
-    whole, seen = train._Loop._step, []
+    whole, seen = training._Loop._step, []
 
     def step(self, images, *rest):
         seen.append(len(images))
@@ -206,8 +205,8 @@ def test_no_memory_left_on_the_device_stops_the_run_and_keeps_the_state(project,
 
     words = ["run", ROW.id, "--device", "cpu", "--save-every", "1000"]
     with monkeypatch.context() as patch:
-        patch.setattr(train._Loop, "_step", step)
-        assert cli.main(words) == 1
+        patch.setattr(training._Loop, "_step", step)
+        assert parser.main(words) == 1
     said = [line for line in capsys.readouterr().out.splitlines() if line]
     assert len(said) == 1
     assert "failed, no memory left for batches of 32 (CUDA out of memory. Tried to allocate 2.00 GiB)" in said[0]
@@ -218,10 +217,10 @@ def test_no_memory_left_on_the_device_stops_the_run_and_keeps_the_state(project,
     assert state.exists() == (count > 3)
     before = state.read_bytes() if state.exists() else b""
     with monkeypatch.context() as patch:
-        patch.setattr(train._Loop, "_step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("again")))
-        assert cli.main(words) == 1
+        patch.setattr(training._Loop, "_step", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("again")))
+        assert parser.main(words) == 1
     assert (state.read_bytes() if state.exists() else b"") == before
-    assert cli.main(words) == 0
+    assert parser.main(words) == 0
     finished = [r for r in records.records(ROW) if r["status"] == "finished"]
     assert len(finished) == 1
     assert finished[0]["networks"] == _uninterrupted()["networks"]
@@ -234,7 +233,7 @@ def _uninterrupted():
 @pytest.mark.parametrize("what", ["loss", "weights"])
 def test_a_state_that_has_diverged_takes_no_good_ones_place(project, what, monkeypatch):
     """NaN from the second step of the second epoch on, with a state after every step."""
-    whole, seen = train._Loop._step, []
+    whole, seen = training._Loop._step, []
 
     def step(self, *args):
         whole(self, *args)
@@ -247,7 +246,7 @@ def test_a_state_that_has_diverged_takes_no_good_ones_place(project, what, monke
                     self.saver.model.linear.bias.fill_(float("nan"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(train._Loop, "_step", step)
+        patch.setattr(training._Loop, "_step", step)
         record = crash.run("dcff", None)
     assert record["status"] == "diverged"
     assert record["error"].startswith("epoch 2: ")

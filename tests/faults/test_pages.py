@@ -12,11 +12,11 @@ import crash
 import pytest
 import yaml
 
-from prune_lib.book.site import build as book
+from prune_lib.book.site import build
 from prune_lib.book.site.notebook import execute, failure
 from prune_lib.book.tables import errata
 from prune_lib.book.tables.table import Grid, load_table
-from prune_lib.cli import parser as cli
+from prune_lib.cli import parser
 from prune_lib.runs import records
 from prune_lib.runs.records import Run
 from prune_lib.system.errors import InputError
@@ -34,7 +34,7 @@ NOTEBOOK = textwrap.dedent(
     sys.path[:0] = {paths!r}
     import crash
     from prune_lib.runs import history
-    from prune_lib.runs import training as train
+    from prune_lib.runs import training
     from prune_lib.tasks import images
 
     images.load, history.Saver.share = crash.small_digits, float("inf")
@@ -85,7 +85,7 @@ def test_the_book_names_a_kernel_that_died_and_ends_with_two(project, monkeypatc
     (project / "notebooks" / "n.py").write_text(
         '# %% tags=["parameters"]\nseed = 0\n\n# %%\nimport os\n\nos.kill(os.getpid(), 9)\n'
     )
-    assert cli.main(["book"]) == 2
+    assert parser.main(["book"]) == 2
     assert re.search(r"prune: n.py: its kernel died in cell \d", capsys.readouterr().err)
     assert not list((project / "book" / "notebooks").glob("n.ipynb"))
 
@@ -129,8 +129,8 @@ def test_the_book_executes_nothing_it_was_not_asked_to(project, monkeypatch):
         (project / place).parent.mkdir(exist_ok=True)
         (project / place).write_text('# %% tags=["parameters"]\nseed = 0\n')
     executed, built = [], []
-    monkeypatch.setattr(book, "execute", lambda source, *_, **__: executed.append(source.name))
-    monkeypatch.setattr(book, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))  # where the patches are seen
+    monkeypatch.setattr(build, "execute", lambda source, *_, **__: executed.append(source.name))
+    monkeypatch.setattr(build, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))  # where the patches are seen
 
     def run(command, **options):
         built.append([str(word) for word in command])
@@ -139,7 +139,7 @@ def test_the_book_executes_nothing_it_was_not_asked_to(project, monkeypatch):
         (project / "book" / "_build" / "html" / "index.html").touch()
         return type("Done", (), {"returncode": 0})
 
-    monkeypatch.setattr(book.subprocess, "run", run)
-    book.build()
+    monkeypatch.setattr(build.subprocess, "run", run)
+    build.build()
     assert executed == ["a.py"]
     assert [words[1] for words in built] == ["build"]

@@ -12,11 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from prune_lib.cli import parser as cli
+from prune_lib.cli import parser
 from prune_lib.nets import build
 from prune_lib.papers.method import Method
-from prune_lib.runs import history, records
-from prune_lib.runs import training as train
+from prune_lib.runs import history, records, training
 from prune_lib.runs.history import Saver
 from prune_lib.runs.records import Run
 from prune_lib.system import checkpoint
@@ -31,7 +30,7 @@ def small(monkeypatch):
 
 def _killed_in_the_second_epoch(method="dcff", weights=None):
     def go():
-        seen, step = [], train._Loop._step
+        seen, step = [], training._Loop._step
 
         def die(*args):
             seen.append(1)
@@ -39,7 +38,7 @@ def _killed_in_the_second_epoch(method="dcff", weights=None):
                 os.kill(os.getpid(), signal.SIGKILL)
             return step(*args)
 
-        train._Loop._step = die
+        training._Loop._step = die
         crash.run(method, weights)
 
     assert crash.child(go) == -signal.SIGKILL
@@ -155,12 +154,12 @@ def test_a_record_from_other_weights_is_not_passed_off_as_this_run(project, two,
     record = crash.run("cdp", two[0])
     assert crash.run("cdp", two[0])["networks"] == record["networks"]
     words = ["run", "faults/small/cdp", "--device", "cpu", "--weights"]
-    assert cli.main([*words, str(two[1])]) == 2
+    assert parser.main([*words, str(two[1])]) == 2
     said = capsys.readouterr().err
     assert len([line for line in said.splitlines() if line.startswith("prune: ")]) == 1
     assert "has a record made from other weights (dense0.safetensors, sha256 " in said
     assert said.rstrip().endswith("expected those, or another --seed")
-    assert cli.main([*words, str(two[0])]) == 0
+    assert parser.main([*words, str(two[0])]) == 0
     assert len(list(records.records(crash.row_of("cdp")))) == 1
 
 
