@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from ...papers.rows import COUNTS
-from ...runs.runner import records
+from ...runs.records import records
 from ...system.errors import InputError
 from ...system.reading import read_text
 from .errata import errata
@@ -116,7 +116,7 @@ def rewritten(text: str, where: str = "") -> str:
 
 def main(files: Sequence[str]) -> int:
     """Write the marked tables of these files anew."""
-    from ...system.checkpoint import write_text
+    from ...system.files import write_text
 
     for name in files:
         path = Path(name)
