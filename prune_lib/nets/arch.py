@@ -1,4 +1,4 @@
-"""What an architecture is before any tensor exists: its convs, their full widths, and how rate lists map to them.
+"""An architecture as data, before any tensor exists: convs, full widths, and how rate lists map to them.
 
 A *unit* is a group of convs that keep the same number of filters, since their outputs are added, or since one reads
 the other channel by channel. A *layout* says which convs each entry of a paper's list governs. Both are plain data.
@@ -38,7 +38,7 @@ class Arch:
 
     @property
     def plain(self) -> tuple[str, ...]:
-        """The convs that DCFF's code leaves unfused: those of shortcuts, and those that see one channel each."""
+        """The convs that DCFF's code does not fuse: those of shortcuts, and depthwise ones."""
         return tuple(c for c in self.filters if "downsample" in c or c.endswith(".depthwise"))
 
     def layout(self, name: str | None = None) -> Layout:
@@ -54,19 +54,19 @@ class Arch:
         return self.layouts[name]
 
     def scored(self, outputs: int) -> int:
-        """Classes of the data that a network has whose ``head`` has so many outputs."""
+        """The number of classes of the data, given the number of outputs of the ``head``."""
         return outputs // self.anchors - self.background
 
     @property
     def backbone(self) -> str:
-        """The module that its convs are of: the network itself, ``""``, or what is under another task's head."""
+        """The name of the module with the convs: ``""``, the network itself, or the part under a task's head."""
         return "backbone" if next(iter(self.filters)).startswith("backbone.") else ""
 
 
 def make_arch(
     name: str, cls: str, filters: dict, tied: Groups, layouts: dict[str, Layout], inputs: dict, **others
 ) -> Arch:
-    """An arch whose units are the groups ``tied``, and every other conv by itself, in the order of the convs."""
+    """An arch whose units are the groups ``tied`` and each other conv alone, in the order of the convs."""
     group = {conv: convs for convs in tied for conv in convs}
     units: dict[str, tuple[str, ...]] = {}
     for conv in filters:

@@ -9,7 +9,7 @@ from .init import he_fan_in
 
 
 class Layer(nn.Module):
-    """BN-ReLU-conv, whose output is put behind its input."""
+    """BN-ReLU-conv; returns its input and its output, concatenated."""
 
     def __init__(self, channels: int, filters: int):
         super().__init__()

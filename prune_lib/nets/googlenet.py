@@ -10,7 +10,7 @@ from .init import torch_default
 
 
 class ConvNorm(nn.Sequential):
-    """conv(bias)-BN-ReLU at stride 1, same size out."""
+    """conv(bias)-BN-ReLU at stride 1; the size stays the same."""
 
     def __init__(self, channels: int, filters: int, kernel: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Run a network on what it takes, and look at what its layers give: the only file with forward hooks."""
+"""Run a network on what it takes, and watch the outputs of its layers: the only file with forward hooks."""
 
 import copy
 import dataclasses
@@ -52,7 +52,7 @@ def tensors(value: Any, floating: bool = False) -> list[Tensor]:
 
 
 def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor], None]):
-    """Within this block every forward pass calls ``see(layer, output)`` for each of ``layers``."""
+    """Within this block, every forward pass calls ``see(layer, output)`` for each of ``layers``."""
     return calling(model, layers, lambda name, given, output: see(name, output))
 
 
@@ -86,9 +86,9 @@ def without_hooks(model: nn.Module) -> nn.Module:
 
 
 def parts(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-    """``images`` as they are best passed: a CPU is given few at a time, so that its caches hold their maps.
+    """Split ``images`` for a forward pass: a CPU gets few at a time, so that their maps fit into its caches.
 
-    But all of them where the network has many weights, which would be read anew for each part, and on a GPU.
+    A GPU gets all of them, and so does a network with many weights, which each part would read again.
     """
     few = images.device.type == "cpu" and sum(p.numel() for p in model.parameters()) <= FEW
     return images.split(AT_ONCE) if few else (images,)

@@ -1,4 +1,4 @@
-"""How a network draws its filters. Each net names its own, so that a fused bank starts as its full conv would."""
+"""How a network initialises its filters. Each network names its way, so that a fused bank starts like the full conv."""
 
 import math
 
@@ -14,14 +14,14 @@ def torch_default(weight: Tensor, bias: Tensor | None = None) -> None:
 
 
 def he_fan_in(weight: Tensor, bias: Tensor | None = None) -> None:
-    """Normal with variance 2/fan_in (He et al. 2015, arXiv 1502.01852, eq. 10); biases zero. CIFAR ResNets have it."""
+    """Normal with variance 2/fan_in (He et al. 2015, arXiv 1502.01852, eq. 10); biases zero. For CIFAR ResNets."""
     nn.init.kaiming_normal_(weight)
     if bias is not None:
         nn.init.zeros_(bias)
 
 
 def he_fan_out(weight: Tensor, bias: Tensor | None = None) -> None:
-    """Normal with variance 2/fan_out (the same, eq. 14); biases zero. The networks for ImageNet have it."""
+    """Normal with variance 2/fan_out (the same, eq. 14); biases zero. Used by the networks for ImageNet."""
     nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
     if bias is not None:
         nn.init.zeros_(bias)

@@ -31,7 +31,7 @@ class FilterFusion(nn.Module):
         self.register_buffer("proxy", torch.eye(kept, total))
         self.register_buffer("scores", torch.zeros(total, dtype=torch.float64))
         self._looked_at: tuple = ()  # the version of P that was looked at last
-        self._picked: Tensor | None = None  # which filters its rows pick, if each picks one
+        self._picked: Tensor | None = None  # the filters that its rows pick, if each row picks one
 
     def forward(self, bank: Tensor) -> Tensor:
         if not _recorded(bank):  # what is recorded multiplies, so that it stays right when P changes
@@ -97,7 +97,7 @@ def fusions(model: nn.Module) -> dict[str, tuple[nn.Conv2d, FilterFusion]]:
 
 
 def bank(conv: nn.Conv2d) -> Tensor:
-    """The stored bank ``(n, C_in, k, k)`` of a fused conv: the parameter that is trained."""
+    """The bank ``(n, C_in, k, k)`` of a fused conv, which is the trained parameter."""
     return conv.parametrizations.weight.original  # type: ignore[union-attr, return-value]
 
 

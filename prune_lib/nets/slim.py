@@ -1,4 +1,4 @@
-"""Masks on filters, and the physically smaller network with the same outputs.
+"""Masks on filters, and the smaller network with the same outputs.
 
 A mask takes a filter out of the computation; the network keeps its shape. ``slim`` leaves the filter out. The two agree
 only if a masked filter puts *nothing* into what reads it, so a mask here covers the norms too: a BatchNorm of zeros
@@ -28,7 +28,7 @@ def mask(model: nn.Module, arch: Arch, keep: Keep, norms: bool = True) -> nn.Mod
             still emits a constant, and the network cannot be made smaller.
 
     Raises:
-        InputError: a conv that the arch has not, a mask of another size, or a conv that would lose all its filters.
+        InputError: the arch has no such conv, a mask has a wrong size, or a conv would lose all of its filters.
     """
     whole = complete(arch, keep)
     for conv, kept in whole.items():
@@ -59,7 +59,7 @@ def complete(arch: Arch, keep: Mapping[str, Tensor]) -> Keep:
 
 
 def kept_by_unit(arch: Arch, keep: Keep) -> Keep:
-    """The channels that physically stay: where outputs are added, those that any of them still has.
+    """The channels that stay in the smaller network: where outputs are added, those that any of them still has.
 
     A zero-padding shortcut counts too: what it adds in the middle of a stage's channels stays.
     """
@@ -81,13 +81,13 @@ def slim_widths(arch: Arch, keep: Keep) -> Widths:
 
 
 def to_text(keep: Keep) -> str:
-    """Masks as text: one hexadecimal number a layer, its first filter the highest bit."""
+    """Masks as text: a hexadecimal number for each layer, the first filter in its highest bit."""
     numbers = ("".join("01"[k] for k in kept.int().tolist()) for kept in keep.values())
     return " ".join(f"{int(bits, 2):x}" for bits in numbers)
 
 
 def from_text(text: str, filters: Widths) -> Keep:
-    """The masks that ``to_text`` wrote, of layers with so many ``filters``."""
+    """Read the masks that ``to_text`` wrote; ``filters`` says how many filters each layer has."""
     return {
         conv: torch.tensor([bit == "1" for bit in f"{int(number, 16):0{n}b}"])
         for (conv, n), number in zip(filters.items(), text.split(), strict=True)
@@ -130,12 +130,12 @@ def transplant(full: nn.Module, compact: nn.Module, arch: Arch, keep: Keep) -> n
 
 
 def _read(arch: Arch, module: str, kept: Keep) -> Tensor | None:
-    """Which of the channels that ``module`` reads stay; ``None`` where it reads an image, or one channel each."""
+    """Which input channels of ``module`` stay; ``None`` if it reads an image, or is depthwise."""
     return torch.cat([kept[conv] for conv in arch.inputs[module]]) if module in arch.inputs else None
 
 
 def _cut(module: nn.Module, part: str, tensor: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
-    """A layer's tensor without the filters, and the channels that it reads, that go."""
+    """A layer's tensor without the pruned filters and input channels."""
     if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.ConvTranspose2d):
         return tensor if columns is None or (part == "bias" and len(tensor) != len(columns)) else tensor[columns]
     if rows is not None:

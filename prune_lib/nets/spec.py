@@ -15,12 +15,12 @@ from ..system.errors import InputError
 
 Widths = dict[str, int]  # conv name -> number of filters kept
 
-MAX_RATES = 4096  # no published layout is longer than 66; this only bounds what a typo can cost
+MAX_RATES = 4096  # no published list is longer than 66; this only limits what a typo can cost
 _TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<symbol>[\[\](),*+]))", re.ASCII)
 
 
 class SpecError(InputError):
-    """A rate string or a list of rates that is not usable."""
+    """A rate string or a list of rates that cannot be used."""
 
 
 def width(filters: int, rate: float) -> int:

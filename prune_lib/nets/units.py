@@ -28,7 +28,7 @@ def units(arch: str) -> dict:
 
 
 def to_yaml(arch: str) -> str:
-    """``units(arch)`` as YAML, with what may be edited said at its head."""
+    """``units(arch)`` as YAML; a comment at the top says what may be edited."""
     head = (
         f"# Channel units of {arch}. Edit 'keep': a number of channels, or the share to keep, such as 0.65\n"
         f"# (truncated: 0.65 of 64 is 41). Then: prune cost {arch} --units THIS_FILE\n"

@@ -1,4 +1,4 @@
-"""Weights from a file into a network: safetensors or a torch state dict, whatever its modules are called."""
+"""Load weights from a file into a network: safetensors or a torch state dict, also with other module names."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if not path.is_file():
             raise InputError(f"no weights at {path}")
         size = path.stat().st_size
-    except OSError as error:  # a name too long for any file
+    except OSError as error:  # the name is too long for a file
         raise InputError(f"no weights at {path} ({error.strerror})") from None
     check_zip(path)
     try:

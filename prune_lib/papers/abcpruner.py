@@ -33,7 +33,7 @@ def fitting(
 ) -> list[tuple[int, ...]]:
     """Every honey of entries up to ``most`` whose totals lie in these ranges (and match ``filters`` exactly).
 
-    Each is given once, its stages' later blocks in falling order.
+    Each is listed once, with the later blocks of a stage in falling order.
 
     Raises:
         InputError: ``most`` outside 1 … 10.

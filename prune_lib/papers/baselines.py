@@ -36,13 +36,13 @@ def at_random(arch: Arch, seed: int) -> Scores:
 
 
 def drawn(filters: Mapping[str, int], seed: int) -> Scores:
-    """A score drawn from ``seed`` for each of so many filters of each conv."""
+    """A random score for each filter, drawn from ``seed``; ``{conv: number of filters}`` in."""
     generator = torch.Generator().manual_seed(seed)
     return {conv: torch.rand(n, generator=generator) for conv, n in filters.items()}
 
 
 def best(scores: Scores, widths: Widths) -> Keep:
-    """The ``widths[conv]`` filters of each conv with the highest scores; of equal ones the first.
+    """The ``widths[conv]`` filters of each conv with the highest scores; among equal scores, the first.
 
     Raises:
         InputError: more filters than there are, or none.
@@ -108,7 +108,7 @@ def evenly(filters: Widths, pruned: int) -> Widths:
 
 
 def check_pruned(pruned: int, filters: Widths) -> None:
-    """Refuse a number of channels that cannot go."""
+    """Refuse a number of channels that cannot be pruned."""
     most = sum(filters.values()) - len(filters)
     if not 0 <= pruned <= most:
         smallest = min(filters, key=lambda conv: filters[conv])

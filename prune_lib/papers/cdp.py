@@ -64,7 +64,7 @@ def gather(model: nn.Module, convs: Iterable[str], batches: Iterable, images: in
         InputError: fewer images than said, or a conv that is not given the images one by one.
     """
     found: Scores = {}
-    now = slice(0)  # the images of the pass under way
+    now = slice(0)  # the images of the current pass
 
     def see(conv: str, output: Tensor) -> None:
         if conv not in found:
@@ -127,7 +127,7 @@ def keep_above(scores: Scores, sparsity: float) -> Keep:
 
 
 def emptied(scores: Scores, sparsity: float) -> list[str]:
-    """The layers that lose every filter by the published rule."""
+    """The layers that the published rule would leave without filters."""
     everything = torch.cat([s.flatten() for s in scores.values()])
     threshold = everything.topk(max(1, int(len(everything) * (1 - sparsity)))).values[-1]
     return [conv for conv, s in scores.items() if not (s > threshold).any()]

@@ -55,7 +55,7 @@ def score(maps: Tensor, alpha: float = ALPHA) -> Tensor:
     if side == 1:  # its M is itself, and no value is above its own mean
         return result
     blocks = transform(maps).flatten(2)
-    # an odd side leaves 2 side - 1 zeros in M: they count for the mean and for the share
+    # an odd side leaves 2 side - 1 zeros in M; mean and share include them
     mean = blocks.sum(2) / side**2
     above = (blocks > mean[..., None]).sum(2) + (side**2 - blocks.shape[2]) * (mean < 0)
     return result + blocks.norm(dim=2) * above / side**2
@@ -79,7 +79,7 @@ def transform(maps: Tensor) -> Tensor:
 
 @cache
 def _blur() -> tuple[float, float]:
-    """What a Gaussian with reflecting borders leaves of a value in a row of two, and gives to its neighbour."""
+    """How much of a value a Gaussian with reflecting borders keeps in a row of two, and how much its neighbour gets."""
     radius = int(TRUNCATE * SIGMA + 0.5)
     weights = [math.exp(-0.5 * (i / SIGMA) ** 2) for i in range(-radius, radius + 1)]
     # the row … b b a a | a b | b a a b b … seen from the first of the two: which offsets fall on itself
@@ -238,7 +238,7 @@ def _copy_as_published(dense: nn.Module, model: nn.Module, arch: Arch, scores: S
     """Copy what the published code copies, filter by filter; what does not fit its scores stays as it was drawn."""
     chosen = {}
     for conv, total in arch.filters.items():
-        ranked = scores[conv].argsort()  # of a table that may be shorter than the layer
+        ranked = scores[conv].argsort()  # from a table that may be shorter than the layer
         chosen[conv] = ranked[total - widths[conv] :].sort().values if widths[conv] < total else torch.arange(total)
     theirs, ours = dense.state_dict(), model.state_dict()
     for name, tensor in theirs.items():

@@ -50,7 +50,7 @@ def distances(weight: Tensor) -> Tensor:
 def _inner(filters: Tensor, depth: int = 1152) -> Tensor:
     """``filters @ filters.T`` in float64: the lower half, column block by column block, then its mirror image.
 
-    A part of the weights is in float64 at a time, in room that is taken once: fresh pages cost more.
+    Only a part of the weights is held in float64 at a time, in memory that is allocated once: new pages cost time.
     """
     n, depth = len(filters), min(depth, filters.shape[1])
     total = torch.zeros(n, n, dtype=torch.float64, device=filters.device)
@@ -116,10 +116,10 @@ def check_variant(variant: str) -> None:
 
 
 class DCFF(Method):
-    """Each listed conv computes its compact filters from a bank of full width; once an epoch the bank is re-scored.
+    """Every listed conv computes its compact filters from a full-width bank, which is scored again once an epoch.
 
     Args:
-        filters: conv name -> n, the size of its bank. Convs not named stay plain. Any network will do.
+        filters: conv name -> n, the size of its bank. Other convs stay as they are. Works for any network.
         variant: ``authors`` or ``paper``, see the module's text.
         every: re-score after so many steps instead of once an epoch; the temperature then goes by steps too.
     """
@@ -186,5 +186,5 @@ class DCFF(Method):
 
 
 def _best(scores: Tensor, count: int) -> Tensor:
-    """Indices of the ``count`` largest scores, ascending, so that the order does not depend on the device."""
+    """Indices of the ``count`` largest scores, in ascending order, so that it does not depend on the device."""
     return scores.topk(count).indices.sort().values

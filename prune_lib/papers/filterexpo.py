@@ -194,7 +194,7 @@ class FilterExpo(Method):
 
     @property
     def goal(self) -> int:
-        """How many channels are gone in the end."""
+        """How many channels are pruned in the end."""
         return int(self.gone)
 
     def _goal(self, divide: Callable[[int], Widths]) -> int:
@@ -228,7 +228,7 @@ class FilterExpo(Method):
 
     @torch.no_grad()
     def on_epoch(self, model: nn.Module, epoch: int, epochs: int) -> dict:
-        """Explore, if it is time. Returns how many channels there are, which (as text), how many went and came back."""
+        """Explore if it is time. Returns how many channels are left, which (as text), how many went and came back."""
         last, step = self.schedule(epochs)
         before, started, due = self.keep, time.perf_counter(), 1 <= epoch <= last and epoch % step == 0
         if due:
@@ -272,7 +272,7 @@ class FilterExpo(Method):
 
     @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:
-        """Masked entries are zero again after every step of the optimizer."""
+        """Set masked entries back to zero, which the optimizer's step has changed."""
         if not self._entries:
             found = list(self._touched(model))
             self._tensors = [tensor for _, tensor, _ in found]
@@ -314,13 +314,13 @@ class FilterExpo(Method):
         return self.keep | {norm: self.keep[conv] for conv, norm in self.norms.items()}, read
 
     def found(self) -> dict:
-        """The channels of the end: widths of the smaller network, and its FLOPs by CHEX's counter."""
+        """The final channels: widths of the smaller network, and its FLOPs by CHEX's counter."""
         kept = {conv: int(kept.sum()) for conv, kept in self.keep.items()}
         widths, cost = slim_widths(self.arch, self.keep), flops(self.arch, self.keep, self.classes)
         return {"kept": kept, "widths": widths, "flops": cost, "layers": list(self.keep)}
 
     def export(self, model: nn.Module) -> nn.Module:
-        """The physically smaller network."""
+        """The smaller network, with the masked channels removed."""
         return slim(model, self.arch, self.keep)
 
 

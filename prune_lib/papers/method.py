@@ -1,4 +1,4 @@
-"""What a pruning method is: a few hooks around one training run. A paper overrides what differs."""
+"""A pruning method: a few hooks around one training run. A paper overrides those in which it differs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from ..nets import Arch
 
 @dataclass
 class Start:
-    """What a method that prunes a trained network begins with."""
+    """What a method gets that prunes a trained network."""
 
     dense: nn.Module  # the trained full network, in evaluation mode, on the device
     data: Any  # an image set of prune_lib.tasks, on the device
@@ -21,7 +21,7 @@ class Start:
     folder: Path | None  # where intermediate results are kept, so that an interrupted run need not repeat them
 
     def training_batches(self, size: int):
-        """One shuffled epoch of augmented training batches, always the same one for a seed."""
+        """One shuffled epoch of augmented training batches, always the same for the same seed."""
         return self.data.batches(size, torch.Generator().manual_seed(self.seed))
 
 
@@ -46,7 +46,7 @@ class Method:
     def on_epoch(self, model: nn.Module, epoch: int, epochs: int) -> dict:
         """Called before training epoch ``epoch`` (from 0) of ``epochs``; returns figures for that epoch's curve.
 
-        With ``within_budget`` false among them, the epoch's network is larger than was asked for and is no result.
+        If they hold ``within_budget: False``, the epoch's network is larger than was asked for and is no result.
         """
         return {}
 
@@ -58,11 +58,11 @@ class Method:
         """Called after every step of the optimizer."""
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The method's own tensors that a checkpoint has to hold, beside the network's; a resume writes into them."""
+        """Tensors that a checkpoint must hold besides the network's; a resumed run writes into them."""
         return {}
 
     def found(self) -> dict:
-        """What the training itself found, for the record; ``widths`` and ``flops`` where it chose them."""
+        """What the training itself found, for the record: ``widths`` and ``flops`` if it chose them."""
         return {}
 
     def export(self, model: nn.Module) -> nn.Module:

@@ -115,7 +115,7 @@ class Recipe:
         return cls(**values)
 
     def not_default(self) -> dict:
-        """Only what differs from the defaults: what a run's key is made of, so a new field renames no old run."""
+        """Only what differs from the defaults. A run's key is made from it, so a new field renames no old run."""
         return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
 
     def lr_at(self, epoch: int, step: int, steps: int) -> float:

@@ -52,7 +52,7 @@ class Row:
 
     @property
     def data(self) -> str:
-        """The image set of its highest budget; nothing where it is not trained here."""
+        """The data set of its highest budget; empty if the row is not trained here."""
         return next((self.recipes[budget].data for budget in reversed(BUDGETS) if budget in self.recipes), "")
 
     @property
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def runs(self) -> str:
-        """The row under whose name its runs and records are."""
+        """The name under which its runs and records are kept."""
         return self.runs_of or self.id
 
     @property
@@ -110,7 +110,7 @@ class Row:
         return ""
 
     def with_widths(self, widths: Widths) -> "Row":
-        """A row of the user's own: this one's network, method and recipe at other widths, with nothing reported.
+        """A row of your own: the network, method and recipe of this one at other widths, with nothing reported.
 
         Raises:
             InputError: its method finds the widths itself, or there is none.
@@ -127,7 +127,7 @@ class Row:
         )  # fmt: skip
 
     def key(self, budget: str, draws: int | None = None) -> str:
-        """Names what is trained, and nothing else: figures, titles and sources can be corrected without retraining.
+        """A hash of what is trained, and no more: figures, titles and sources can be corrected without retraining.
 
         Args:
             draws: as it was when the first weights' drawing had been corrected so many times; ``None``: as it is now.
@@ -201,13 +201,13 @@ def _claims(paper: str, document: dict) -> list[dict]:
 
 
 def table_title(table: str) -> str:
-    """The title of ``paper/table``, as its YAML has it."""
+    """The title of ``paper/table``, from its YAML."""
     paper, name = table.split("/", 1)
     return papers()[paper]["tables"][name]["title"]
 
 
 def paper_name(row: str) -> str:
-    """What the paper of ``paper/table/row`` is called for short."""
+    """The short name of the paper of ``paper/table/row``."""
     return papers()[row.split("/", 1)[0]]["paper"]["short"]
 
 
