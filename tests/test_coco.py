@@ -75,7 +75,10 @@ def copy(drawn, tmp_path):
 def _change(root, kind, how):
     path = root / "coco" / "annotations" / f"{kind}_train2017.json"
     document = json.loads(path.read_text())
-    how(document)
+    if how is None:
+        document = [document]
+    else:
+        how(document)
     path.write_text(json.dumps(document))
 
 
@@ -110,6 +113,25 @@ WRONG = {
         "instances", lambda d: d["images"][0].update(height=60_000, width=60_000), "at most 536870911 in all",
     ),
     "no categories": ("instances", lambda document: document.pop("categories"), "not COCO's format"),
+    "an image's id twice": ("instances", _set("images", 1, "id", value=1), "two of its image entries have the id 1"),
+    "an image's id twice, once as text": ("instances", _set("images", 1, "id", value="1"), "have the id 1; expected"),
+    "a category's id twice": ("instances", _set("categories", 1, "id", value=1), "two of its category entries have"),
+    "an image's id as its name": ("instances", _set("images", 0, "id", value="a.png"), "'a.png' is no whole number"),
+    "an image's id with a fraction": ("instances", _set("images", 0, "id", value=1.5), "1.5 is no whole number"),
+    "an image's height with a fraction": ("instances", _set("images", 0, "height", value=95.5), "95.5 is no whole"),
+    "an image's id as a list": ("instances", _set(*ANNOTATION, "image_id", value=[1]), r"\[1\] is no whole number"),
+    "no annotations": ("instances", _set("annotations", value=None), "annotations is None, expected a list"),
+    "an annotation that is a list": ("instances", _set(*ANNOTATION, value=[1]), "annotations is .* expected a list"),
+    "an image in another folder": (
+        "instances", _set("images", 0, "file_name", value="../train2017/i1.png"), "leads out of .*; expected a file",
+    ),
+    "an image that is a folder": ("instances", _set("images", 0, "file_name", value="."), "is missing"),
+    "a crowd of text": ("instances", _set(*ANNOTATION, "iscrowd", value="0"), "iscrowd is '0'; expected 0 or 1"),
+    "an area below zero": ("instances", _set(*ANNOTATION, "area", value=-1), "area is -1.0; expected its mask's"),
+    "a keypoint without end": (
+        "person_keypoints", _set(*ANNOTATION, "keypoints", 0, value="inf"), "51 numbers as keypoints; expected 17",
+    ),
+    "a document that is a list": ("instances", None, "not COCO's format"),
     "categories as text": ("instances", _set("categories", value="person"), "not COCO's format"),
 }  # fmt: skip
 
@@ -120,7 +142,6 @@ WRONG_MASKS = {  # looked at only where masks are read
     "no outline": ("instances", _set(*MASK, value=[]), "it has no mask; expected polygons, or run lengths"),
     "an outline of words": ("instances", _set(*MASK, value=[["1"] * 6]), "a corner of its outline"),
     "an outline far away": ("instances", _set(*MASK, value=[[1, 2, 3, 4, 5, 1e9]]), "not near its image"),
-    "an outline of nothing": ("instances", _set(*MASK, value=[[1, 2, 3, 4, 5, float("nan")]]), "not near its image"),
     "an outline without end": (
         "instances", _set(*MASK, value=[[-150, 0, 150, 1] * 2000]), "its outline is .* pixels long; expected at most",
     ),
@@ -199,6 +220,39 @@ def test_what_is_wrong_in_an_annotation_file_is_named(name, copy):
     assert "expected" in str(refusal.value)
 
 
+@pytest.mark.parametrize("keys", [(*ANNOTATION, "area"), (*ANNOTATION, "bbox", 0), (*MASK, 0, 0), ("images", 0, "id")])
+def test_a_number_that_is_none_is_not_json(copy, keys):
+    _change(copy, "instances", _set(*keys, value=float("nan")))
+    with pytest.raises(InputError, match=r"instances_train2017\.json: not JSON \(NaN is no JSON\)"):
+        read_annotations(copy / "coco", "train2017", masks=True)
+
+
+def test_ids_as_text_are_the_numbers_that_they_are(copy):
+    plain = read_annotations(copy / "coco", "train2017")
+
+    def as_text(document):
+        for image in document["images"]:
+            image |= {"id": str(image["id"]), "height": float(image["height"])}
+        for found in document["annotations"]:
+            found |= {"image_id": str(found["image_id"]), "category_id": float(found["category_id"])}
+
+    _change(copy, "instances", as_text)
+    found = read_annotations(copy / "coco", "train2017")
+    assert (found.pictures, found.categories) == (plain.pictures, plain.categories)
+
+
+def test_a_file_name_may_hold_a_folder(copy):
+    root = copy / "coco"
+    plain = read_annotations(root, "train2017")
+    name = plain.pictures[0].path.removeprefix("train2017/")
+    (root / "train2017" / "v2" / "patch0").mkdir(parents=True)
+    (root / "train2017" / name).rename(root / "train2017" / "v2" / "patch0" / name)
+    _change(copy, "instances", _set("images", 0, "file_name", value=f"v2/patch0/{name}"))
+    found = read_annotations(root, "train2017")
+    assert found.pictures[0].path == f"train2017/v2/patch0/{name}"
+    assert found.pictures[0].objects == plain.pictures[0].objects
+
+
 def test_images_that_cannot_be_used_are_named(copy, monkeypatch):
     root = copy / "coco"
     first = sorted((root / "train2017").glob("i*.png"))[0]
@@ -217,6 +271,19 @@ def test_images_that_cannot_be_used_are_named(copy, monkeypatch):
     Image.new("RGB", (50, 40)).save(first)
     with pytest.raises(InputError, match="50 x 40 pixels; expected 96 x 96"):
         data.test_item(data.train[0])
+    turned = Image.new("RGB", (96, 90)).getexif()
+    turned[0x0112] = 6  # to be shown turned by a quarter
+    Image.new("RGB", (96, 90)).save(first, exif=turned)
+    _change(
+        copy, "instances", lambda document: document["images"][0].update(height=96, width=90) or _no_boxes(document)
+    )
+    data = load_detection(root, "shapes", True)
+    with pytest.raises(InputError, match=r"96 x 90 pixels; expected 90 x 96, .* says; its EXIF orientation turns it"):
+        data.read(f"train2017/{first.name}", 96, 90)
+
+
+def _no_boxes(document):
+    document["annotations"] = []
 
 
 def test_a_box_in_the_tolerated_pixel_outside_is_not_trained_on(copy):
@@ -268,11 +335,23 @@ def test_labels_that_are_wrong_are_named(copy):
         opened(np.zeros((50, 100), np.uint8))
     with pytest.raises(InputError, match="label 77; expected Cityscapes' ids"):
         opened(np.full((64, 128), 77, np.uint8))
+    with pytest.raises(InputError, match="label 26001; expected Cityscapes' ids"):
+        opened(np.full((64, 128), 26001, np.uint16))
+    with pytest.raises(InputError, match="label -1; expected Cityscapes' ids"):
+        segmentation.train_ids(np.full((64, 128), -1, np.int32), False, "x")
+    with pytest.raises(InputError, match="1 bit for each pixel; expected whole numbers of 8 bits"):
+        opened(np.zeros((64, 128), bool))
+    assert (opened(np.full((64, 128), 26, np.uint16))[1] == 13).all()
     with pytest.raises(InputError, match="an image of colours; expected one number for each pixel"):
         opened(np.zeros((64, 128, 3), np.uint8))
     path.write_bytes(b"x")
     with pytest.raises(InputError, match="cut short, damaged or no image"):
         segmentation.load(root, "x", True).open(item)
+    hidden = (root / item.image).with_name("._bonn_1_leftImg8bit.png")
+    hidden.write_bytes(b"Mac OS X")
+    with pytest.raises(InputError, match="is a hidden file, as a Mac's copy leaves them"):
+        segmentation.load(root, "x", True)
+    hidden.unlink()
     path.write_bytes(b"")
     with pytest.raises(InputError, match="has no bytes"):
         segmentation.load(root, "x", True)

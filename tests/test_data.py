@@ -53,6 +53,13 @@ def test_the_digits_are_there_without_any_download():
     assert pixels.std().item() == pytest.approx(data.std[0], abs=0.002)
 
 
+def test_cifar10_packed_up_does_not_count_and_that_is_said(tmp_path):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"x")
+    words = r"cifar-10-python.tar.gz alone does not count: tar -xzf .*cifar-10-python.tar.gz -C .*; expected cifar10"
+    with pytest.raises(InputError, match=words):
+        load("cifar10", tmp_path, heldout=10)
+
+
 def test_cifar10_is_read_as_it_was_written(small):
     data, arrays = load("cifar10", small(), heldout=10), _arrays()
     assert torch.equal(data.test.images, torch.from_numpy(arrays["x_test"]).permute(0, 3, 1, 2))

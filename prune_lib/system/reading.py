@@ -48,7 +48,7 @@ def from_yaml(text: str, where: str) -> object:
         raise InputError(f"{where}: not YAML ({_reason(error)})") from None
 
 
-def from_json(text: str, where: str) -> object:
+def from_json(text: str | bytes, where: str) -> object:
     """What a JSON document holds. ``NaN`` and infinities are not JSON.
 
     Raises:

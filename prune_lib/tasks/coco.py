@@ -5,20 +5,24 @@ Lin et al. 2014, arXiv 1405.0312. The layout is COCO's own: ``ROOT/annotations/i
 """
 
 import hashlib
-import json
 import math
 import os
-from collections.abc import Sequence
+import re
+import stat
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
 from ..system.errors import InputError, needs, short
+from ..system.reading import from_json
 
+T = TypeVar("T")
 AROUND = 1.0  # pixels by which a box may reach over the edge of its image: COCO's own are rounded
 LONGEST, MOST = 2**16 - 1, 2**29 - 1  # pixels of a side, and of an image: what JPEG has, and pycocotools can count
 OUTLINE = 10**6  # pixels that all outlines of an object may be long: pycocotools keeps each step of them
@@ -59,9 +63,9 @@ def read_annotations(root: Path, split: str, kind: str = "instances", masks: boo
         masks: read the outlines and run lengths of the objects too.
 
     Raises:
-        InputError: no such file; not COCO's format; an image that is missing or has no bytes; a box outside its image,
-            an unknown category or image, a mask that is none, or of another size than its image, an image of no size
-            or of too large a one. It says which, and what is expected.
+        InputError: no such file; not COCO's format; an id that comes twice; an image that is missing or has no bytes; a
+            box outside its image, an unknown category or image, a mask that is none, or of another size than its image,
+            an image of no size or of too large a one. It says which, and what is expected.
     """
     with needs("tasks"):  # now, and not after the first epoch
         import pycocotools  # noqa: F401
@@ -73,13 +77,15 @@ def read_annotations(root: Path, split: str, kind: str = "instances", masks: boo
             f"no {path}; expected COCO's annotations and {root / split}/*.jpg beside them; name another data folder "
             f"with --data-dir or $PRUNE_DATA"
         ) from None
+    document = from_json(text, str(path))
     try:
-        document = json.loads(text)
-        images, found, kinds = (document[key] for key in ("images", "annotations", "categories"))
-        categories = {int(kind["id"]): str(kind["name"]) for kind in sorted(kinds, key=lambda kind: kind["id"])}
-        sizes = {int(image["id"]): (int(image["height"]), int(image["width"])) for image in images}
-        names = {int(image["id"]): str(image["file_name"]) for image in images}
+        images, found, kinds = (_dictionaries(document, key) for key in ("images", "annotations", "categories"))
+        categories = dict(sorted(_by_id(path, "category", kinds, lambda kind: str(kind["name"])).items()))
+        sizes = _by_id(path, "image", images, lambda image: (whole(image["height"]), whole(image["width"])))
+        names = _by_id(path, "image", images, lambda image: str(image["file_name"]))
     except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"{path}: not COCO's format ({type(error).__name__}: {error}); expected images (id, file_name, height, "
             f"width), annotations and categories (id, name)"
@@ -90,26 +96,72 @@ def read_annotations(root: Path, split: str, kind: str = "instances", masks: boo
                 f"{path}, image {image}: {short(width)} x {short(height)} pixels; expected 1 to {LONGEST} a side, and "
                 f"at most {MOST} in all"
             )
-    there = {entry.name: entry.stat().st_size for entry in os.scandir(folder)} if folder.is_dir() else {}
+    there = {name: _bytes_of(folder, name, f"{path}, image {image}") for image, name in names.items()}
     for image, name in names.items():
-        if not there.get(name):
-            what = "has no bytes" if name in there else "is missing"
+        if there[name] <= 0:
+            what = "has no bytes" if there[name] == 0 else "is missing"
             raise InputError(f"{folder / name} {what}; expected it, as {path.name} lists it as image {image}")
     labels = {category: label for label, category in enumerate(categories)}
     objects: dict[int, list[Object]] = {image: [] for image in names}
     for number, fields in enumerate(found):
-        where = f"{path}, annotation {fields.get('id', number) if isinstance(fields, dict) else number}"
-        read = _object(fields, where, labels, sizes, kind == "person_keypoints", masks)
-        objects[fields["image_id"]].append(read)
+        where = f"{path}, annotation {short(fields.get('id', number))}"
+        image, read = _object(fields, where, labels, sizes, kind == "person_keypoints", masks)
+        objects[image].append(read)
     digest = hashlib.sha256(text)
     digest.update(b"".join(os.fsencode(f"{split}/{name} {there[name]}\n") for name in sorted(names.values())))
     pictures = (Picture(f"{split}/{names[i]}", i, *sizes[i], tuple(objects[i])) for i in sorted(names))
     return Annotations(tuple(pictures), categories, digest.hexdigest())
 
 
-def _object(fields: dict, where: str, labels: dict, sizes: dict, keypoints: bool, masks: bool) -> Object:
+def _dictionaries(document: object, key: str) -> list[dict]:
+    found = document[key]  # type: ignore[index]
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise TypeError(f"{key} is {short(found, 40)}, expected a list of objects with names")
+    return found
+
+
+def _by_id(path: Path, what: str, entries: list[dict], value: Callable[[dict], T]) -> dict[int, T]:
+    """``{id: value(entry)}`` of entries; of two with one id the second would hide the first."""
+    found: dict[int, T] = {}
+    for entry in entries:
+        if (number := whole(entry["id"])) in found:
+            raise InputError(
+                f"{path}: two of its {what} entries have the id {number}; expected every id once (of files put "
+                f"together, count the second one's ids on from the first's)"
+            )
+        found[number] = value(entry)
+    return found
+
+
+def whole(value: object) -> int:
+    """A whole number as JSON has it, as text, or with a decimal point and nothing behind it.
+
+    Raises:
+        ValueError: it is something else, or beyond 64 bits.
+    """
+    text = isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value)
+    if text or type(value) is int or (isinstance(value, float) and value.is_integer()):
+        number = int(value)  # type: ignore[call-overload]
+        if -(2**63) <= number < 2**63:
+            return number
+    raise ValueError(f"{short(value)} is no whole number")
+
+
+def _bytes_of(folder: Path, name: str, where: str) -> int:
+    """Bytes of the file of that name in the folder or below it; -1 where there is none."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise InputError(f"{where}: its file_name {short(name)} leads out of {folder}; expected a file below it")
     try:
-        image, category, crowd = fields["image_id"], fields["category_id"], bool(fields.get("iscrowd", 0))
+        found = os.stat(folder / name)
+    except (OSError, ValueError):
+        return -1
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
+
+
+def _object(fields: dict, where: str, labels: dict, sizes: dict, keypoints: bool, masks: bool) -> tuple[int, Object]:
+    """An annotation as the id of its image and the object."""
+    try:
+        image, category, crowd = whole(fields["image_id"]), whole(fields["category_id"]), fields.get("iscrowd", 0)
         box = tuple(float(side) for side in fields["bbox"])
         points = tuple(float(value) for value in fields["keypoints"]) if keypoints else ()
         area = float(fields["area"])
@@ -118,6 +170,10 @@ def _object(fields: dict, where: str, labels: dict, sizes: dict, keypoints: bool
             f"{where}: {type(error).__name__}: {error}; expected image_id, category_id, bbox [x, y, width, height], "
             f"area{', keypoints' if keypoints else ''}"
         ) from None
+    if crowd not in (0, 1):
+        raise InputError(f"{where}: iscrowd is {short(crowd)}; expected 0 or 1")
+    if not 0 <= area < math.inf:
+        raise InputError(f"{where}: area is {area}; expected its mask's number of pixels")
     if image not in sizes:
         raise InputError(f"{where}: image {image} is unknown; expected the id of one that the file lists")
     if category not in labels:
@@ -129,7 +185,8 @@ def _object(fields: dict, where: str, labels: dict, sizes: dict, keypoints: bool
             f"{where}: box {fields['bbox']} is outside its image {image}; expected [x, y, width, height] within "
             f"{width} x {height} pixels"
         )
-    if keypoints and (len(points) != 51 or any(v not in (0, 1, 2) for v in points[2::3])):
+    labelled = len(points) == 51 and all(v in (0, 1, 2) for v in points[2::3]) and all(map(math.isfinite, points))
+    if keypoints and not labelled:
         raise InputError(f"{where}: {len(points)} numbers as keypoints; expected 17 times x, y and 0, 1 or 2")
     mask = fields.get("segmentation")
     if isinstance(mask, dict) and mask.get("size") != [height, width]:
@@ -140,7 +197,7 @@ def _object(fields: dict, where: str, labels: dict, sizes: dict, keypoints: bool
     if isinstance(mask, list) and any(not isinstance(p, list) or len(p) < 6 or len(p) % 2 for p in mask):
         raise InputError(f"{where}: its outline is no polygon; expected x, y of three corners or more")
     compressed = _compressed(mask, where, height, width) if masks else b""
-    return Object(labels[category], box, area, crowd, points, compressed)  # type: ignore[arg-type]
+    return image, Object(labels[category], box, area, bool(crowd), points, compressed)  # type: ignore[arg-type]
 
 
 def _compressed(mask, where: str, height: int, width: int) -> bytes:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..system.errors import InputError
 from ..system.paths import cores
-from .imagenet import AHEAD, CPU, read
+from .imagenet import AHEAD, CPU, read, turned_by_exif
 from .registry import DENSE
 
 Items = tuple[Any, ...]  # what the set's own reader needs for each of its images
@@ -113,9 +113,11 @@ class DenseSet:
         """
         pixels = read(str(self.root / path))
         if pixels.shape[:2] != (height, width):
+            turned = pixels.shape[:2] == (width, height) and turned_by_exif(self.root / path)
+            how = "; its EXIF orientation turns it, which is not followed here: save it upright" if turned else ""
             raise InputError(
                 f"{self.root / path}: {pixels.shape[1]} x {pixels.shape[0]} pixels; expected {width} x {height}, as "
-                f"its annotation says"
+                f"its annotation says{how}"
             )
         return pixels
 

@@ -32,6 +32,7 @@ _decode_jpeg = getattr(torch.ops.image, "decode_jpeg", None)
 WNIDS = tuple(Path(__file__).with_name("imagenet_wnids.txt").read_text().split())  # the 1000 classes in label order
 SPLITS = ("train", "val")
 SUFFIXES = (".jpeg", ".jpg", ".png")
+HIDDEN = "is a hidden file, as a Mac's copy leaves them (._*), and no image; remove it and all like it"
 CPU = torch.device("cpu")
 Names = Sequence[str] | None  # of class folders in label order; None: those that there are, sorted
 AHEAD, CHUNK = 3, 8  # batches that are being decoded or wait to be used; images that a thread takes at a time
@@ -189,6 +190,14 @@ def read(path: str) -> np.ndarray:
         raise InputError(f"{path}: {reason}; copy that file again from the archive it came from") from None
 
 
+def turned_by_exif(path: str | Path) -> bool:
+    """Whether an image that can be read asks by its EXIF orientation to be shown on its side."""
+    from PIL import ExifTags, Image
+
+    with Image.open(path) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+
+
 def load(
     root: Path, *, heldout: int = 0, train_images: int | None = None, side: int = 224, classes: Names = WNIDS
 ) -> FolderSet:
@@ -254,7 +263,8 @@ def _scan(root: Path, splits: Sequence[str], classes: Names, strict: bool = True
         raise InputError(f"no {' and '.join(absent)} folder in {root}; expected {layout}; {where}")
     top = {split: sorted(os.scandir(f"{root}/{split}"), key=lambda entry: entry.name) for split in splits}
     folders = {split: [entry.name for entry in top[split] if entry.is_dir()] for split in splits}
-    names = tuple(sorted(set().union(*folders.values())) if classes is None else classes)
+    shown = (name for name in set().union(*folders.values()) if not name.startswith("."))
+    names = tuple(sorted(shown) if classes is None else classes)
     labels, digest = {name: label for label, name in enumerate(names)}, hashlib.sha256()
     parts, problems = [], [] if names else [f"no class folders in {root}; expected {layout}"]
     for split in splits:
@@ -266,7 +276,9 @@ def _scan(root: Path, splits: Sequence[str], classes: Names, strict: bool = True
                 problems.append(f"{root}/{split}/{name} is empty; expected the images of that class")
             for entry in entries:
                 path, size = f"{split}/{name}/{entry.name}", entry.stat().st_size if entry.is_file() else -1
-                if size < 0 or not entry.name.lower().endswith(SUFFIXES):
+                if size >= 0 and entry.name.startswith("."):
+                    problems.append(f"{root}/{path} {HIDDEN}")
+                elif size < 0 or not entry.name.lower().endswith(SUFFIXES):
                     problems.append(f"{root}/{path} is no image; expected only {' '.join(SUFFIXES)} files there")
                 elif not size:
                     problems.append(f"{root}/{path} has no bytes; copy that file again from the archive it came from")

@@ -6,6 +6,7 @@ Data is looked for under ``--data-dir``, else ``$PRUNE_DATA``, else ``data/`` in
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -216,8 +217,10 @@ def _cifar10(data_dir=None) -> ImageSet:
     elif os.path.exists(batches):
         arrays = read_torchvision(folder)
     else:
+        packed = folder / "cifar-10-python.tar.gz"
+        unpack = f"{packed.name} alone does not count: tar -xzf {packed} -C {folder}; " if packed.is_file() else ""
         raise InputError(
-            f"no CIFAR-10 in {folder}; expected cifar10.npz (x_train y_train x_test y_test) or torchvision's "
+            f"no CIFAR-10 in {folder}; {unpack}expected cifar10.npz (x_train y_train x_test y_test) or torchvision's "
             f"cifar-10-batches-py there; name another folder with --data-dir or $PRUNE_DATA, or let "
             f"'prune data cifar10 --download' fetch it"
         )
@@ -257,10 +260,9 @@ FOLDERS = ("imagenet", "imagenet-sample")
 def find_data(data_dir: str | Path | None = None) -> Path:
     """The folder that data is read from: ``data_dir``, else ``$PRUNE_DATA``, else the project's ``data/``."""
     folder = Path(data_dir or os.environ.get("PRUNE_DATA") or home() / "data")
-    try:
-        return folder.expanduser()
-    except RuntimeError:  # ~somebody whom this machine does not know
-        return folder
+    with suppress(RuntimeError):  # ~somebody whom this machine does not know
+        folder = folder.expanduser()
+    return Path(os.path.abspath(folder))  # whole, so that messages say where a notebook or a job looked
 
 
 def download(name: str, data_dir: str | Path | None = None) -> None:

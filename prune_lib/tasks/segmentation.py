@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..system.errors import InputError
 from .dense import DenseSet, Items
-from .imagenet import resize
+from .imagenet import HIDDEN, resize
 
 CLASSES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
@@ -134,6 +134,13 @@ def train_ids(labels: np.ndarray, already: bool, where: str) -> np.ndarray:
     Raises:
         InputError: a number that is neither.
     """
+    wanted = "0 … 18 or 255" if already else "Cityscapes' ids, 0 … 33"
+    if labels.dtype.kind not in "ui":  # 1 bit: whether its 1 is label 1 or, as white, 255, nobody can say
+        kind = "1 bit" if labels.dtype.kind == "b" else f"{labels.dtype}"
+        raise InputError(f"{where}: {kind} for each pixel; expected whole numbers of 8 bits, {wanted}")
+    if labels.size and not (labels.min() >= 0 and labels.max() <= 255):
+        number = labels.min() if labels.min() < 0 else labels.max()
+        raise InputError(f"{where}: label {int(number)}; expected {wanted}")
     table = np.full(256, -1, np.int16)
     if already:
         table[[*range(19), IGNORED]] = [*range(19), IGNORED]
@@ -142,7 +149,6 @@ def train_ids(labels: np.ndarray, already: bool, where: str) -> np.ndarray:
         table[list(IDS)] = range(19)
     found = table[labels]
     if (found < 0).any():
-        wanted = "0 … 18 or 255" if already else "Cityscapes' ids, 0 … 33"
         raise InputError(f"{where}: label {int(labels[found < 0][0])}; expected {wanted}")
     return found.astype(np.uint8)
 
@@ -181,6 +187,8 @@ def load(root: Path, name: str, generated: bool) -> CityscapesSet:
             )
         streets = []
         for image in images:
+            if image.name.startswith("."):
+                raise InputError(f"{image} {HIDDEN}")
             stem = root / "gtFine" / split / image.parent.name / image.name.removesuffix("_leftImg8bit.png")
             labels = next((path for end in ENDINGS if (path := Path(f"{stem}{end}")).is_file()), None)
             if labels is None:
