@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "prune_lib"
 ROOMS = ("system", "nets", "cost", "tasks", "papers", "anynet", "runs", "book", "cli")
-LIGHT = {"torch", "torchvision", "numpy", "yaml", "tqdm", "safetensors", *sys.stdlib_module_names}
+LIGHT = {"filelock", "torch", "torchvision", "numpy", "yaml", "tqdm", "safetensors", *sys.stdlib_module_names}
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE]
 
 

@@ -203,10 +203,14 @@ def queue(args) -> int:
     if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
         raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
     todo = jobs(args.rows, args.budget, range(args.seed, args.seed + args.seeds), args.weights)
-    named = {"--device": args.device, "--data-dir": args.data_dir, "--weights": args.weights, "--engine": args.engine}
+    if args.devices and args.device != "auto":
+        raise InputError("both --device and --devices; expected one of them")
+    device = "" if args.devices else args.device
+    named = {"--device": device, "--data-dir": args.data_dir, "--weights": args.weights, "--engine": args.engine}
     options = [word for name, value in named.items() if value for word in (name, value)]
     if not args.list:
-        work(todo, args.jobs, options=options, tell=(lambda jobs: None) if args.quiet else _progress_lines())
+        tell = (lambda jobs: None) if args.quiet else _progress_lines()
+        work(todo, args.jobs, devices=args.devices, options=options, tell=tell)
         if args.verbose:
             print("\n".join(f"{j.status:9} {j.name}  {j.log}" for j in todo), file=sys.stderr)
     if args.json:
@@ -267,6 +271,24 @@ def table(args) -> None:
 
     found = load_table(args.table)
     print(json.dumps(found.to_json()) if args.json else found)
+    _say_without_records(args.table)
+
+
+def _say_without_records(table: str) -> None:
+    """On stderr, where the records of a table were looked for, if there are none: another folder may be meant."""
+    from ..papers.rows import all_rows
+    from ..runs.records import records
+    from ..system.paths import home
+
+    rows = [row for row in all_rows().values() if row.table == table]
+    if not any(next(records(row), None) for row in rows):
+        where = home() / "results"
+        there = "" if where.is_dir() else ", which is not there"
+        print(
+            f"no records of {table} in {where}{there}: 'prune run' makes them; another project's are found by running "
+            f"this in it, or by $PRUNE_HOME",
+            file=sys.stderr,
+        )
 
 
 def export(args) -> None:

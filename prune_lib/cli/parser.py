@@ -2,13 +2,18 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from .. import __version__
 from ..nets import ARCHS
+from ..system.ending import by_signals
 from ..system.errors import InputError
+from ..system.paths import settle_environment
 from . import commands as do
+from .output import never_refuse
 
 EXAMPLES = {
     "cost": "prune cost vgg16 --rates '[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'",
@@ -18,7 +23,7 @@ EXAMPLES = {
     "errata": "prune errata --json",
     "results": "prune results dcff",
     "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
-    "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --jobs 4",
+    "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --devices cuda:0 cuda:1 --jobs 4",
     "keep": "prune keep filterexpo/resnet20-study/explore --budget short",
     "eval": "prune eval dcff/imagenet/r50_1.49b --weights model_best_compact.pt",
     "table": "prune table dcff/cifar10",
@@ -39,17 +44,24 @@ a first quarter of an hour:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0, 1 for a run that failed, 2 for bad input, 130 when interrupted."""
+    """Run one command; returns its exit code: 0, 1 for a run that failed, 2 for bad input, 130 when interrupted.
+
+    Told to end by another signal it returns 128 and the signal's number, as shells do: 143 for SIGTERM.
+    """
+    never_refuse()
+    settle_environment()
     try:
-        args = _parser().parse_args(argv)
-        return args.command(args) or 0
+        with by_signals():
+            args = _parser().parse_args(argv)
+            return args.command(args) or 0
     except InputError as error:
         if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
             print(f"prune: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nprune: interrupted; the same command goes on from the last whole epoch", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        with suppress(OSError):  # a terminal that was closed
+            print("\nprune: interrupted; the same command goes on from the last whole epoch", file=sys.stderr)
+        return 128 + getattr(error, "number", signal.SIGINT)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -128,9 +140,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print the record")
     _loudness(sub, "no progress, and no last line", "also what is about to be run, and each epoch afterwards")
 
-    sub = command("queue", do.queue, "Run what has no record yet, best first, several rows at a time on one device.")
+    sub = command("queue", do.queue, "Run what has no record yet, best first, several rows at a time on each device.")
     sub.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="names, * for any (default: all of CIFAR-10)")
-    sub.add_argument("--jobs", type=int, default=1, help="runs at a time (default: %(default)s)")
+    sub.add_argument("--jobs", type=int, default=1, help="runs at a time on each device (default: %(default)s)")
+    sub.add_argument("--devices", nargs="+", default=[], metavar="D", help="cuda:0 cuda:1 …, instead of --device")
     sub.add_argument("--seeds", type=int, default=1, help="so many seeds, from --seed on (default: %(default)s)")
     sub.add_argument("--weights", metavar="FILE", help="the trained network to prune, instead of the rows' dense ones")
     sub.add_argument("--engine", default="eager", help="as for 'prune run' (default: %(default)s)")

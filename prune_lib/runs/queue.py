@@ -1,7 +1,8 @@
-"""Run what has no record yet, best first, several at a time on one device.
+"""Run what has no record yet, best first, several at a time on each device.
 
-Each run is a process of its own, ``prune run``, so a queue that is killed loses nothing: started again it skips what is
-finished and what is still being run, and every other run goes on from its last state.
+Each run is a process of its own, ``prune run``, and ends with the queue, however that ends. Nothing is lost by it:
+started again, the queue skips what is finished and what is being run elsewhere, and every other run goes on from its
+last state.
 """
 
 import fnmatch
@@ -9,15 +10,18 @@ import os
 import re
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from ..papers.rows import BUDGETS, Row, all_rows
 from ..system import lock
+from ..system.ending import WITH_PARENT
 from ..system.errors import InputError
-from ..system.paths import cores, home
+from ..system.paths import cores, home, make_folder
 from .records import Run, find, unfinished
 
 FIRST = (  # tables in the order in which a card is best spent; then all others on CIFAR-10
@@ -26,7 +30,10 @@ FIRST = (  # tables in the order in which a card is best spent; then all others 
 )  # fmt: skip
 
 
-@dataclass
+GRACE = 30.0  # seconds in which a run that is told to stop may come to its end
+
+
+@dataclass(eq=False)
 class Job:
     row: Row
     budget: str
@@ -34,6 +41,7 @@ class Job:
     status: str = "waiting"  # waiting, running, finished, failed or elsewhere
     process: subprocess.Popen | None = field(default=None, repr=False)
     log: Path = Path()
+    device: str = ""  # that it runs or ran on, where the queue was given several
 
     @property
     def name(self) -> str:
@@ -106,65 +114,138 @@ def work(
     waiting: Sequence[Job],
     at_once: int = 1,
     *,
+    devices: Sequence[str] = (),
     options: Sequence[str] = (),
     tell: Callable[[Sequence[Job]], None] = lambda jobs: None,
     every: float = 1.0,
 ) -> Sequence[Job]:
-    """Run the jobs, ``at_once`` of them at a time, until none is left; returns them with what became of each.
+    """Run the jobs, ``at_once`` of them at a time on each device, until none is left; returns what became of each.
 
-    A job whose row prunes the network of another row waits until that one has a record. Interrupted, it interrupts its
-    runs and waits until they have stopped.
+    A job whose row prunes the network of another row waits until that one has come to an end. Whatever ends this call
+    early, ``KeyboardInterrupt`` above all, stops the runs too and waits until they have.
 
     Args:
+        devices: their names, ``cuda:0``, ``cuda:1`` …; empty: the one that ``options`` name, or the runs' own choice.
         options: words for ``prune run``, the same for all.
         tell: called every ``every`` seconds, and after each change.
+
+    Raises:
+        InputError: no job at a time, or a device that is not here or is named twice.
     """
     if at_once < 1:
         raise InputError(f"{at_once} jobs at a time; expected at least 1")
-    try:
-        while True:
-            running = [job for job in waiting if job.status == "running"]
-            for job in running:
-                if job.process is not None and (code := job.process.poll()) is not None:
-                    job.status = "finished" if code == 0 else "failed"
-            free = at_once - sum(job.status == "running" for job in waiting)
-            for job in [job for job in waiting if job.status == "waiting" and _ready(job, waiting)][: max(0, free)]:
-                if lock.held(job.run.folder):
-                    job.status = "elsewhere"
-                elif find(job.run):
-                    job.status = "finished"
-                else:
-                    _start(job, at_once, options)
-            tell(waiting)
-            if not any(job.status in ("waiting", "running") for job in waiting):
-                return waiting
-            time.sleep(every)
-    except KeyboardInterrupt:
-        for job in waiting:
-            if job.process is not None and job.process.poll() is None:
-                job.process.terminate()
-                job.process.wait()
-        raise
+    check_devices(devices)
+    free = list(devices or [""]) * at_once
+    threads = max(1, cores() // len(free))  # more threads than cores is far slower than fewer
+    order = _in_order(waiting)
+    order.prepare()
+    ready: list[Job] = []
+    running: dict[Future, str] = {}
+    stop = _Stop()
+    with ThreadPoolExecutor(len(free), "run") as pool:
+        try:
+            while order.is_active():
+                ready += order.get_ready()
+                ready.sort(key=waiting.index)  # best first, whenever it became ready
+                while ready and free:
+                    device = free.pop(0)
+                    running[pool.submit(_run, ready.pop(0), device, threads, options, stop)] = device
+                ended, _ = wait(running, timeout=every, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    free.append(running.pop(future))
+                    order.done(future.result())
+                tell(waiting)
+        except BaseException:
+            stop.all()
+            raise
+    return waiting
 
 
-def _ready(job: Job, all_jobs: Sequence[Job]) -> bool:
-    source = job.row.start
-    before = [j for j in all_jobs if source and j.row.id == source and (j.budget, j.seed) == (job.budget, job.seed)]
-    return all(j.status not in ("waiting", "running") for j in before)
+def check_devices(names: Sequence[str]) -> None:
+    """Refuse devices that are not here, before each job fails on them.
+
+    Raises:
+        InputError: no such device, or one named twice.
+    """
+    if not names:
+        return
+    import torch
+
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"device {name} is named twice; expected each once: --jobs says how many runs it takes")
+        if name == "auto":
+            continue
+        try:
+            device = torch.device(name)
+        except RuntimeError as error:
+            raise InputError(f"device {name!r} is not usable here: {str(error).splitlines()[0]}") from None
+        cards = torch.cuda.device_count()
+        if device.type == "cuda" and (device.index or 0) >= cards:
+            raise InputError(f"device {name!r} is not usable here: {cards} CUDA devices are there")
 
 
-def _start(job: Job, at_once: int, options: Sequence[str]) -> None:
-    job.log = job.run.folder / "log"
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    words = ["run", job.row.id, "--budget", job.budget, "--seed", str(job.seed), *options]
-    threads = str(max(1, cores() // at_once))  # more threads than cores is far slower than fewer
-    environment = {"OMP_NUM_THREADS": threads, **os.environ, "PRUNE_HOME": str(home())}
-    with open(job.log, "ab") as log:
-        job.process = subprocess.Popen(
-            [sys.executable, "-m", "prune_lib", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-        )
-    job.status = "running"
+def _in_order(jobs: Sequence[Job]) -> TopologicalSorter:
+    """Each job after that of the dense row whose network it prunes, if that is among them."""
+    by_name = {(job.row.id, job.budget, job.seed): job for job in jobs}
+    before = {job: by_name.get((job.row.start or "", job.budget, job.seed)) for job in jobs}
+    return TopologicalSorter({job: [] if first is None else [first] for job, first in before.items()})
+
+
+class _Stop:
+    """Whether the queue is stopping, and the processes that then have to."""
+
+    def __init__(self) -> None:
+        self.lock, self.stopping = threading.Lock(), False
+        self.processes: list[subprocess.Popen] = []
+
+    def start(self, job: Job, words: list[str], environment: dict) -> subprocess.Popen | None:
+        """The job's process, unless the queue is stopping."""
+        with self.lock:
+            if self.stopping:
+                return None
+            with open(job.log, "ab") as log:
+                # its stdin stays open as long as the queue lives: see ``system.ending``
+                job.process = subprocess.Popen(
+                    words, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**environment, WITH_PARENT: "1"}
+                )
+            self.processes.append(job.process)
+            job.status = "running"
+            return job.process
+
+    def all(self) -> None:
+        """Stop every process and wait until it has ended: politely first; by force if it is slow, or if asked again."""
+        self.stopping = True
+        try:
+            with self.lock:  # what was being started has started
+                for process in self.processes:
+                    process.terminate()
+            for process in self.processes:
+                process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            for process in self.processes:
+                process.kill()
+
+
+def _run(job: Job, device: str, threads: int, options: Sequence[str], stop: _Stop) -> Job:
+    """Run a job in a process of its own to its end."""
+    folder = job.run.folder
+    if lock.held(folder):
+        job.status = "elsewhere"
+        return job
+    if find(job.run):
+        job.status = "finished"
+        return job
+    job.log, job.device = folder / "log", device
+    make_folder(folder)
+    words = [sys.executable, "-m", "prune_lib", "run", job.row.id, "--budget", job.budget, "--seed", str(job.seed)]
+    words += [*(("--device", device) if device else ()), *options]
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "PRUNE_HOME": str(home())}
+    process = stop.start(job, words, environment)
+    if process is not None:
+        job.status = "finished" if process.wait() == 0 else "failed"
+        if process.stdin is not None:
+            process.stdin.close()
+    return job

@@ -22,6 +22,7 @@ from ..system.checkpoint import digest
 from ..system.device import pick_device, pick_precision
 from ..system.errors import InputError, one_line, short
 from ..system.files import discard, sweep, write_bytes
+from ..system.paths import check_writable, home
 from ..system.provenance import now, provenance
 from ..system.reading import check_name
 from ..tasks import images
@@ -86,6 +87,7 @@ def run(
         raise InputError(f"{this.row.id} {why}")
     where = pick_device(device)
     how = How(where, pick_precision(where), engine, data_dir, weights, progress, save_every)
+    check_writable(home() / "results" / this.row.runs, "the run's record")
     with lock.only_one(this.folder) as waited:
         if ranks.rank() == 0:
             sweep(this.folder)

@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from .paths import make_folder
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text``, atomically."""
@@ -25,7 +27,7 @@ def replace(
     Raises:
         OSError: a full or failing disk; what was there is as it was, and nothing is left beside it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
     old = new.with_suffix(".old")
     try:

@@ -6,7 +6,6 @@ Data is looked for under ``--data-dir``, else ``$PRUNE_DATA``, else ``data/`` in
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..system.errors import InputError
-from ..system.paths import home
+from ..system.paths import absolute, home
 from .cifar10 import CIFAR10_SHAPES, read_npz, read_torchvision
 from .registry import DENSE
 
@@ -259,10 +258,7 @@ FOLDERS = ("imagenet", "imagenet-sample")
 
 def find_data(data_dir: str | Path | None = None) -> Path:
     """The folder that data is read from: ``data_dir``, else ``$PRUNE_DATA``, else the project's ``data/``."""
-    folder = Path(data_dir or os.environ.get("PRUNE_DATA") or home() / "data")
-    with suppress(RuntimeError):  # ~somebody whom this machine does not know
-        folder = folder.expanduser()
-    return Path(os.path.abspath(folder))  # whole, so that messages say where a notebook or a job looked
+    return Path(absolute(data_dir or os.environ.get("PRUNE_DATA") or home() / "data"))
 
 
 def download(name: str, data_dir: str | Path | None = None) -> None:

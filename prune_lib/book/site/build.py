@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 
 from ...system.errors import InputError, needs
-from ...system.paths import cores, home
+from ...system.paths import absolute, cores, home, settle_environment
 from ..tables.results import record_files
 from .notebook import execute, failure, parameters_of
 
@@ -46,7 +46,9 @@ def build(
     sources = sorted((root / "notebooks").glob("*.py"), key=_turn)
     if not sources or not (root / "book" / "_config.yml").is_file():
         raise InputError(f"no book in {root}; expected notebooks/*.py and book/_config.yml (run it in a checkout)")
-    given = {"budget": budget, "seed": seed, "device": device, "data_dir": data_dir, "interactive": "no"}
+    place = absolute(data_dir) if data_dir else ""  # notebooks run in another folder than this process
+    given = {"budget": budget, "seed": seed, "device": device, "data_dir": place, "interactive": "no"}
+    settle_environment()
     executed = root / "book" / "notebooks"
     shutil.rmtree(executed, ignore_errors=True)  # never publish what an earlier run left
     at_once = min(2, cores())  # notebooks that need the same run wait for one another
@@ -57,14 +59,19 @@ def build(
             known = parameters_of(source)
             parameters = {name: value for name, value in given.items() if name in known}
             runs[pool.submit(_execute, source, executed / f"{source.stem}.ipynb", parameters, at_once)] = source.stem
-        while runs:
-            for done in wait(runs, progress.every, FIRST_COMPLETED).done:
-                problem, seconds, busy = done.result()
-                if problem:
-                    pool.shutdown(cancel_futures=True)
-                    raise InputError(problem)
-                progress.done(runs.pop(done), seconds, busy)
-            progress.show()
+        try:
+            while runs:
+                for done in wait(runs, progress.every, FIRST_COMPLETED).done:
+                    problem, seconds, busy = done.result()
+                    if problem:
+                        pool.shutdown(cancel_futures=True)
+                        raise InputError(problem)
+                    progress.done(runs.pop(done), seconds, busy)
+                progress.show()
+        except KeyboardInterrupt:  # a signal may have been for this process alone; kernels end with those who run them
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
     progress.close()
     page = root / "book" / "_build" / "html" / "index.html"
     page.unlink(missing_ok=True)  # so that no page of an earlier build is taken for one of this build
