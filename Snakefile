@@ -6,7 +6,7 @@
 #
 # What a job makes is under runs/batch/; records are where they always are, under results/. A row's mark carries the key
 # of what it trains, and whoever has a record is not run again; a notebook is run again when its text, a parameter, the
-# library or a row before it has changed.
+# library or a row before it has changed. A path may be relative to the folder that snakemake works in.
 import sys
 from pathlib import Path
 
@@ -14,14 +14,27 @@ from prune_lib.book.site.notebook import parameters_of
 from prune_lib.runs.queue import planned
 from prune_lib.runs.records import Run, find
 from prune_lib.papers.rows import all_rows
+from prune_lib.system.paths import absolute, settle_environment
 
 HERE = Path(workflow.basedir)
 BUDGET, SEED = str(config.get("budget", "smoke")), int(config.get("seed", 0))
 SEEDS = range(SEED, SEED + int(config.get("seeds", 1)))
 PATTERNS = str(config.get("rows", "")).split()
-GIVEN = {name: str(config[name]) for name in ("device", "data_dir", "weights") if config.get(name)}
-SOURCE = Path(config.get("source", HERE / "notebooks"))
-NAMES = str(config.get("notebooks", "")).split() or sorted(file.stem for file in SOURCE.glob("*.py"))
+settle_environment()
+
+
+def place(name):
+    """A path among the config, absolute: notebooks run in another folder than rows. Snakemake reads 007 as 7."""
+    path = absolute(str(config[name]))
+    if not isinstance(config[name], str) and not Path(path).exists():
+        raise WorkflowError(f"{name} was read as {config[name]!r}, and {path} is not there; write it as {name}=./…")
+    return path
+
+
+GIVEN = {"device": str(config["device"])} if config.get("device") else {}
+GIVEN |= {name: place(name) for name in ("data_dir", "weights") if config.get(name) not in (None, "")}
+SOURCE = Path(place("source")) if config.get("source") else HERE / "notebooks"
+NAMES = str(config.get("notebooks", "")).split() or sorted(file.stem for file in SOURCE.glob("[!.]*.py"))
 LIBRARY = sorted(str(file) for kind in ("*.py", "*.yaml") for file in (HERE / "prune_lib").rglob(kind))
 KNOWN = ("budget", "seed", "seeds", "rows", "notebooks", "source", "device", "data_dir", "weights")
 if unknown := sorted(set(config) - set(KNOWN)):
@@ -51,7 +64,8 @@ def given(name):
     """A notebook's parameters among those that are set, as words for papermill."""
     values = {"budget": BUDGET, "seed": SEED, "interactive": "no", **GIVEN}
     known = parameters_of(SOURCE / f"{name}.py")
-    return [word for key, value in values.items() if key in known for word in ("-p", key, str(value))]
+    return [word for key, value in values.items() if key in known
+            for word in ("-r" if isinstance(value, str) else "-p", key, str(value))]  # -r: text stays text
 
 
 wildcard_constraints:

@@ -16,9 +16,9 @@ def home() -> Path:
     return project() or Path.cwd()
 
 
-def project() -> Path | None:
-    """The nearest folder upwards from this one that holds ``results/`` and ``notebooks/``."""
-    here = Path.cwd()
+def project(start: Path | None = None) -> Path | None:
+    """The nearest folder upwards from ``start``, or from this one, that holds ``results/`` and ``notebooks/``."""
+    here = start or Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "results").is_dir() and (folder / "notebooks").is_dir():
             return folder

@@ -43,7 +43,8 @@ def build(
         InputError: there is no book here, a parameter is wrong, or the build failed.
     """
     root = home()
-    sources = sorted((root / "notebooks").glob("*.py"), key=_turn)
+    shown = (path for path in (root / "notebooks").glob("*.py") if not path.name.startswith("."))
+    sources = sorted(shown, key=_turn)
     if not sources or not (root / "book" / "_config.yml").is_file():
         raise InputError(f"no book in {root}; expected notebooks/*.py and book/_config.yml (run it in a checkout)")
     place = absolute(data_dir) if data_dir else ""  # notebooks run in another folder than this process

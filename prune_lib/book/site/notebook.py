@@ -1,12 +1,14 @@
 """Notebooks as py:percent text, run by papermill: their parameters checked, their failures found."""
 
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ...system.errors import InputError, needs
+from ...system.paths import project
 
 
 class TextHandler:
@@ -26,6 +28,7 @@ class TextHandler:
         file = Path(path.removeprefix(cls.SCHEME))
         if not file.is_file():
             raise InputError(f"no notebook {file}")
+        _belong(file)
         notebook = jupytext.read(file)
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         notebook.metadata.setdefault("kernelspec", kernel)
@@ -42,6 +45,17 @@ class TextHandler:
     @classmethod
     def pretty_path(cls, path: str) -> str:
         return path.removeprefix(cls.SCHEME)
+
+
+def _belong(file: Path) -> None:
+    """Have the kernel that papermill is about to start find the records of the notebook's own project.
+
+    A kernel works in the folder that papermill was called from; where that is in no project, a page without a single
+    measured figure would be the result, and no word of it.
+    """
+    folder = project(file.resolve().parent)
+    if folder is not None and project() is None and not os.environ.get("PRUNE_HOME"):
+        os.environ["PRUNE_HOME"] = str(folder)
 
 
 def check_parameters(namespace: Mapping[str, object], **expected: type | Sequence) -> None:
@@ -61,7 +75,9 @@ def check_parameters(namespace: Mapping[str, object], **expected: type | Sequenc
         allowed = expected[name]
         if isinstance(allowed, type):
             if type(value) is not allowed:
-                raise InputError(f"parameter {name} is {value!r}, {type(value).__name__}; expected {allowed.__name__}")
+                hint = f" (papermill's -r {name} {value} keeps text as it is)" if allowed is str else ""
+                kind = type(value).__name__
+                raise InputError(f"parameter {name} is {value!r}, {kind}; expected {allowed.__name__}{hint}")
         elif value not in allowed:
             raise InputError(f"parameter {name} is {value!r}; expected one of: {' '.join(map(str, allowed))}")
 
