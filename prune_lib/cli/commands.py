@@ -350,6 +350,21 @@ def book(args) -> None:
         print(f"The book is at {page}")
 
 
+def doctor(args) -> int:
+    from dataclasses import asdict
+
+    from .doctor import examine
+
+    found = examine(args.data_dir)
+    healthy = all(finding.ok for finding in found if finding.needed)
+    if args.json:
+        print(json.dumps({"ok": healthy, "findings": [asdict(finding) for finding in found]}))
+    else:
+        print("\n".join(map(str, found)))
+        print("'prune run' works here" if healthy else "'prune run' does not work here: see what is WRONG above")
+    return 0 if healthy else 1
+
+
 def completion(parser, shell: str) -> None:
     from .completion import script
 

@@ -31,10 +31,12 @@ EXAMPLES = {
     "latency": "prune latency resnet56 --rates '[0.5]*30' --batch 1 256",
     "data": "prune data cifar10 --data-dir ~/data",
     "book": "prune book --budget smoke",
+    "doctor": "prune doctor --data-dir ~/data",
     "completion": "source <(prune completion bash)",
 }
 TOUR = """\
 a first quarter of an hour:
+  prune doctor                                 what this machine can do, and what to mend
   prune rows                                   what the papers report
   prune cost vgg16 --rates '[0.5]*13'          what a spec costs
   prune run dcff/cifar10/vgg16                 train, evaluate and record a row, small and on digits
@@ -200,6 +202,10 @@ def _parser() -> argparse.ArgumentParser:
     _common(sub)
     sub.add_argument("--json", action="store_true", help="print where the book is as JSON, and nothing else")
     _loudness(sub, "neither progress nor what Sphinx says, unless it fails", "also all that Sphinx says")
+
+    sub = command("doctor", do.doctor, "Say what this machine can do and what to mend; exit code 0 if runs work.")
+    sub.add_argument("--data-dir", help="where to look for data (default: $PRUNE_DATA, else ./data)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("completion", lambda args: do.completion(parser, args.shell), "Write completion for a shell to read.")
     sub.add_argument("shell", choices=("bash", "zsh"), help="bash or zsh; the line goes into ~/.bashrc or ~/.zshrc")
