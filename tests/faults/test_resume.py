@@ -118,7 +118,7 @@ def test_a_resume_in_the_same_circumstances_says_that_it_is_exact(project):
 
 @pytest.mark.parametrize(
     ("name", "was"), [("threads", 7), ("torch", "2.0.0"), ("device", "cuda"), ("name", "AVX"), ("deterministic", False),
-                      ("processes", 4), ("engine", "graph")],
+                      ("processes", 4), ("engine", "graph"), ("precision", "fp16")],
 )  # fmt: skip
 def test_a_resume_that_cannot_be_exact_goes_on_and_says_why(project, name, was):
     _killed_in_the_second_epoch()
