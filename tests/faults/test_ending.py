@@ -24,6 +24,7 @@ from prune_lib.runs import queue
 from prune_lib.runs import runner as records
 from prune_lib.runs import training as train
 from prune_lib.runs.history import Saver
+from prune_lib.runs.records import Run
 from prune_lib.system import ending, lock, paths
 from prune_lib.system.errors import InputError
 
@@ -45,7 +46,7 @@ def test_a_queue_that_ends_takes_its_runs_with_it(project, monkeypatch, number, 
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
     else:
         pytest.skip("its kind is tried with SIGTERM, and without a signal below; with --soak by SIGKILL too")
-    folder = records.run_folder(get_row(DENSE), "smoke", 0)
+    folder = Run(get_row(DENSE), "smoke", 0).folder
     process = subprocess.Popen(QUEUE, stderr=subprocess.PIPE, text=True)
     try:
         assert _until(lambda: lock.status(folder) == "running")
@@ -151,7 +152,7 @@ def test_a_queue_uses_every_device_so_many_times_at_once(project, stand_in):
 
 
 def test_a_queue_that_is_interrupted_stops_what_runs_and_starts_nothing_more(project, stand_in):
-    jobs = queue.jobs([f"{STUDY}/*"], "smoke", [0], dense=False)
+    jobs = queue.jobs([f"{STUDY}/*"], "smoke", [0])
 
     def tell(jobs):
         raise KeyboardInterrupt
