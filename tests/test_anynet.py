@@ -336,7 +336,7 @@ BAD = {
     "flops 0": (lambda: prune(UNet(), X, flops=0), r"flops is 0; expected a share .* in \(0, 1\]"),
     "flops 1.5": (lambda: prune(UNet(), X, flops=1.5), "flops is 1.5"),
     "flops nan": (lambda: prune(UNet(), X, flops=float("nan")), "flops is nan"),
-    "too few": (lambda: prune(UNet(), X, flops=0.001), "UNet cannot be pruned to 0.1% of its MACs; expected at least 1"),
+    "too few": (lambda: prune(UNet(), X, flops=0.001), "cannot be pruned to 0.1% of its MACs; expected at least 1"),
     "no tensor": (lambda: prune(Turned(lambda net, x: "maps"), X), "gives str, in which no tensor is found"),
     "noise": (lambda: prune(Unit(lambda x: F.dropout(x, 0.5)), X), "last: gives something else each time, in eval"),
     "lazy": (lambda: prune(nn.Sequential(nn.LazyConv2d(4, 3)), X), "0 .LazyConv2d. has no weights yet; run the model"),

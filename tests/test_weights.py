@@ -140,7 +140,7 @@ def test_wrappers_and_numbers_in_a_checkpoint_are_no_weights(weights, tmp_path):
     found = read_weights(path)
     assert found.keys() == weights.keys()
     torch.save({"state_dict": weights, "when": __import__("decimal").Decimal(1)}, path)
-    with pytest.raises(InputError, match="not a file of tensors only .it holds decimal.Decimal"):
+    with pytest.raises(InputError, match=r"not a file of tensors only .it holds decimal\.Decimal"):
         read_weights(path)
 
 
