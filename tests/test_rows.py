@@ -133,7 +133,7 @@ def test_every_printed_figure_is_text_and_can_be_read():
 def test_every_paper_is_named_and_cited():
     folder = Path(rows.__file__).parent
     bibliography = (folder.parent.parent / "book" / "references.bib").read_text(encoding="utf-8")
-    for path in sorted(folder.glob("*.yaml")):
+    for path in sorted(folder / f"{paper}.yaml" for paper in rows.papers()):
         paper = yaml.safe_load(path.read_text(encoding="utf-8"))["paper"]
         assert set(paper) == {"title", "short", "authors", "link", "cite"}, path.name
         if path.stem != "arena":  # our own
@@ -171,7 +171,6 @@ MISTAKES = {
     "p/t/r: rates is missing": (', rates: "[0.5]*13"', ""),
     "p/t/r: arch is missing": (' arch: vgg16, rates: "[0.5]*13",', ""),
     "p/t/r: title is missing": ("r: {title: R, ", "r: {"),
-    "p/t/r: reported is missing": (", reported: {top1: 90.0%}", ""),
     "p/t/r, reported: unknown key 'accuracy'": ("reported: {top1: 90.0%}", "reported: {accuracy: 90.0%}"),
     "p/t/r, reported: found list": ("reported: {top1: 90.0%}", "reported: [1]"),
     "p/t/r: unknown architecture 'vgg17'": ("R, arch: vgg16", "R, arch: vgg17"),
@@ -229,4 +228,4 @@ def test_each_paper_is_parsed_once_whatever_is_asked_of_it(monkeypatch):
     names = {rows.paper_name(name) + rows.table_title(row.table) for name, row in all_rows().items()}
     assert len(names) > 20
     assert len(all_claims()) > 10
-    assert parsed == sorted(path.stem for path in Path(rows.__file__).parent.glob("*.yaml"))
+    assert parsed == ["arena", "cdp", "cfdp", "dcff", "filterexpo", "mmrazor"]

@@ -188,11 +188,11 @@ def _extras() -> list[Finding]:
     wanted: dict[str, list[str]] = {}
     for line in lines:
         needs, _, mark = line.partition(";")
-        if extra := re.search(r"""extra == ["'](\w+)["']""", mark):
-            wanted.setdefault(extra[1], []).append(needs.strip())
+        if named := re.search(r"""extra == ["'](\w+)["']""", mark):
+            wanted.setdefault(named[1], []).append(needs.strip())
     found = []
-    for extra, needs in wanted.items():
-        missing = [need for need in needs if not _installed(_name(need))]
+    for extra, packages in wanted.items():
+        missing = [need for need in packages if not _installed(_name(need))]
         command = f"{sys.executable} -m pip install {' '.join(repr(need) for need in missing)}"
         says = f"missing: {' '.join(map(_name, missing))}" if missing else "installed"
         found.append(Finding(f"extra {extra}", not missing, says, command if missing else ""))

@@ -280,10 +280,9 @@ def _tables(paper: str, document: dict) -> dict[str, Row]:
 def _read_row(where: str, table: dict, fields: dict) -> Row:
     given = ("arch", "rates", "layout", "rule", "source", "method", "start", "unknown")  # a row's own, else its table's
     own = ("note", "runs_of", "judged")
-    fields = {"reported": {}} | fields
-    _expect(fields, where, {"title", "reported"}, {*given, *own, "recipe", *BUDGETS})
+    _expect(fields, where, {"title"}, {"reported", *given, *own, "recipe", *BUDGETS})
     _texts(where, fields, ("title", "arch", "layout", "rule", "source", "start", "unknown", *own))
-    fields = {name: table[name] for name in given if name in table} | fields
+    fields = {"reported": {}} | {name: table[name] for name in given if name in table} | fields
     _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *SCORES})
     for figure, printed in fields["reported"].items():
         if not isinstance(printed, str) or not PRINTED.fullmatch(printed):
