@@ -2,7 +2,7 @@
 
     python benchmarks/allocator.py [--batch B …] [--nets …] [--rounds N]
 
-``pick_device("cpu")`` tells glibc to keep what tensors free. What malloc was told holds for a whole process, so each
+``keep_freed_memory()`` tells glibc to keep what tensors free. What malloc was told holds for a whole process, so each
 of the two has one; they take turns, step by step. Steps of the full networks in bf16 where the processor multiplies it.
 """
 
@@ -16,14 +16,17 @@ import torch.nn.functional as F
 from timing import machine
 
 from prune_lib.nets import build
-from prune_lib.system import pick_device, pick_precision
+from prune_lib.system import pick_precision
+from prune_lib.system.device import keep_freed_memory
 
 
 def work(pipe, name: str, batch: int, keep: bool) -> None:
     """Make a step for each message until an empty one; answer with the processor time of user and system."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    device = pick_device("cpu") if keep else torch.device("cpu")
+    device = torch.device("cpu")
+    if keep:
+        keep_freed_memory()
     bf16 = pick_precision(device) == "bf16"
     model = build(name).train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)

@@ -16,7 +16,7 @@ from timing import extra_memory, in_turn, machine
 from prune_lib.nets import ARCHS, build
 from prune_lib.nets.hooks import parts
 from prune_lib.papers import cdp, cfdp, dcff
-from prune_lib.system import pick_device
+from prune_lib.system.device import keep_freed_memory
 
 HEAT = 4.0
 
@@ -49,7 +49,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    pick_device("cpu")  # as every run does: it settles how memory is kept
+    keep_freed_memory()  # as every run does
     print(machine())
 
     model, arch = build("vgg16"), ARCHS["vgg16"]

@@ -21,6 +21,7 @@ from prune_lib.nets import ARCHS, build
 from prune_lib.papers import get_row
 from prune_lib.papers.dcff import DCFF
 from prune_lib.system import pick_device, pick_precision
+from prune_lib.system.device import keep_freed_memory
 from prune_lib.tasks.images import ImageSet, Split
 
 CONSTANTS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
@@ -84,6 +85,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    keep_freed_memory()
     precision, data = pick_precision(pick_device("cpu")), noise(max(20 * args.batch, args.dcff_batch))
     print(f"{machine()}, batches of {args.batch}")
 

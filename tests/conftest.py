@@ -62,7 +62,7 @@ def cifar10():
     folder = os.environ.get("PRUNE_DATA")
     if not folder or not (Path(folder) / "cifar10.npz").is_file():
         pytest.skip("needs the real data: set PRUNE_DATA to a folder that holds cifar10.npz")
-    from prune_lib.tasks.images import load
+    from prune_lib.tasks import load
 
     return load("cifar10", folder, heldout=2000)
 

@@ -12,7 +12,7 @@ from prune_lib.nets.hooks import AT_ONCE, FEW, run, watching
 from prune_lib.papers import cdp
 from prune_lib.papers.method import Start
 from prune_lib.system.errors import InputError
-from prune_lib.tasks.images import load
+from prune_lib.tasks import load
 
 
 def _definition(f, balance=0.0):

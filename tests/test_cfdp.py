@@ -9,7 +9,7 @@ from prune_lib.papers import baselines, cfdp
 from prune_lib.papers.method import Start
 from prune_lib.papers.rows import get_row
 from prune_lib.system.errors import InputError
-from prune_lib.tasks.images import load
+from prune_lib.tasks import load
 
 SIDES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 32)
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from prune_lib.system.errors import InputError
-from prune_lib.tasks import segmentation, shapes
+from prune_lib.tasks import load, segmentation, shapes
 from prune_lib.tasks.coco import Object, Picture, average_precision, decode, read_annotations
-from prune_lib.tasks.images import load
 
 PERSON = (0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from prune_lib.system.errors import InputError
-from prune_lib.tasks import images
-from prune_lib.tasks.images import ImageSet, Split, load
+from prune_lib.tasks import images, load, registry
+from prune_lib.tasks.images import ImageSet, Split
 
 SMALL = {"x_train": (100, 32, 32, 3), "y_train": (100,), "x_test": (20, 32, 32, 3), "y_test": (20,)}
 
@@ -115,12 +115,12 @@ def test_an_unknown_set_is_named():
 
 def test_data_is_looked_for_where_it_was_said_to_be(project, monkeypatch):
     monkeypatch.delenv("PRUNE_DATA", raising=False)
-    assert images.find_data() == project / "data"
+    assert registry.find_data() == project / "data"
     monkeypatch.setenv("PRUNE_DATA", str(project / "there"))
-    assert images.find_data() == project / "there"
-    assert images.find_data(project / "here") == project / "here"
+    assert registry.find_data() == project / "there"
+    assert registry.find_data(project / "here") == project / "here"
     monkeypatch.setenv("HOME", str(project))
-    assert images.find_data("~/mine") == project / "mine"
+    assert registry.find_data("~/mine") == project / "mine"
 
 
 def _zero(shape, dtype=np.uint8):

@@ -19,7 +19,7 @@ from prune_lib.papers.recipe import Recipe
 from prune_lib.runs.training import train
 from prune_lib.system import checkpoint, files
 from prune_lib.system.errors import InputError
-from prune_lib.tasks.images import load
+from prune_lib.tasks import load
 
 RECIPE = Recipe(data="digits", epochs=6, batch_size=40, lr=0.05, heldout=20, train_images=80, undecayed="bn")
 

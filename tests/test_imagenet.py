@@ -17,8 +17,9 @@ from torchvision.transforms import v2
 
 from prune_lib.system import paths
 from prune_lib.system.errors import InputError
-from prune_lib.tasks import imagenet
-from prune_lib.tasks.imagenet import WNIDS, check, load, read, sample
+from prune_lib.tasks import decoding, imagenet
+from prune_lib.tasks.decoding import read
+from prune_lib.tasks.imagenet import WNIDS, check, load, sample
 
 
 def _picture(seed=0, width=40, height=30, mode="RGB"):
@@ -215,9 +216,9 @@ def _turned():
 @pytest.mark.parametrize("operator", [True, False])
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_file_gives_the_rgb_that_pil_gives(tmp_path, monkeypatch, name, operator):
-    used, decode = [], imagenet._decode_jpeg
+    used, decode = [], decoding._decode_jpeg
     spy = (lambda *args: used.append(name) or decode(*args)) if operator else None
-    monkeypatch.setattr(imagenet, "_decode_jpeg", spy)
+    monkeypatch.setattr(decoding, "_decode_jpeg", spy)
     path = _write(tmp_path / name, KINDS[name]())
     with Image.open(path) as image:
         expected = np.array(image.convert("RGB"))
@@ -262,7 +263,7 @@ def test_a_broken_file_is_refused_by_name(root, name):
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.8, 0.95, 0.999])
 def test_pil_alone_refuses_files_cut_short_too(tmp_path, monkeypatch, share):
-    monkeypatch.setattr(imagenet, "_decode_jpeg", None)
+    monkeypatch.setattr(decoding, "_decode_jpeg", None)
     with pytest.raises(InputError, match="cut short"):
         read(str(_write(tmp_path / "cut.JPEG", _cut(_encoded(_picture()), share))))
 
@@ -305,13 +306,13 @@ def test_crops_are_those_of_torchvision():
             torch.manual_seed(seed)
             expected = theirs.make_params([image])
             torch.manual_seed(seed)
-            top, left, h, w = imagenet.random_box(height, width, Torch())
+            top, left, h, w = decoding.random_box(height, width, Torch())
             assert {"top": top, "left": left, "height": h, "width": w} == expected
 
 
 def test_crops_reach_all_sizes_shapes_and_places():
     rng, height, width = random.Random(0), 300, 400
-    boxes = np.array([imagenet.random_box(height, width, rng) for _ in range(2000)])
+    boxes = np.array([decoding.random_box(height, width, rng) for _ in range(2000)])
     top, left, h, w = boxes.T
     assert (boxes >= 0).all()
     assert ((top + h <= height) & (left + w <= width)).all()
@@ -341,7 +342,7 @@ def test_a_training_batch_equals_a_loop_by_torchvision(data):
     order = torch.randperm(12, generator=generator)
     for index, seed in zip(order.tolist(), torch.randint(2**63 - 1, (12,), generator=generator).tolist(), strict=True):
         image, rng = _pil(data.root / data.train.paths[index]), random.Random(seed)
-        crop = v2.functional.resized_crop(image, *imagenet.random_box(*image.shape[1:], rng), [16, 16], antialias=True)
+        crop = v2.functional.resized_crop(image, *decoding.random_box(*image.shape[1:], rng), [16, 16], antialias=True)
         mirror = rng.random() < 0.5
         mirrored += mirror
         expected.append(_normalised(data, crop.flip(2) if mirror else crop))
@@ -386,7 +387,7 @@ def test_the_centre_is_torchvisions_to_the_pixel(width, height, side):
     pixels = np.array(_picture(1, width, height))
     theirs = v2.Compose([v2.Resize(round(side * 256 / 224), antialias=True), v2.CenterCrop(side)])
     expected = theirs(torch.from_numpy(pixels).permute(2, 0, 1))
-    assert torch.equal(torch.from_numpy(imagenet.centre(pixels, side)).permute(2, 0, 1), expected)
+    assert torch.equal(torch.from_numpy(decoding.centre(pixels, side)).permute(2, 0, 1), expected)
 
 
 @pytest.mark.parametrize("share", [(0, 1), (0, 2), (1, 2), (2, 4)])

@@ -13,7 +13,7 @@ from prune_lib.papers.methods import CHOOSES_WIDTHS, FROM_FRESH, PRUNES_TRAINED
 from prune_lib.papers.recipe import Recipe
 from prune_lib.runs.training import train
 from prune_lib.system.errors import InputError
-from prune_lib.tasks.images import load
+from prune_lib.tasks import load
 
 SPEC = "[0.8]*9+[0.5]*3"
 

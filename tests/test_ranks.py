@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from prune_lib.system import distributed as ranks
+from prune_lib.system import distributed
 from prune_lib.system.errors import InputError
 
 RECIPES = {
@@ -79,7 +79,7 @@ def test_only_the_first_process_writes_the_state(pair):
 
 def test_shared_batch_norm_alone_is_batch_norm():
     torch.manual_seed(0)
-    ours, theirs, x = ranks.SharedBatchNorm(5), nn.BatchNorm2d(5), torch.randn(4, 5, 3, 3) * 3 + 1
+    ours, theirs, x = distributed.SharedBatchNorm(5), nn.BatchNorm2d(5), torch.randn(4, 5, 3, 3) * 3 + 1
     for norm in (ours, theirs):
         nn.init.uniform_(norm.weight)
         norm.weight.data.copy_(torch.arange(1.0, 6))
@@ -102,6 +102,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for name, recipe in RECIPES.items():
         losses, top1, history = _train(recipe, state=out / "state" if name == "one step an epoch" else None)
-        (out / f"{name} {ranks.rank()}.json").write_text(json.dumps({"loss": losses, "top1": top1}))
-        if ranks.rank() == 0:
+        (out / f"{name} {distributed.rank()}.json").write_text(json.dumps({"loss": losses, "top1": top1}))
+        if distributed.rank() == 0:
             save_file(history.weights["last"], out / f"{name}.safetensors")

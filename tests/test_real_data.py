@@ -9,7 +9,7 @@ from prune_lib.nets import build
 from prune_lib.papers.recipe import Recipe
 from prune_lib.runs.training import train
 from prune_lib.system.errors import InputError
-from prune_lib.tasks.images import load
+from prune_lib.tasks import load
 
 
 def test_the_real_data_is_cifar10(cifar10):

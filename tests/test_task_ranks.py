@@ -16,10 +16,9 @@ from prune_lib.nets import arch_of, build
 from prune_lib.papers import make_method
 from prune_lib.papers.rows import get_row
 from prune_lib.runs.training import train
-from prune_lib.system import distributed as ranks
+from prune_lib.system import distributed
 from prune_lib.system.checkpoint import digest
-from prune_lib.tasks import shapes
-from prune_lib.tasks.images import load
+from prune_lib.tasks import load, shapes
 
 # chance differs: each process draws its own anchors, regions and points; a pose has nothing to draw
 ROWS = {
@@ -69,4 +68,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for name in ROWS:
         found = _train(name)
-        (Path(sys.argv[1]) / f"{name.replace('/', '-')} {ranks.rank()}.json").write_text(json.dumps(found))
+        (Path(sys.argv[1]) / f"{name.replace('/', '-')} {distributed.rank()}.json").write_text(json.dumps(found))

@@ -18,9 +18,8 @@ from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import all_rows, get_row
 from prune_lib.runs.training import evaluate, train
 from prune_lib.system.errors import InputError
-from prune_lib.tasks import pose, segmentation, shapes
+from prune_lib.tasks import load, pose, segmentation, shapes
 from prune_lib.tasks.coco import corners, decode
-from prune_lib.tasks.images import load
 
 LESS = {  # what a test can afford of each row's recipe, and the score that it must reach
     "mmrazor/pose-small/dcff": ({"epochs": 6, "train_images": 200, "heldout": 0}, 4),
@@ -59,7 +58,7 @@ def trained(request, drawn):
 def test_a_task_learns(trained):
     data, before, reach, history, *_ = trained
     assert history.curve[-1]["loss"] < 0.7 * history.curve[0]["loss"]
-    scores = {data.score, *({"segm_AP"} & set(before))}
+    scores = {data.metric, *({"segm_AP"} & set(before))}
     assert len(scores) == 1 + getattr(data, "masks", False)
     for score in scores:
         assert history.best("last")[f"test_{score}"] > before[score] + reach
@@ -72,12 +71,12 @@ def test_the_compact_network_answers_as_the_fused_one(trained):
     answers = []
     for model in (fused.eval(), compact.eval()):
         with torch.inference_mode():
-            if data.score == "mIoU":
+            if data.metric == "mIoU":
                 pixels, _ = data.test_item(data.test[0])
                 answers.append(data.predict(model, data.images([pixels])))
             else:
                 answers.append(data.predict(model, data.test[:4]))
-    if data.score == "mIoU":
+    if data.metric == "mIoU":
         assert torch.equal(*answers)
         return
     ours, theirs = answers
@@ -86,7 +85,7 @@ def test_the_compact_network_answers_as_the_fused_one(trained):
     for first, second in zip(ours, theirs, strict=True):
         for key in {"bbox", "keypoints", "score"} & set(first):
             np.testing.assert_allclose(first[key], second[key], rtol=1e-4, atol=1e-3)
-        if data.score == "AP" and getattr(data, "masks", False):
+        if data.metric == "AP" and getattr(data, "masks", False):
             pair = [found["segmentation"] for found in (first, second)]
             areas = coco_masks.area(pair)
             assert (areas == 0).all() or coco_masks.iou([pair[0]], [pair[1]], [0])[0, 0] > 0.98

@@ -18,7 +18,7 @@ from prune_lib.papers.recipe import Recipe
 from prune_lib.runs.history import Saver
 from prune_lib.runs.training import train
 from prune_lib.system import files
-from prune_lib.tasks.images import load
+from prune_lib.tasks import load
 
 Saver.share = float("inf")  # these epochs are shorter than a save; save after each all the same
 KILLS = ("step", "writing", "between renames")

@@ -144,7 +144,7 @@ def run(args) -> int:
     made = None if args.again or args.budget not in row.recipes else find_file(Run(row, args.budget, args.seed))
     record = run_row(
         row, args.budget, args.seed, device=args.device, data_dir=args.data_dir, save_every=args.save_every,
-        weights=args.weights, engine=args.engine, progress=not args.quiet, again=args.again,
+        weights=args.weights, progress=not args.quiet, again=args.again, **_execution(args),
     )  # fmt: skip
     if not first:
         return 0
@@ -174,6 +174,11 @@ def run(args) -> int:
             f"{metrics['flops']:,} FLOPs ({metrics['rule']}), {metrics['params']:,} params"
         )
     return 0 if record["status"] == "finished" else 1
+
+
+def _execution(args) -> dict:
+    """How to train, as ``prune_lib.runs.execution.Execution`` takes it."""
+    return {name: getattr(args, name) for name in ("engine", "precision", "micro_batch", "loss_scale", "deterministic")}
 
 
 def _say_before(row, budget: str, seed: int) -> None:
@@ -207,7 +212,9 @@ def queue(args) -> int:
         raise InputError("both --device and --devices; expected one of them")
     device = "" if args.devices else args.device
     named = {"--device": device, "--data-dir": args.data_dir, "--weights": args.weights, "--engine": args.engine}
-    options = [word for name, value in named.items() if value for word in (name, value)]
+    named |= {"--precision": args.precision, "--micro-batch": args.micro_batch, "--loss-scale": args.loss_scale}
+    options = [str(word) for name, value in named.items() if value for word in (name, value)]
+    options += [] if args.deterministic else ["--no-deterministic"]
     if not args.list:
         tell = (lambda jobs: None) if args.quiet else _progress_lines()
         work(todo, args.jobs, devices=args.devices, options=options, tell=tell)
@@ -256,8 +263,17 @@ def evaluate(args) -> None:
     from ..runs.given import evaluate_weights
 
     found = evaluate_weights(
-        args.row, args.weights, device=args.device, data=args.data, data_dir=args.data_dir, mean=args.mean, std=args.std
+        args.row,
+        args.weights,
+        device=args.device,
+        data=args.data,
+        data_dir=args.data_dir,
+        mean=args.mean,
+        std=args.std,
+        precision=args.precision or "fp32",
     )
+    if os.environ.get("RANK", "0") != "0":
+        return
     if args.json:
         print(json.dumps(found))
         return
@@ -309,21 +325,24 @@ def latency(args) -> None:
 
 
 def data(args) -> None:
-    from ..tasks import images
+    from ..tasks import registry
 
+    folder = registry.find_data(args.data_dir)
     if args.download:
-        images.download(args.name, args.data_dir)
+        from ..tasks.images import download
+
+        download(args.name, folder)
     if args.decode:
-        if args.name not in images.FOLDERS:
-            raise InputError(f"{args.name} is no folder of images; --decode is for: {' '.join(images.FOLDERS)}")
+        if args.name not in registry.FOLDERS:
+            raise InputError(f"{args.name} is no folder of images; --decode is for: {' '.join(registry.FOLDERS)}")
         from ..tasks.imagenet import check
 
         splits = ("val",) if args.name == "imagenet-sample" else ("train", "val")
-        problems = check(images.find_data(args.data_dir) / args.name, decode=True, splits=splits)
+        problems = check(folder / args.name, decode=True, splits=splits)
         if problems:
             print("\n".join(problems))
             raise InputError(f"{args.name}: {len(problems)} problems, listed above")
-    found = images.load(args.name, args.data_dir, heldout=0)
+    found = registry.load(args.name, args.data_dir, heldout=0)
     facts = {
         "name": found.name, "train": len(found.train) + len(found.heldout), "test": len(found.test),
         "classes": list(found.classes), "sha256": found.fingerprint,

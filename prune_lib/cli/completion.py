@@ -7,7 +7,7 @@ from ..cost.rules import RULES
 from ..nets import ARCHS
 from ..papers.rows import BUDGETS, all_rows
 from ..system.errors import InputError
-from ..tasks import DENSE
+from ..tasks import SETS
 
 SHELLS = ("bash", "zsh")
 FILES, FOLDERS = ("weights", "units", "file", "out"), ("data_dir",)  # arguments that the shell itself completes
@@ -21,9 +21,10 @@ WORDS: dict[str, Callable[[], Iterable[str]]] = {  # what an argument, by its na
     "rule": lambda: (*RULES, "all"),
     "device": lambda: ("auto", "cpu", "cuda"),
     "engine": lambda: ("eager", "graph", "compile"),
+    "precision": lambda: ("fp32", "tf32", "bf16", "fp16"),
     "layout": lambda: dict.fromkeys(name for arch in ARCHS.values() for name in arch.layouts),
     "to": lambda: ("onnx", "pt2", "safetensors"),
-    **dict.fromkeys(("name", "data"), lambda: ("cifar10", "digits", "imagenet", "imagenet-sample", *DENSE)),
+    **dict.fromkeys(("name", "data"), lambda: SETS),
 }
 SETUP = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i }\n"  # where zsh has nothing set up
 

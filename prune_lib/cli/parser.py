@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         help="eager; graph: a step as one CUDA graph; compile: that, of fused kernels, also on a CPU (eager)",
     )
     sub.add_argument("--again", action="store_true", help="also if it has a record: a new one stands beside it")
+    _execution(sub)
     sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
     sub.add_argument("--json", action="store_true", help="print the record")
     _loudness(sub, "no progress, and no last line", "also what is about to be run, and each epoch afterwards")
@@ -149,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=int, default=1, help="so many seeds, from --seed on (default: %(default)s)")
     sub.add_argument("--weights", metavar="FILE", help="the trained network to prune, instead of the rows' dense ones")
     sub.add_argument("--engine", default="eager", help="as for 'prune run' (default: %(default)s)")
+    _execution(sub)
     sub.add_argument("--list", action="store_true", help="only say what would be run")
     sub.add_argument("--json", action="store_true", help="print what became of each run as JSON")
     _loudness(sub, "no line for each run", "also where each run's log is")
@@ -166,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--weights", required=True, metavar="FILE", help="safetensors, or a torch state dict")
     for name in ("mean", "std"):
         sub.add_argument(f"--{name}", type=float, nargs=3, metavar="X", help=f"{name} of red, green, blue in [0, 1]")
+    _precision(sub, "fp32")
     sub.add_argument("--data", help="another image set than the row's: cifar10, imagenet, imagenet-sample …")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
     sub.add_argument("--data-dir", help="where the data is (default: $PRUNE_DATA, else ./data)")
@@ -216,6 +219,20 @@ def _loudness(sub: argparse.ArgumentParser, less: str, more: str) -> None:
     either = sub.add_mutually_exclusive_group()
     either.add_argument("-q", "--quiet", action="store_true", help=less)
     either.add_argument("-v", "--verbose", action="store_true", help=more)
+
+
+def _precision(sub: argparse.ArgumentParser, default: str) -> None:
+    sub.add_argument("--precision", metavar="P", help=f"fp32, tf32, bf16 or fp16 (default: {default})")
+
+
+def _execution(sub: argparse.ArgumentParser) -> None:
+    """What ``prune_lib.runs.execution.Execution`` holds besides the engine."""
+    _precision(sub, "bf16 where the device multiplies it natively, else fp32")
+    sub.add_argument("--micro-batch", type=int, default=0, metavar="N", help="pass N images at once, add up gradients")
+    sub.add_argument("--loss-scale", type=float, default=0.0, metavar="X", help="of fp16: a fixed one (dynamic)")
+    sub.add_argument(
+        "--deterministic", action=argparse.BooleanOptionalAction, default=True, help="cudnn's algorithms (yes)"
+    )
 
 
 def _common(sub: argparse.ArgumentParser) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..system.device import autocast
+
 AT_ONCE, FEW = 64, 2**20  # images whose maps a CPU's caches hold, and weights that they hold beside them
 
 
@@ -101,7 +103,7 @@ def run(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: s
     seen = 0
     for images, _ in batches:
         for part in parts(model, images):
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            with autocast(images.device, precision):
                 model(part)
         seen += len(images)
     return seen

@@ -39,7 +39,8 @@ class FilterFusion(nn.Module):
             if version != self._looked_at:
                 picks = (self.proxy == 1).sum(1) == 1
                 one_hot = bool(picks.all()) and int(self.proxy.count_nonzero()) == len(self.proxy)
-                self._looked_at, self._picked = version, self.proxy.argmax(1) if one_hot else None
+                with torch.inference_mode(False):  # an evaluation may be the first to look, a training step the next
+                    self._looked_at, self._picked = version, self.proxy.argmax(1) if one_hot else None
             if (picked := self._picked) is not None:
                 return _in_its_layout(bank, lambda filters: filters.index_select(0, picked))
         return _in_its_layout(bank, lambda filters: self.proxy @ filters)

@@ -16,7 +16,6 @@ from ..nets.hooks import parts, run, watching
 from ..nets.reparam import plain
 from ..nets.slim import Keep, mask, slim, slim_widths
 from ..system import checkpoint
-from ..system import distributed as ranks
 from ..system.errors import InputError
 from . import baselines
 from .baselines import Scores
@@ -222,19 +221,25 @@ class CDP(Method):
         }
 
     def scores(self, start: Start) -> Scores:
-        """Every filter's score, kept in the run's folder once they are there."""
+        """Every filter's score, kept in the run's folder once they are there.
+
+        Of CIFAR-10 from cropped and mirrored training images in any order; of ImageNet, as the published code has it,
+        from centre crops of the first files, which are those of the first classes.
+        """
+        from ..tasks.imagenet import FolderSet
+
         images = min(self.images or len(start.data.train), len(start.data.train))
         weights = checkpoint.digest(self.dense)
-        facts = {"dense": weights, "images": images, "balance": self.balance, "seed": start.seed}
-        path = start.folder / "scores.safetensors" if start.folder else None
-        if path and (saved := checkpoint.read(path)) and saved[1] == facts:
-            return saved[0]
-        batches = start.training_batches(256)
-        features = gather(start.dense, self.arch.filters, batches, images, start.precision)
-        scores = {conv: importance(table, self.balance) for conv, table in features.items()}
-        if path and ranks.rank() == 0:
-            checkpoint.write(path, scores, facts)
-        return scores
+        facts: dict = {"dense": weights, "images": images, "balance": self.balance, "seed": start.seed}
+        if from_files := isinstance(start.data, FolderSet):
+            facts["images_are"] = "the first files, centre crops"
+
+        def work() -> Scores:
+            batches = start.data.whole(start.data.train, 128) if from_files else start.training_batches(256)
+            features = gather(start.dense, self.arch.filters, batches, images, start.precision)
+            return {conv: importance(table, self.balance) for conv, table in features.items()}
+
+        return start.once(work, facts)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         if self.criterion != "scratch":

@@ -14,7 +14,6 @@ from ..nets import Arch
 from ..nets.hooks import run, watching
 from ..nets.slim import transplant
 from ..system import checkpoint
-from ..system import distributed as ranks
 from ..system.errors import InputError
 from . import baselines
 from .baselines import Scores
@@ -152,31 +151,29 @@ class CFDP(Method):
             "dense": checkpoint.digest(start.dense.state_dict()), "images": images, "alpha": self.alpha,
             "variant": self.variant, "seed": start.seed,
         }  # fmt: skip
-        path = start.folder / "scores.safetensors" if start.folder else None
-        if path and (saved := checkpoint.read(path)) and saved[1] == facts:
-            return saved[0]
-        places = score_places(self.arch, self.variant)
-        sums: Scores = {}
 
-        def see(module: str, maps: Tensor) -> None:
-            parts = maps.float().split(CHUNK)  # a pass of large maps need not be held several times over
-            found = torch.stack([score(part, self.alpha).sum(0).double() for part in parts]).sum(0)
-            sums[module] = sums[module] + found if module in sums else found
+        def work() -> Scores:
+            places = score_places(self.arch, self.variant)
+            sums: Scores = {}
 
-        def some():
-            seen = 0
-            for batch, labels in start.training_batches(128):
-                yield batch[: images - seen], labels[: images - seen]
-                seen += len(labels)
-                if seen >= images:
-                    return
+            def see(module: str, maps: Tensor) -> None:
+                parts = maps.float().split(CHUNK)  # a pass of large maps need not be held several times over
+                found = torch.stack([score(part, self.alpha).sum(0).double() for part in parts]).sum(0)
+                sums[module] = sums[module] + found if module in sums else found
 
-        with watching(start.dense, dict.fromkeys(module for module, _ in places.values()), see):
-            run(start.dense, some(), start.precision)
-        scores = {conv: (sums[module] / images)[part].cpu().contiguous() for conv, (module, part) in places.items()}
-        if path and ranks.rank() == 0:
-            checkpoint.write(path, scores, facts)
-        return scores
+            def some():
+                seen = 0
+                for batch, labels in start.training_batches(128):
+                    yield batch[: images - seen], labels[: images - seen]
+                    seen += len(labels)
+                    if seen >= images:
+                        return
+
+            with watching(start.dense, dict.fromkeys(module for module, _ in places.values()), see):
+                run(start.dense, some(), start.precision)
+            return {conv: (sums[module] / images)[part].cpu().contiguous() for conv, (module, part) in places.items()}
+
+        return start.once(work, facts)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Copy the chosen filters of the dense network into the compact one."""

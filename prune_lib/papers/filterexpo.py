@@ -5,7 +5,9 @@ best span all of its filters (column subset selection), as many as its BatchNorm
 regrows some of those it lost before. Fewer regrow as time goes on, and in the end the budget is met.
 
 Which filters can go: those of convs inside a block, and of shortcuts; the first conv and the residual stream stay.
-Numbers are the published code's, with two exceptions: the budget is met to the channel, and no layer is ever emptied.
+Numbers are the published code's, with three exceptions: the budget is met to the channel; no layer is ever emptied;
+and channels of shortcuts, of which there are more than their filters have weights, regrow by the chances of the paper's
+formula, where the published pseudo-inverse inverts rounding noise and gives others.
 """
 
 import math
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 from ..nets import Arch, build
 from ..nets.slim import Keep, complete, mask, slim, slim_widths, to_text
 from ..nets.spec import Widths
-from ..system import distributed as ranks
+from ..system import distributed
 from ..system.errors import InputError
 from . import baselines
 from .baselines import check_pruned, evenly
@@ -265,7 +267,7 @@ class FilterExpo(Method):
                 # one that has underflowed can still be drawn once nothing else is left
                 chances = chances.clamp_min(torch.finfo(torch.float32).tiny).masked_fill(chosen, 0)
                 chosen[torch.multinomial(chances, free, generator=generator)] = True
-        self.keep = {conv: ranks.same(chosen, _of(model, conv).device) for conv, chosen in selected.items()}
+        self.keep = {conv: distributed.broadcast(chosen, _of(model, conv).device) for conv, chosen in selected.items()}
         for name, tensor, _ in self._touched(model, True):
             self.memory[name].copy_(tensor)
         self._mask(model)

@@ -1,5 +1,6 @@
 """A pruning method: a few hooks around one training run. A paper overrides those in which it differs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from ..nets import Arch
+from ..system import checkpoint, distributed
 
 
 @dataclass
@@ -23,6 +25,24 @@ class Start:
     def training_batches(self, size: int):
         """One shuffled epoch of augmented training batches, always the same for the same seed."""
         return self.data.batches(size, torch.Generator().manual_seed(self.seed))
+
+    def once(self, work: Callable[[], dict[str, torch.Tensor]], facts: dict) -> dict[str, torch.Tensor]:
+        """Every filter's score: what ``work`` gives, or what lies in the run's folder since an earlier time.
+
+        What lies there counts only if it was found under the same ``facts``. Of several processes the first one works,
+        and gives the others what it found.
+        """
+        path = self.folder / "scores.safetensors" if self.folder else None
+
+        def scores() -> dict[str, torch.Tensor]:
+            if path and (saved := checkpoint.read(path)) and saved[1] == facts:
+                return saved[0]
+            found = work()
+            if path:
+                checkpoint.write(path, found, facts)
+            return found
+
+        return distributed.on_first(scores)
 
 
 class Method:

@@ -14,7 +14,7 @@ from ..nets import arch_of, check_widths, layout_of, read_spec
 from ..nets.spec import Widths
 from ..system.errors import InputError, short
 from ..system.reading import check_name, from_yaml
-from ..tasks import score_of
+from ..tasks import metric_of
 from .methods import CHOOSES_WIDTHS, FROM_FRESH, METHODS, PRUNES_TRAINED
 from .recipe import FAST, Recipe
 
@@ -58,7 +58,7 @@ class Row:
     @property
     def score(self) -> str:
         """What its accuracy is: ``top1``, or ``AP``, ``segm_AP`` or ``mIoU`` where that is its data's; in percent."""
-        return self.judged or score_of(self.data)
+        return self.judged or metric_of(self.data)
 
     @property
     def printed(self) -> str | None:

@@ -24,22 +24,22 @@ class GraphedStep:
     """``step(images, labels)``, replayed from a CUDA graph after its first calls; every call is a real step.
 
     Batches are copied into tensors of this object, since a graph reads the same memory each time; all else that a step
-    reads or writes must stay where it is too. A batch of another shape than the first runs as it is. Where there are no
-    graphs, as on the CPU, the same copies are made and the step is called: so it is tested.
+    reads or writes must stay where it is too. A batch that has not ``size`` images, as an epoch's last, runs as it is.
+    Where there are no graphs, as on the CPU, the same copies are made and the step is called: so it is tested.
     """
 
-    def __init__(self, step: Callable[[Tensor, Tensor], None], device: torch.device):
-        self.step, self.device, self.calls = step, device, 0
+    def __init__(self, step: Callable[[Tensor, Tensor], None], device: torch.device, size: int):
+        self.step, self.device, self.size, self.calls = step, device, size, 0
         self.graph: torch.cuda.CUDAGraph | None = None
         self.images: Tensor | None = None
         self.labels: Tensor | None = None
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
-        if self.images is None or self.labels is None:
-            self.images, self.labels = images.clone(memory_format=torch.preserve_format), labels.clone()
-        if images.shape != self.images.shape:
+        if len(images) != self.size:
             self.step(images, labels)
             return
+        if self.images is None or self.labels is None:
+            self.images, self.labels = images.clone(memory_format=torch.preserve_format), labels.clone()
         self.images.copy_(images)
         self.labels.copy_(labels)
         self.calls += 1

@@ -8,9 +8,10 @@ from ..cost.counting import cost
 from ..nets import build
 from ..nets.weights import fit, read_compact, read_weights
 from ..papers.rows import Row, get_row
-from ..system.device import pick_device
+from ..system import distributed
+from ..system.device import allow_tf32, pick_device, pick_precision
 from ..system.errors import InputError
-from ..tasks import images as image_sets
+from ..tasks import load
 from .training import evaluate
 
 
@@ -23,6 +24,7 @@ def evaluate_weights(
     data_dir: str | Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    precision: str = "fp32",
 ) -> dict:
     """Test accuracy, params and FLOPs of the network of ``row`` with the weights of a file.
 
@@ -30,6 +32,7 @@ def evaluate_weights(
 
     Args:
         data: another image set than the one the row's recipe names.
+        precision: of ``system.device.PRECISIONS``.
         mean, std: of each channel in [0, 1], where the weights were trained with others than the set's own.
 
     Returns:
@@ -43,6 +46,9 @@ def evaluate_weights(
         raise InputError(f"{row.id} has no recipe that names its data; name the image set with --data")
 
     where = pick_device(device)
+    precision = pick_precision(where, precision)
+    allow_tf32(precision == "tf32")
+    distributed.init_process_group(where)
     name = data or row.data
     if row.unknown or not row.pruned:
         _, widths, model = read_compact(weights, row.arch)
@@ -51,11 +57,12 @@ def evaluate_weights(
         widths, tensors = row.widths, read_weights(weights)
         model = build(row.arch, widths)
         fitted = fit(model, tensors, weights)
-    images = image_sets.load(name, data_dir, heldout=0).to(where)
+    images = load(name, data_dir, heldout=0).to(where)
     images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))  # type: ignore[arg-type]
     counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout, model=model)
-    figures = evaluate(model.to(where), images, images.test)
+    figures = evaluate(model.to(where), images, images.test, precision)
     return {
         "row": row.id, "weights": str(weights), "fitted": fitted, "data": images.name, "images": len(images.test),
+        "precision": precision,
         **figures, "params": counted.params, "flops": counted.flops, "rule": row.rule,
     }  # fmt: skip

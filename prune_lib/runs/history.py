@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..papers.method import Method
-from ..system import checkpoint
-from ..system import distributed as ranks
+from ..system import checkpoint, distributed
 from ..system.errors import InputError
 
 PROTOCOLS = {
@@ -35,7 +34,7 @@ class History:
     weights: dict[str, StateDict] = field(default_factory=dict)  # protocol -> plain compact state dict, on the CPU
     before: dict[str, float] = field(default_factory=dict)  # test accuracy before the first epoch, of a pruned network
     recalibrated: dict[str, float] = field(default_factory=dict)  # the same with BatchNorm's statistics taken anew
-    score: str = "top1"  # the figure that epochs are chosen by
+    metric: str = "top1"  # the figure that epochs are chosen by
     resumed: list[dict] = field(default_factory=list)  # where the run was taken up again, and what was then different
 
     def best(self, protocol: str) -> dict | None:
@@ -46,7 +45,7 @@ class History:
         """
         if protocol == "last":
             return self.curve[-1]
-        figure = f"heldout_{self.score}" if protocol == "selected" else f"test_{self.score}"
+        figure = f"heldout_{self.metric}" if protocol == "selected" else f"test_{self.metric}"
         known = [e for e in self.curve if e.get(figure) is not None and e.get("within_budget", True)]
         return max(known, key=lambda epoch: epoch[figure], default=None)
 
@@ -64,8 +63,17 @@ class Saver:
     share = 0.1
 
     def __init__(
-        self, path: Path | None, identity: str, model: nn.Module, optimizer, method: Method, every: float, here: dict
+        self,
+        path: Path | None,
+        identity: str,
+        model: nn.Module,
+        optimizer,
+        method: Method,
+        every: float,
+        here: dict,
+        scaler=None,
     ):
+        self.scaler = scaler  # of fp16's loss
         self.path, self.identity, self.every, self.here = path, identity, every, here
         self.model, self.optimizer, self.method = model, optimizer, method
         self.last, self.cost = time.monotonic(), 0.0
@@ -95,6 +103,7 @@ class Saver:
             "identity": self.identity, "curve": history.curve, "before": history.before,
             "recalibrated": history.recalibrated, "part": part or {},
             "here": self.here, "resumed": history.resumed,
+            **({} if self.scaler is None else {"scaler": self.scaler.state_dict()}),
         }  # fmt: skip
         checkpoint.write(self.path, tensors, facts)
         self.last = time.monotonic()
@@ -113,7 +122,7 @@ def circumstances(device: torch.device, precision: str, engine: str) -> dict[str
         else torch.backends.cpu.get_cpu_capability(),
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
-        "processes": ranks.size(),
+        "processes": distributed.world_size(),
         "precision": precision,
         "engine": engine,
         "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
@@ -149,7 +158,13 @@ def set_generators(found: StateDict, device: str) -> None:
 
 
 def resume(
-    state: Path | None, identity: str, model: nn.Module, optimizer, method: Method, here: dict | None = None
+    state: Path | None,
+    identity: str,
+    model: nn.Module,
+    optimizer,
+    method: Method,
+    here: dict | None = None,
+    scaler=None,
 ) -> tuple[History, dict]:
     """Bring model, optimizer and method to what ``state`` holds: its history, and what was done of the next epoch.
 
@@ -165,12 +180,12 @@ def resume(
     if facts["identity"] != identity:
         raise InputError(f"{state} belongs to another run ({facts['identity']}); expected {identity}; move it away")
     try:
-        return _resume(tensors, facts, model, optimizer, method, here or {})
+        return _resume(tensors, facts, model, optimizer, method, here or {}, scaler)
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         raise InputError(f"{state} is not of this network and method ({error}); move it away") from None
 
 
-def _resume(tensors: StateDict, facts: dict, model: nn.Module, optimizer, method: Method, here: dict):
+def _resume(tensors: StateDict, facts: dict, model: nn.Module, optimizer, method: Method, here: dict, scaler):
     groups: dict[str, dict] = {"model": {}, "optimizer": {}, "method": {}, "weights": {}, "random": {}}
     for name, tensor in tensors.items():
         kind, rest = name.split("/", 1)
@@ -178,16 +193,19 @@ def _resume(tensors: StateDict, facts: dict, model: nn.Module, optimizer, method
     model.load_state_dict(groups["model"])
     for name, tensor in method.state().items():
         tensor.copy_(groups["method"][name])
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict] = {}
     for name, tensor in groups["optimizer"].items():
         index, slot = name.split("/")
-        slots.setdefault(int(index), {})[slot] = tensor
+        slots.setdefault(int(index), {})[slot] = _laid_out(tensor, parameters[int(index)])
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     weights: dict[str, StateDict] = {}
     for name, tensor in groups["weights"].items():
         protocol, key = name.split("/", 1)
         weights.setdefault(protocol, {})[key] = tensor
     part, there = facts.get("part", {}), facts.get("here", {})
+    if scaler is not None and facts.get("scaler"):
+        scaler.load_state_dict(facts["scaler"])
     if groups["random"]:
         set_generators(groups["random"], here.get("device", "cpu"))
     changed = {name: [there.get(name), value] for name, value in here.items() if there.get(name) != value}
@@ -197,6 +215,13 @@ def _resume(tensors: StateDict, facts: dict, model: nn.Module, optimizer, method
         resumed=[*facts.get("resumed", []), again],
     )  # fmt: skip
     return history, part
+
+
+def _laid_out(saved: Tensor, parameter: Tensor) -> Tensor:
+    """What the optimizer keeps of a parameter, where and as that lies in memory: fused steps take no other layout."""
+    if saved.shape != parameter.shape:  # a count of steps
+        return saved
+    return torch.empty_like(parameter, dtype=saved.dtype).detach().copy_(saved)
 
 
 def exactness(history: History, here: dict) -> dict:

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -16,17 +17,17 @@ from ..papers import make_method
 from ..papers.method import Method, Start
 from ..papers.recipe import normalised
 from ..papers.rows import BUDGETS, Row, get_row
-from ..system import distributed as ranks
-from ..system import lock
+from ..system import distributed, lock
 from ..system.checkpoint import digest
-from ..system.device import pick_device, pick_precision
+from ..system.device import allow_tf32, pick_device, pick_precision
 from ..system.errors import InputError, one_line, short
 from ..system.files import discard, sweep, write_bytes
 from ..system.paths import check_writable, home
 from ..system.provenance import now, provenance
 from ..system.reading import check_name
-from ..tasks import images
+from ..tasks import registry
 from . import training
+from .execution import Execution
 from .history import PROTOCOLS, Diverged, History, circumstances, exactness
 from .records import Run, append, find, rounded, tidy
 
@@ -38,8 +39,7 @@ class How:
     """How a run is carried out: nothing of it changes what is trained."""
 
     device: torch.device
-    precision: str
-    engine: str = "eager"
+    execution: Execution  # whose precision is the one that is used
     data_dir: str | Path | None = None
     weights: str | Path | None = None  # the trained network that is pruned, where the method prunes one
     progress: bool = True
@@ -56,8 +56,8 @@ def run(
     progress: bool = True,
     save_every: float = 300.0,
     weights: str | Path | None = None,
-    engine: str = "eager",
     again: bool = False,
+    **execution: Any,
 ) -> dict:
     """Train, evaluate and record ``row`` at ``budget``; returns the record. A finished run is not run again.
 
@@ -67,7 +67,7 @@ def run(
     trained first at the same budget if it has not been.
 
     Args:
-        engine: see ``train``.
+        execution: fields of ``Execution``: ``engine``, ``precision``, ``micro_batch`` …
         again: also if there is a record, for the sake of the weights; the new record stands beside the old one.
 
     A run that ends badly leaves a record that says so: ``diverged`` (the loss is no number) or ``failed`` (an error,
@@ -81,18 +81,25 @@ def run(
     this = _checked(row, budget, seed)
     if not save_every >= 0:
         raise InputError(f"save_every is {save_every}; expected seconds, from 0")
-    if not again and (record := _done(this, weights)):
+    asked = Execution(**execution)
+    if distributed.world_size() == 1 and not again and (record := _done(this, weights)):
         return record
     if why := this.row.why_not(budget, weights=weights is not None):
         raise InputError(f"{this.row.id} {why}")
     where = pick_device(device)
-    how = How(where, pick_precision(where), engine, data_dir, weights, progress, save_every)
+    asked = dataclasses.replace(asked, precision=pick_precision(where, asked.precision))
+    how = How(where, asked, data_dir, weights, progress, save_every)
     check_writable(home() / "results" / this.row.runs, "the run's record")
+    distributed.init_process_group(where)
+    allow_tf32(asked.precision == "tf32")
     with lock.only_one(this.folder) as waited:
-        if ranks.rank() == 0:
+
+        def done_meanwhile() -> dict | None:
+            """By another process that this one waited for, and which has left its weights."""
             sweep(this.folder)
-        # another process may have finished it while this one waited, and left its weights
-        if (waited or not again) and (record := _done(this, weights)):
+            return _done(this, weights) if waited or not again else None
+
+        if record := distributed.on_first(done_meanwhile):
             return record
         try:
             return _run(this, how)
@@ -132,7 +139,7 @@ def _done(this: Run, weights: str | Path | None) -> dict | None:
         return None
     if weights is not None and (other := from_others(this, record, weights)):
         raise InputError(other)
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         tidy(this.row)
         if this.state.exists() and not lock.held(this.folder):
             discard(this.state)
@@ -154,7 +161,7 @@ def from_others(this: Run, record: dict, weights: str | Path) -> str:
 def _ended(this: Run, device: torch.device, status: str, error: str) -> dict:
     """The record of a run that did not finish; the first process writes it."""
     record = _describe(this, device) | {"status": status, "error": error}
-    return append(this, record) if ranks.rank() == 0 else record
+    return append(this, record) if distributed.rank() == 0 else record
 
 
 def _no_memory(error: Exception) -> bool:
@@ -187,7 +194,7 @@ def _run(this: Run, how: How) -> dict:
         **({"found": chosen} if chosen else {}),
     }
     record["provenance"] |= _circumstances(history, data, how, started)
-    if ranks.rank() > 0:  # the first process writes
+    if distributed.rank() > 0:  # the first process writes
         return rounded(record)
     record = append(this, record)
     discard(this.state)
@@ -197,7 +204,7 @@ def _run(this: Run, how: How) -> dict:
 def _data(this: Run, how: How):
     """The image set of the run's recipe, with its normalising constants."""
     recipe = this.row.recipes[this.budget]
-    data = images.load(recipe.data, how.data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
+    data = registry.load(recipe.data, how.data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
     return normalised(data, recipe)
 
 
@@ -208,7 +215,7 @@ def _method(this: Run, data, how: How) -> tuple[Method, dict]:
     if not method.prunes_trained:
         return method, {}
     dense, origin = _dense(this, len(data.classes), how)
-    start = Start(dense.to(how.device).eval(), data.to(how.device), this.seed, how.precision, this.folder)
+    start = Start(dense.to(how.device).eval(), data.to(how.device), this.seed, how.execution.precision, this.folder)
     return method, {"start": origin, **method.begin(start)}
 
 
@@ -217,19 +224,19 @@ def _train(this: Run, data, method: Method, chosen: dict, how: How) -> History:
     row = this.row
     torch.manual_seed(this.seed)
     model = build(row.arch, None if row.unknown else row.widths, len(data.classes))
-    identity = f"{row.id} {this.budget} seed {this.seed} {this.key} {how.precision}"
+    identity = f"{row.id} {this.budget} seed {this.seed} {this.key} {how.execution.precision}{how.execution.identity()}"
     if "start" in chosen:
         identity += f" from {chosen['start']['sha256'][:12]}"
     return training.train(
-        model, data, row.recipes[this.budget], method, seed=this.seed, device=how.device, precision=how.precision,
-        state=this.state, identity=identity, progress=how.progress, save_every=how.save_every, engine=how.engine,
+        model, data, row.recipes[this.budget], method, seed=this.seed, device=how.device, state=this.state,
+        identity=identity, progress=how.progress, save_every=how.save_every, **vars(how.execution),
     )  # fmt: skip
 
 
 def _export(this: Run, history: History) -> dict[str, dict]:
     """Write the compact network of each protocol into the run's folder; ``{protocol: its sha256}`` for the record."""
     row = this.row
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         for protocol, weights in history.weights.items():
             widths = {conv: len(weights[f"{conv}.weight"]) for conv in arch_of(row.arch).filters}
             about = {"arch": row.arch, "widths": json.dumps(widths), "row": row.id, "protocol": protocol}
@@ -247,11 +254,11 @@ def _count(this: Run, history: History, chosen: dict, data) -> dict:
         metrics |= {f"{name}_before": value for name, value in history.before.items()}
         metrics |= {f"{name}_recalibrated": value for name, value in history.recalibrated.items()}
         metrics["macs_slim"] = cost(row.arch, widths, "macs", row.layout, classes).flops
-    main = f"test_{data.score}"
+    main = f"test_{data.metric}"
     others = [figure for figure in history.curve[-1] if figure.startswith("test_") and figure != main]
     for protocol in PROTOCOLS:
         best = history.best(protocol) or {}
-        metrics |= {f"{data.score}_{protocol}": best.get(main), f"epoch_{protocol}": best.get("epoch")}
+        metrics |= {f"{data.metric}_{protocol}": best.get(main), f"epoch_{protocol}": best.get("epoch")}
         metrics |= {f"{figure.removeprefix('test_')}_{protocol}": best.get(figure) for figure in others}
     return metrics
 
@@ -259,10 +266,11 @@ def _count(this: Run, history: History, chosen: dict, data) -> dict:
 def _circumstances(history: History, data, how: How, started: str) -> dict:
     """What a record's provenance says beyond code, versions and hardware."""
     return {
-        "precision": how.precision,
-        "engine": how.engine,
-        "processes": ranks.size(),
+        "precision": how.execution.precision,
+        "engine": how.execution.engine,
+        "processes": distributed.world_size(),
         "deterministic": how.device.type == "cpu",
+        **how.execution.facts(),
         "started": started,
         "ended": now(),
         "wall_seconds": round(sum(epoch["seconds"] for epoch in history.curve), 1),
@@ -270,7 +278,7 @@ def _circumstances(history: History, data, how: How, started: str) -> dict:
             "name": data.name, "sha256": data.fingerprint,
             "train": len(data.train), "heldout": len(data.heldout), "test": len(data.test),
         },
-        **exactness(history, circumstances(how.device, how.precision, how.engine)),
+        **exactness(history, circumstances(how.device, str(how.execution.precision), how.execution.engine)),
     }  # fmt: skip
 
 
@@ -282,8 +290,9 @@ def _dense(this: Run, classes: int, how: How):
     source = Run(get_row(this.row.start), this.budget, this.seed)
     run(
         source.row, source.budget, source.seed, device=str(how.device), data_dir=how.data_dir, progress=how.progress,
-        again=not source.network("selected").is_file(),
+        again=distributed.on_first(lambda: not source.network("selected").is_file()), **vars(how.execution),
     )  # fmt: skip
+    distributed.barrier()  # the first process has written it
     dense = load_network(source.network("selected"))
     return dense, {"row": source.row.id, "budget": source.budget, "sha256": digest(dense.state_dict())}
 

@@ -1,25 +1,24 @@
-"""One training loop for every method, and evaluation."""
+"""One training loop for every method and task, and evaluation."""
 
 import math
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from ..nets.hooks import AT_ONCE
 from ..papers.method import Method
 from ..papers.recipe import Recipe
-from ..system import distributed as ranks
-from ..system.device import pick_device, pick_precision
+from ..system import distributed
+from ..system.device import allow_tf32, autocast, keep_freed_memory, pick_device, pick_precision
 from ..system.errors import InputError
 from .engines import ENGINES, CompiledNet, GraphedStep
+from .execution import Execution
 from .history import PROTOCOLS, Diverged, History, Saver, circumstances, resume
 
 
@@ -31,12 +30,11 @@ def train(
     *,
     seed: int = 0,
     device: str | torch.device = "auto",
-    precision: str | None = None,
     state: Path | None = None,
     save_every: float = 300.0,
     identity: str = "",
     progress: bool = True,
-    engine: str = "eager",
+    **execution: Any,
 ) -> History:
     """Train ``model`` on ``data`` (of ``prune_lib.tasks``) by ``recipe`` and ``method``, evaluating after every epoch.
 
@@ -46,40 +44,42 @@ def train(
     the processes share every batch, and the first one writes.
 
     Args:
-        engine: of ``engines.ENGINES``. The same numbers up to rounding.
+        execution: fields of ``Execution``: ``engine``, ``precision``, ``micro_batch`` …
 
     Raises:
         InputError: an engine that is unknown or cannot run this recipe, a batch that is too small to share, or a
             state that is another run's.
         Diverged: the loss of an epoch is not finite.
     """
+    how = Execution(**execution)
     device = pick_device(device) if isinstance(device, str) else device
-    method, precision = method or Method(), precision or pick_precision(device)
+    method, precision = method or Method(), pick_precision(device, how.precision)
     torch.manual_seed(seed)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    least = getattr(model, "least_images", 1) * ranks.size()
-    if 0 < len(data.train) % recipe.batch_size < least or recipe.batch_size < least:
-        raise InputError(
-            f"{len(data.train)} training images in batches of {recipe.batch_size} leave a batch of fewer than {least}, "
-            f"which {type(model).__name__} in {ranks.size()} processes needs; expected another batch size"
-        )
-    _check_engine(engine, data, recipe)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = how.deterministic, not how.deterministic
+    allow_tf32(precision == "tf32")
+    if device.type == "cpu":
+        keep_freed_memory()
+    _check_batches(model, len(data.train), recipe.batch_size, how.micro_batch)
+    _check_engine(how.engine, data, recipe, precision)
     data = data.to(device)
     model = method.prepare(model).to(device).to(memory_format=torch.channels_last)
-    ranks.join(device)
-    shared = ranks.wrap(model, device)
-    optimizer = _optimizer(model, recipe, None if engine == "eager" else device)
-    here = circumstances(device, precision, engine)
-    saver = Saver(state if ranks.rank() == 0 else None, identity, model, optimizer, method, save_every, here)
-    history, part = resume(state, identity, model, optimizer, method, here)
-    history.score = data.score
-    ranks.total(torch.zeros(1, device=device))  # every process has read before the first one writes
-    steps = -(-len(data.train) // recipe.batch_size)
+    distributed.init_process_group(device)
+    shared = distributed.data_parallel(model, device)
+    optimizer = _optimizer(model, recipe, None if how.engine == "eager" else device)
+    scaler = _scaler(device, how.loss_scale) if precision == "fp16" else None
+    here = circumstances(device, precision, how.engine)
+    path = state if distributed.rank() == 0 else None
+    saver = Saver(path, identity, model, optimizer, method, save_every, here, scaler)
+    distributed.barrier()  # what the first process has still done to the state is done
+    history, part = resume(state, identity, model, optimizer, method, here, scaler)
+    history.metric = data.metric
+    distributed.barrier()  # every process has read before the first one writes
+    steps = math.ceil(len(data.train) / recipe.batch_size)
     bar = tqdm(
         total=recipe.epochs * steps, initial=len(history.curve) * steps + part.get("step", 0), unit="step",
-        disable=not progress or ranks.rank() > 0, mininterval=1.0, leave=True,
+        disable=not progress or distributed.rank() > 0, mininterval=1.0, leave=True,
     )  # fmt: skip
-    if engine == "compile":
+    if how.engine == "compile":
         bar.set_postfix_str("the first step compiles, for a minute or two")
     if method.prunes_trained and not history.before:
         history.before = evaluate(model, data, data.test, precision)
@@ -88,26 +88,40 @@ def train(
                 recalibrated(method.export(model), data, precision), data, data.test, precision
             )
     with bar:
-        loop = _Loop(shared, data, recipe, optimizer, seed, precision, bar, saver, engine)
+        loop = _Loop(shared, data, recipe, optimizer, scaler, seed, precision, how, bar, saver)
         for epoch in range(len(history.curve), recipe.epochs):
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
             figures = loop.run(epoch, method, model, history, part)
             history.curve.append({"epoch": epoch, **figures})
             part = {}
-            if f"test_{data.score}" in figures:
-                bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures[f'test_{data.score}']:.2f}%")
+            if f"test_{data.metric}" in figures:
+                bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures[f'test_{data.metric}']:.2f}%")
             _keep_best(history, method, model)
             if epoch + 1 == recipe.epochs or saver.worth_it():
                 saver.save(history)
     return history
 
 
-def _check_engine(engine: str, data, recipe: Recipe) -> None:
+def _check_batches(model: nn.Module, images: int, batch: int, micro_batch: int) -> None:
+    """Refuse batches of which a process, or a micro-batch, would see fewer images than the network needs."""
+    needed, processes = getattr(model, "least_images", 1), distributed.world_size()
+    least = needed * processes
+    if 0 < images % batch < least or batch < least:
+        raise InputError(
+            f"{images} training images in batches of {batch} leave a batch of fewer than {least}, "
+            f"which {type(model).__name__} in {processes} processes needs; expected another batch size"
+        )
+    if 0 < micro_batch < needed:
+        raise InputError(f"micro-batch is {micro_batch}; expected {needed}, as {type(model).__name__} needs")
+
+
+def _check_engine(engine: str, data, recipe: Recipe, precision: str) -> None:
     if engine not in ENGINES:
         raise InputError(f"unknown engine {engine!r}; expected one of: {' '.join(ENGINES)}")
-    if engine != "eager" and (data.score != "top1" or recipe.mixup or recipe.clip or ranks.size() > 1):
+    unfit = not data.one_shape or recipe.mixup or recipe.clip or precision == "fp16" or distributed.world_size() > 1
+    if engine != "eager" and unfit:
         raise InputError(
-            f"engine {engine} is for one process that classifies, without mixup or clipping; expected eager here"
+            f"engine {engine} is for one process that classifies, without mixup, clipping or fp16; expected eager here"
         )
 
 
@@ -122,7 +136,9 @@ def _optimizer(model: nn.Module, recipe: Recipe, captured: torch.device | None) 
         spared = bool(recipe.undecayed) and recipe.undecayed in name
         spared |= not recipe.decay_vectors and parameter.dim() < 2
         (others if spared else decayed).append(parameter)
-    groups: list[dict] = [{"params": decayed}, *([{"params": others, "weight_decay": 0.0}] if others else [])]
+    groups: list[dict] = [{"params": decayed}]
+    if others:
+        groups.append({"params": others, "weight_decay": 0.0})
     lr = recipe.lr if captured is None else torch.tensor(recipe.lr, device=captured)
     fused = True if captured is not None and captured.type == "cuda" else None
     if recipe.optimizer == "adam":
@@ -130,6 +146,15 @@ def _optimizer(model: nn.Module, recipe: Recipe, captured: torch.device | None) 
     return torch.optim.SGD(
         groups, lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov, fused=fused
     )
+
+
+def _scaler(device: torch.device, fixed: float) -> torch.amp.GradScaler:
+    """Keeps fp16's gradients above zero, by a ``fixed`` factor if it is not 0; a step that overflows is left out."""
+    scaler = torch.amp.GradScaler(device.type, init_scale=fixed or 2.0**16)
+    if fixed:
+        scaler.set_growth_factor(1.0)
+        scaler.set_backoff_factor(1.0)
+    return scaler
 
 
 @dataclass
@@ -140,16 +165,20 @@ class _Loop:
     data: Any
     recipe: Recipe
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler | None
     seed: int
     precision: str
+    how: Execution
     bar: tqdm
     saver: Saver
-    engine: str
 
     def __post_init__(self):
-        self.sums = torch.zeros(2, device=self.data.device)  # loss and images classified right, on the device
-        self.graph = GraphedStep(self._step, self.data.device) if self.engine != "eager" else None
-        self.network = CompiledNet(self.shared, self.recipe.batch_size) if self.engine == "compile" else self.shared
+        self.sums = torch.zeros(2, device=self.data.device)  # loss, and what the task counts, on the device
+        size = min(self.recipe.batch_size, len(self.data.train))
+        captured, fused = self.how.engine != "eager", self.how.engine == "compile"
+        self.graph = GraphedStep(self._step, self.data.device, size) if captured else None
+        part = len(_parts(size, size, self.how.micro_batch)[0])
+        self.network = CompiledNet(self.shared, part) if fused else self.shared
 
     def run(self, epoch: int, method: Method, model: nn.Module, history: History, part: dict) -> dict:
         """The figures of an epoch; ``part`` is what is already done of it, in an earlier process."""
@@ -157,21 +186,19 @@ class _Loop:
         figures = part.get("figures")
         if figures is None:
             figures = method.on_epoch(model, self.epoch, self.recipe.epochs)
-            ranks.agree(model)
+            distributed.broadcast_buffers(model)
         self.sums.copy_(torch.tensor(part.get("sums", [0.0, 0.0])))
         self._train(
             method, model, figures, history, part.get("step", 0), lambda: before + time.perf_counter() - started
         )
-        loss, correct = (ranks.total(self.sums.double()) / len(self.data.train)).tolist()
+        loss, counted = (distributed.all_reduce(self.sums.double()) / len(self.data.train)).tolist()
         self._check(loss)
         trained = before + time.perf_counter() - started
-        figures = {**figures, "lr": self.lr, "loss": loss}
-        if self.data.score == "top1":
-            figures["train_top1"] = 100 * correct
-        due = self.epoch + 1 == self.recipe.epochs or (self.epoch + 1) % self.recipe.test_every == 0
-        for name, split in (("heldout", self.data.heldout), ("test", self.data.test)) if due else ():
-            found = evaluate(model, self.data, split, self.precision)
-            figures |= {f"{name}_{score}": value for score, value in found.items()}
+        figures = {**figures, "lr": self.lr, "loss": loss, **self.data.training_figures(counted)}
+        if self.epoch + 1 == self.recipe.epochs or (self.epoch + 1) % self.recipe.test_every == 0:
+            for name, split in (("heldout", self.data.heldout), ("test", self.data.test)):
+                found = evaluate(model, self.data, split, self.precision)
+                figures |= {f"{name}_{metric}": value for metric, value in found.items()}
         figures["images_per_second"] = len(self.data.train) / trained
         return {**figures, "seconds": before + time.perf_counter() - started}
 
@@ -179,9 +206,9 @@ class _Loop:
         self.shared.train()
         data, recipe, size = self.data, self.recipe, self.recipe.batch_size
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        steps = -(-len(data.train) // size)
+        steps = math.ceil(len(data.train) / size)
         self.lr = recipe.lr_at(self.epoch, max(done - 1, 0), steps)
-        batches = data.batches(size, generator, share=ranks.share(), skip=done)
+        batches = data.batches(size, generator, share=distributed.share(), skip=done)
         for step, (images, targets) in enumerate(batches, done):
             self.lr = recipe.lr_at(self.epoch, step, steps)
             for group in self.optimizer.param_groups:
@@ -191,12 +218,13 @@ class _Loop:
                     group["lr"] = self.lr
             if found := method.on_step(model, self.epoch * steps + step, recipe.epochs * steps):
                 figures |= found
-                ranks.agree(model)
-            images, pairs = self._mixed(images, targets, step)
+                distributed.broadcast_buffers(model)
+            place = (self.seed, self.epoch, step, distributed.rank())
+            images, prepared = data.prepare(images, targets, recipe, place)
             if self.graph is not None:
                 self.graph(images, targets)
             else:
-                self._step(images, pairs, step)
+                self._step(images, prepared, step)
             method.after_step(model)
             self.bar.update()
             if step + 1 < steps and self.saver.due():
@@ -208,87 +236,66 @@ class _Loop:
         if not math.isfinite(loss):
             raise Diverged(f"epoch {self.epoch + 1}: the training loss is {loss}; expected a number")
 
-    def _mixed(self, images, labels, step: int):
-        """``(images, [(share, labels), …])``: pairs of images mixed together, and cut out of, as the recipe says."""
-        if self.data.score != "top1":
-            return images, labels
-        pairs = [(1.0, labels)]
-        if self.recipe.mixup:  # Zhang et al. 2018, arXiv 1710.09412; partners are the next image of the same process
-            part = float(np.random.default_rng([self.seed, self.epoch, step]).beta(*2 * (self.recipe.mixup,)))
-            images = images.lerp(images.roll(1, 0), 1 - part)
-            pairs = [(part, labels), (1 - part, labels.roll(1, 0))]
-        return (self._cut_out(images, step) if self.recipe.cutout else images), pairs
-
     def _step(self, images: Tensor, targets, step: int = 0) -> None:
         """One step of the optimizer on this process's part of a batch. Nothing leaves the device."""
         self.optimizer.zero_grad(set_to_none=True)
-        mean, correct = self._loss(images, targets, step)
-        loss = mean
-        if ranks.size() > 1:  # gradients are averaged over processes: weigh each by its part of the batch
-            batch = min(self.recipe.batch_size, len(self.data.train) - step * self.recipe.batch_size)
-            loss = mean * (len(images) * ranks.size() / batch)
-        loss.backward()
+        data, processes, batch = self.data, distributed.world_size(), len(images)
+        if processes > 1:
+            batch = min(self.recipe.batch_size, len(data.train) - step * self.recipe.batch_size)
+        parts = _parts(len(images), batch, self.how.micro_batch)
+        for part in parts:
+            some, theirs = images, targets
+            if len(parts) > 1:
+                some, theirs = images[part.start : part.stop], data.part(targets, slice(part.start, part.stop))
+            with distributed.no_sync(self.shared, still_to_come=part is not parts[-1]):
+                self._add_gradients(some, theirs, len(part) * processes / batch)
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.shared.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        with torch.no_grad():
-            self.sums += torch.stack([mean.detach() * len(images), correct])
+        if self.scaler is not None:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
 
-    def _loss(self, images: Tensor, targets, step: int) -> tuple[Tensor, Tensor]:
-        """The mean loss of a batch, and how many of its images are classified right.
+    def _add_gradients(self, images: Tensor, targets, weight: float) -> None:
+        """Add the gradients of the mean loss of ``images``, which are worth ``weight`` of the batch.
 
-        A set of another task than classification brings a loss of its own. What that draws at random depends on seed,
-        epoch and step alone.
+        Gradients are averaged over processes, so those of a batch have weights that add up to how many there are.
         """
-        context = torch.autocast(
-            images.device.type, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=self.graph is None
-        )
-        if self.data.score != "top1":
-            torch.manual_seed(hash((self.seed, self.epoch, step, ranks.rank())) % 2**63)
-            with context:
-                loss = self.data.loss(self.shared, images, targets)
-            return loss, torch.zeros_like(loss)
-        pairs = [(1.0, targets)] if isinstance(targets, Tensor) else targets
-        with context:
-            logits = self.network(images)
-        losses = [
-            share * F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
-            for share, labels in pairs
-        ]
-        loss = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
-        return loss, (logits.detach().argmax(1) == pairs[0][1]).sum()
+        with autocast(images.device, self.precision, cache_enabled=self.graph is None):
+            mean, counted = self.data.loss(self.network, images, targets, self.recipe)
+        loss = mean if weight == 1 else mean * weight
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        with torch.no_grad():
+            self.sums += torch.stack([mean.detach() * len(images), counted])
 
-    def _cut_out(self, images: Tensor, step: int) -> Tensor:
-        """Blank a square around a random pixel of each image, cropped at the border (DeVries & Taylor 2017)."""
-        side, half = images.shape[-1], self.recipe.cutout // 2
-        generator = torch.Generator().manual_seed(hash((self.seed, self.epoch, step, ranks.rank())) % 2**31)
-        centre = torch.randint(side, (2, len(images), 1), generator=generator).to(images.device)
-        line = torch.arange(side, device=images.device)
-        inside = (line >= centre - half) & (line < centre - half + self.recipe.cutout)
-        return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+
+def _parts(images: int, batch: int, micro_batch: int) -> list[range]:
+    """The micro-batches of a process's ``images`` out of a whole ``batch``: as equal as can be, as many everywhere.
+
+    As many in every process, since their BatchNorms wait for each other; where its share of the batch does not divide
+    evenly a process may have one image more than ``micro_batch`` in each.
+    """
+    processes = distributed.world_size()
+    most, least = math.ceil(batch / processes), batch // processes
+    count = max(1, min(math.ceil(most / micro_batch), least)) if micro_batch else 1
+    edges = [round(images * i / count) for i in range(count + 1)]
+    return [range(start, stop) for start, stop in pairwise(edges)]
 
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, data, split, precision: str = "fp32") -> dict[str, float]:
-    """``{"top1": percent}`` over every image of ``split``, each weighing the same, and ``top5`` from 100 classes on.
+    """The metrics of the task of ``data`` over every image of ``split``, in percent: of a classification ``top1``.
 
-    Empty for an empty split. Processes share the images. A set of another task has metrics of its own.
+    Empty for an empty split. Processes share the images.
     """
     if not len(split):
         return {}
     model.eval()
-    if data.score != "top1":
-        with parametrize.cached():
-            return data.evaluate(model, split, precision)
-    ks = {"top1": 1, "top5": 5} if len(data.classes) >= 100 else {"top1": 1}
-    size = 1000 if data.device.type == "cuda" else AT_ONCE
-    correct = torch.zeros(len(ks), device=data.device, dtype=torch.int64)
     with parametrize.cached():  # a fused conv computes its filters once, not once a batch
-        for images, labels in data.whole(split, size, share=ranks.share()):
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                guesses = model(images).topk(max(ks.values())).indices == labels[:, None]
-            correct += torch.stack([guesses[:, :k].sum() for k in ks.values()])
-    return {name: 100 * n / len(split) for name, n in zip(ks, ranks.total(correct).tolist(), strict=True)}
+        return data.evaluate(model, split, precision)
 
 
 @torch.no_grad()

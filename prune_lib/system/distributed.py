@@ -1,16 +1,24 @@
 """Several processes that train one network together, as ``torchrun`` starts them. Alone, everything here does nothing.
 
 Each process takes its part of every batch; gradients, BatchNorm statistics and sums are shared, so that the result is
-the one of a single process with the same batch, up to rounding.
+the one of a single process with the same batch, up to rounding. The names are those of ``torch.distributed``.
 """
 
 import atexit
 import inspect
 import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+PATIENCE = timedelta(hours=12)  # the first process may have to wait, to score or to decode while the others do nothing
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -18,59 +26,88 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def share() -> tuple[int, int]:
-    """``(rank, size)``: which part of each batch is this process's."""
-    return rank(), size()
+    """``(rank, world_size)``: which part of each batch is this process's."""
+    return rank(), world_size()
 
 
-def join(device: torch.device) -> None:
+def init_process_group(device: torch.device) -> None:
     """Belong to the group of processes, until this one ends: NCCL between CUDA devices, gloo between CPUs.
 
     A second call does nothing: a group that is left and joined anew may meet what the first one left behind.
     """
-    if size() == 1 or dist.is_initialized():
+    if world_size() == 1 or dist.is_initialized():
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     atexit.register(dist.destroy_process_group)
 
 
-def total(tensor: Tensor) -> Tensor:
+def all_reduce(tensor: Tensor) -> Tensor:
     """The sum of ``tensor`` over all processes, in place."""
-    if size() > 1:
+    if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
-@torch.no_grad()
-def agree(model: nn.Module) -> None:
-    """Give every process the first one's buffers: BatchNorm's and the method's."""
-    if size() > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, 0)
+def barrier() -> None:
+    """Wait until every process has come here: before one reads what another has written."""
+    if world_size() > 1:
+        dist.barrier()
 
 
-def same(tensor: Tensor, device: torch.device) -> Tensor:
+def broadcast(tensor: Tensor, device: torch.device) -> Tensor:
     """The first process's ``tensor``, on the CPU; ``device`` is where the processes meet."""
-    if size() == 1:
+    if world_size() == 1:
         return tensor
     meeting = tensor.to(device)
     dist.broadcast(meeting, 0)
     return meeting.cpu()
 
 
-def wrap(model: nn.Module, device: torch.device) -> nn.Module:
+@torch.no_grad()
+def broadcast_buffers(model: nn.Module) -> None:
+    """Give every process the first one's buffers: BatchNorm's and the method's."""
+    if world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """What ``work`` returns in the first process, for all of them; what it raises there is raised in all of them."""
+    if world_size() == 1:
+        return work()
+    found: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            found = [work(), None]
+        except Exception as error:
+            found = [None, error]
+    dist.broadcast_object_list(found, 0)
+    if found[1] is not None:
+        raise found[1]
+    return found[0]
+
+
+def all_gather(items: list) -> list:
+    """The lists of all processes as one, in the order of the processes."""
+    if world_size() == 1:
+        return items
+    lists: list[list] = [[]] * world_size()
+    dist.all_gather_object(lists, items)
+    return [item for part in lists for item in part]
+
+
+def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
     """``model`` with shared BatchNorm statistics, behind a wrapper that averages gradients over the processes.
 
     The wrapper is to be called in training; parameters, buffers and names remain those of ``model``.
     """
-    if size() == 1:
+    if world_size() == 1:
         return model
     _share_norms(model, nn.SyncBatchNorm if device.type == "cuda" else SharedBatchNorm)
     wrapper = nn.parallel.DistributedDataParallel
@@ -80,26 +117,42 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     return wrapper(model, gradient_as_bucket_view=True, **options)
 
 
+def no_sync(model: nn.Module, still_to_come: bool):
+    """Within this block gradients add up without being averaged, if more of the same batch is ``still_to_come``."""
+    parallel = isinstance(model, nn.parallel.DistributedDataParallel)
+    return model.no_sync() if parallel and still_to_come else nullcontext()
+
+
 def _share_norms(model: nn.Module, kind: type[nn.Module]) -> None:
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-            norm = kind(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
-            norm._parameters, norm._buffers = child._parameters, child._buffers
-            setattr(model, name, norm.train(child.training))
+            setattr(model, name, _shared(child, kind).train(child.training))
         else:
             _share_norms(child, kind)
 
 
-class _Total(torch.autograd.Function):
+def _shared(norm: Any, kind: type[nn.Module]) -> nn.Module:
+    """``norm`` as one of ``kind``: the same parameters, buffers and parametrizations (masks) by the same names."""
+    shared = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    shared._parameters, shared._buffers = dict(norm._parameters), norm._buffers
+    if parametrize.is_parametrized(norm):
+        for name, steps in norm.parametrizations.items():
+            shared._parameters[name] = steps.original
+            for step in steps:
+                parametrize.register_parametrization(shared, name, step)
+    return shared
+
+
+class _AllReduce(torch.autograd.Function):
     """A sum over processes whose gradient is one too."""
 
     @staticmethod
     def forward(ctx, x):
-        return total(x.clone())
+        return all_reduce(x.clone())
 
     @staticmethod
     def backward(ctx, gradient):
-        return total(gradient.clone())
+        return all_reduce(gradient.clone())
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -115,10 +168,10 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1] + [1] * (x.dim() - 2)
         wide = x.float()
         count = wide.new_full((1,), wide.numel() / wide.shape[1])
-        sums = _Total.apply(torch.cat([wide.sum(over), count]))
+        sums = _AllReduce.apply(torch.cat([wide.sum(over), count]))
         n = sums[-1].detach()
         centred = wide - (sums[:-1] / n).view(shape)
-        variance = _Total.apply(centred.square().sum(over)) / n
+        variance = _AllReduce.apply(centred.square().sum(over)) / n
         with torch.no_grad():
             self.running_mean.lerp_(sums[:-1] / n, self.momentum)  # type: ignore[union-attr, arg-type]
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)  # type: ignore[union-attr, arg-type]

@@ -38,9 +38,9 @@ def only_one(folder: Path) -> Iterator[bool]:
     Raises:
         InputError: no folder can be made there.
     """
-    from . import distributed as ranks
+    from . import distributed
 
-    if ranks.rank() > 0:  # the first process holds the folder for all
+    if distributed.rank() > 0:  # the first process holds the folder for all
         yield False
         return
     lock, waited = _take(folder / "lock", PATIENCE), False

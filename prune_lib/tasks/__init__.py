@@ -1,12 +1,12 @@
-"""What a network is trained for: data, loss and metric."""
+"""What a network is trained for: data, loss and metric. ``load`` gives a set by its name."""
 
 from ..system.faces import lazily
 
 _NAMES = {
-    "DENSE": "registry",
-    "score_of": "registry",
-    "load": "images",
-    "find_data": "images",
+    "SETS": "registry",
+    "metric_of": "registry",
+    "load": "registry",
+    "find_data": "registry",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazily(__name__, _NAMES)

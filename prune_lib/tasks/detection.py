@@ -11,16 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..system import distributed
+from ..system.device import autocast
 from ..system.errors import InputError, needs
 from .coco import Object, Picture, average_precision, corners, decode, read_annotations
-from .dense import DenseSet, Items
-from .imagenet import resize
+from .decoding import resize
+from .pixels import Items, PixelSet, held_out
+from .task import LossOptions
 
 STRIDE = 32  # images are padded to a multiple of it, so that the maps of the pyramid fit onto each other
 
 
 @dataclass(frozen=True)
-class DetectionSet(DenseSet):
+class DetectionSet(PixelSet):
     """Images scaled until the shorter side has ``short`` pixels, or the longer one ``long`` if that is less.
 
     With ``square`` they have so many pixels either way, whatever their proportions were.
@@ -30,7 +33,7 @@ class DetectionSet(DenseSet):
     long: int = 1333
     square: int = 0
     masks: bool = False  # every object has a mask too, which is learnt, and scored as ``segm_AP``
-    score: ClassVar[str] = "AP"
+    metric: ClassVar[str] = "AP"
 
     def training_item(self, item: Picture, rng: Random) -> tuple[np.ndarray, Any]:
         """Scaled; half of them mirrored. What ``_trained`` leaves out is not trained on."""
@@ -83,12 +86,13 @@ class DetectionSet(DenseSet):
     def _stride(self) -> int:
         return 1 if self.square else STRIDE
 
-    def loss(self, model: nn.Module, images: Tensor, targets) -> Tensor:
+    def loss(self, network, images: Tensor, targets, recipe: LossOptions) -> tuple[Tensor, Tensor]:
         """The network's losses, added: two of each stage, and one of masks."""
-        return torch.stack(list(model(images, *targets).values())).sum()
+        loss = torch.stack(list(network(images, *targets).values())).sum()
+        return loss, torch.zeros_like(loss)
 
     def evaluate(self, model: nn.Module, split: Items, precision: str = "fp32") -> dict[str, float]:
-        results = self.predict(model, split, precision)
+        results = distributed.all_gather(self.predict(model, self.own(split), precision))
         found = average_precision(split, results, "bbox", len(self.classes))
         if self.masks:
             of_masks = average_precision(split, results, "segm", len(self.classes))
@@ -103,7 +107,7 @@ class DetectionSet(DenseSet):
         results = []
         for pictures, images, abouts in self.whole(split):
             padded = nn.functional.pad(images, (0, -images.shape[3] % self._stride, 0, -images.shape[2] % self._stride))
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            with autocast(images.device, precision):
                 found = model.detect(padded, [size for size, _ in abouts])  # type: ignore[operator]
             for picture, (_, scale), boxes in zip(pictures, abouts, found, strict=True):
                 sides = boxes["boxes"].double().cpu() / torch.from_numpy(scale)
@@ -152,3 +156,7 @@ def load(root: Path, name: str, generated: bool) -> DetectionSet:
     names = tuple(train.categories.values())
     fingerprint = hashlib.sha256((train.digest + test.digest).encode()).hexdigest()
     return DetectionSet(name, root, names, trained, (), test.pictures, fingerprint, square=square, masks=masks, **small)
+
+
+def open_set(name: str, data: Path, heldout: int, train_images: int | None) -> PixelSet:
+    return held_out(load, name, data, heldout, train_images)

@@ -6,8 +6,6 @@ Threads decode and crop a few batches ahead, and the device normalises whole bat
 """
 
 import hashlib
-import io
-import math
 import os
 import random
 from collections import deque
@@ -19,23 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision  # noqa: F401  # brings the operator below
 from torch import Tensor
 from tqdm import tqdm
 
 from ..system.errors import InputError
 from ..system.paths import cores
-from .images import _split_by_class
+from .classification import Classification, check_counts, split_by_class
+from .decoding import AHEAD, HIDDEN, centre, random_box, read, resize
 
-# The operator itself: the function around it warns, from torchvision 0.29, that it will go. PIL then decodes, slower.
-_decode_jpeg = getattr(torch.ops.image, "decode_jpeg", None)
 WNIDS = tuple(Path(__file__).with_name("imagenet_wnids.txt").read_text().split())  # the 1000 classes in label order
 SPLITS = ("train", "val")
 SUFFIXES = (".jpeg", ".jpg", ".png")
-HIDDEN = "is a hidden file, as a Mac's copy leaves them (._*), and no image; remove it and all like it"
 CPU = torch.device("cpu")
 Names = Sequence[str] | None  # of class folders in label order; None: those that there are, sorted
-AHEAD, CHUNK = 3, 8  # batches that are being decoded or wait to be used; images that a thread takes at a time
+CHUNK = 8  # images that a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class FolderSet:
+class FolderSet(Classification):
     """A classification set in three parts, as ``images.ImageSet`` is, that stays on disk."""
 
     name: str
@@ -68,7 +63,6 @@ class FolderSet:
     workers: int = 0  # decoding threads; 0: one for each core that this process may use
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    score = "top1"  # what an epoch is judged by
 
     def to(self, device: torch.device) -> "FolderSet":
         return replace(self, device=torch.device(device))
@@ -142,62 +136,6 @@ class FolderSet:
                 place[..., channel] = crop[:, ::step, channel]
 
 
-def random_box(height: int, width: int, rng: random.Random) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a crop, by the rule of torchvision's ``RandomResizedCrop``."""
-    for _ in range(10):
-        area = height * width * rng.uniform(0.08, 1)
-        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            return rng.randrange(height - h + 1), rng.randrange(width - w + 1), h, w
-    h, w = min(height, round(width / (3 / 4))), min(width, round(height * (4 / 3)))  # the middle, as much as fits
-    return (height - h) // 2, (width - w) // 2, h, w
-
-
-def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``(H, W, 3)`` uint8 to another size, as torchvision resizes uint8 tensors: bilinear, antialiased."""
-    image = torch.from_numpy(np.ascontiguousarray(pixels)).view(1, *pixels.shape).permute(0, 3, 1, 2)
-    image = torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
-    return image.permute(0, 2, 3, 1)[0].numpy()
-
-
-def centre(pixels: np.ndarray, side: int) -> np.ndarray:
-    """The middle ``(side, side, 3)`` of an image resized to ``side * 256 / 224`` pixels on its shorter side."""
-    short, shorter = round(side * 256 / 224), min(pixels.shape[:2])
-    pixels = resize(pixels, *(short * length // shorter for length in pixels.shape[:2]))
-    top, left = (round((length - side) / 2) for length in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side]
-
-
-def read(path: str) -> np.ndarray:
-    """The pixels ``(H, W, 3)`` uint8 of an image file, RGB whatever its colours and whatever it is called.
-
-    Raises:
-        InputError: the file is missing, cut short or no image. Damage that the decoder reads over goes unnoticed.
-    """
-    try:
-        data = np.fromfile(path, np.uint8)
-        if _decode_jpeg is not None and data[:2].tobytes() == b"\xff\xd8":
-            channels = _decode_jpeg(torch.from_numpy(data), 0, False)  # as they are in the file; not turned by EXIF
-            if len(channels) in (1, 3):
-                return channels.expand(3, -1, -1).permute(1, 2, 0).numpy()
-        from PIL import Image
-
-        with Image.open(io.BytesIO(data.data)) as image:  # CMYK, PNG …
-            return np.array(image.convert("RGB"))
-    except Exception as error:  # decoders raise many kinds
-        reason = getattr(error, "strerror", None) or "cut short, damaged or no image"
-        raise InputError(f"{path}: {reason}; copy that file again from the archive it came from") from None
-
-
-def turned_by_exif(path: str | Path) -> bool:
-    """Whether an image that can be read asks by its EXIF orientation to be shown on its side."""
-    from PIL import ExifTags, Image
-
-    with Image.open(path) as image:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-
-
 def load(
     root: Path, *, heldout: int = 0, train_images: int | None = None, side: int = 224, classes: Names = WNIDS
 ) -> FolderSet:
@@ -213,17 +151,18 @@ def load(
             not have. Images are opened only when they are needed; ``check`` opens all.
     """
     names, parts, fingerprint, _ = _scan(root, SPLITS, classes)
-    for what, images in (("heldout", heldout), ("train_images", len(names) if train_images is None else train_images)):
-        if images % len(names) or images < (0 if what == "heldout" else len(names)):
-            raise InputError(f"{what} is {images}; expected a multiple of the {len(names)} classes in {root}")
-    smallest = int(parts[0].labels.bincount().min())
+    check_counts(str(root), parts[0].labels, len(names), heldout, train_images)
     held, kept = heldout // len(names), None if train_images is None else train_images // len(names)
-    if held + (kept or 1) > smallest:
-        wanted = f"{heldout} held out and {train_images or 'some'} for training ask for more"
-        raise InputError(f"{root} has {smallest} training images in its smallest class; {wanted}")
-    aside, rest = (parts[0].take(index) for index in _split_by_class(parts[0].labels, held, kept))
+    aside, rest = (parts[0].take(index) for index in split_by_class(parts[0].labels, held, kept))
     name = "imagenet" if classes is WNIDS else Path(root).name
     return FolderSet(name, Path(root), names, rest, aside, parts[1], fingerprint, side)
+
+
+def open_set(name: str, data: Path, heldout: int, train_images: int | None) -> FolderSet:
+    """``imagenet`` or ``imagenet-sample``: folders of these names in the data folder."""
+    if name == "imagenet":
+        return load(data / name, heldout=heldout, train_images=train_images)
+    return sample(data / name)
 
 
 def sample(root: Path, *, side: int = 224) -> FolderSet:

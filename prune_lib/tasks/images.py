@@ -1,7 +1,4 @@
-"""Small image sets held whole on the device, augmented a batch at a time: CIFAR-10, and the embedded digits.
-
-Data is looked for under ``--data-dir``, else ``$PRUNE_DATA``, else ``data/`` in the project.
-"""
+"""Small image sets held whole on the device, augmented a batch at a time: CIFAR-10, and the embedded digits."""
 
 import hashlib
 import os
@@ -9,20 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..system.errors import InputError
-from ..system.paths import absolute, home
 from .cifar10 import CIFAR10_SHAPES, read_npz, read_torchvision
-from .registry import DENSE
-
-if TYPE_CHECKING:
-    from .dense import DenseSet
-    from .imagenet import FolderSet
+from .classification import Classification, check_counts, split_by_class
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -42,7 +33,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class ImageSet(Classification):
     """A classification set in three parts: training, held out from training (it selects the epoch), and test."""
 
     name: str
@@ -55,7 +46,6 @@ class ImageSet:
     fingerprint: str  # SHA-256 of the arrays as they were read
     flip: bool = True  # mirror half of the training images
     pad: int = 4  # random crops from images zero-padded by this many pixels
-    score = "top1"  # what an epoch is judged by; with this one the loss is cross-entropy
 
     def to(self, device: torch.device) -> "ImageSet":
         train, heldout, test = (
@@ -126,63 +116,17 @@ def _repeated(values: tuple[float, float, float], times: int, device: torch.devi
     return torch.tensor(values, device=device).repeat(times)
 
 
-def load(
-    name: str, data_dir: str | Path | None = None, *, heldout: int, train_images: int | None = None
-) -> "ImageSet | FolderSet | DenseSet":
-    """The image set called ``name``, with ``heldout`` training images set aside, the same number from each class.
-
-    ``imagenet`` and ``imagenet-sample`` are folders of that name, of JPEG files, and are read as they are needed.
-
-    Args:
-        train_images: use only so many training images, the same number from each class (``None``: all).
-
-    Raises:
-        InputError: an unknown name, data that is missing, incomplete or not what it should be, or numbers of images
-            that the set does not have. The message says what was expected and what was found.
-    """
-    if name in DENSE:
-        from . import dense
-
-        return dense.load(name, find_data(data_dir), heldout=heldout, train_images=train_images)
-    if name in FOLDERS:
-        from . import imagenet
-
-        root = find_data(data_dir) / name
-        if name == "imagenet":
-            return imagenet.load(root, heldout=heldout, train_images=train_images)
-        return imagenet.sample(root)
-    if name not in SETS:
-        raise InputError(f"unknown image set {name!r}; expected one of: {' '.join([*SETS, *FOLDERS, *DENSE])}")
-    full = SETS[name](data_dir)
+def open_set(name: str, data: Path, heldout: int, train_images: int | None) -> ImageSet:
+    """``cifar10`` or ``digits``, whole on the CPU."""
+    full = _cifar10(data) if name == "cifar10" else _digits()
     classes = len(full.classes)
-    for what, images in (("heldout", heldout), ("train_images", classes if train_images is None else train_images)):
-        if images % classes or images < (0 if what == "heldout" else classes):
-            raise InputError(f"{what} is {images}; expected a multiple of the {classes} classes of {name}")
-    smallest = int(full.train.labels.bincount(minlength=classes).min())
+    check_counts(name, full.train.labels, classes, heldout, train_images)
     each = None if train_images is None else train_images // classes
-    if heldout // classes + (1 if each is None else each) > smallest:
-        raise InputError(
-            f"{name} has {smallest} training images in its smallest class; {heldout} held out and "
-            f"{train_images or 'some'} for training ask for more"
-        )
-    held, kept = _split_by_class(full.train.labels, heldout // classes, each)
+    held, kept = split_by_class(full.train.labels, heldout // classes, each)
     return replace(full, train=full.train.take(kept), heldout=full.train.take(held))
 
 
-def _split_by_class(labels: Tensor, held: int, kept: int | None) -> tuple[Tensor, Tensor]:
-    """Indices of ``held`` images of each class, and of ``kept`` others (all for ``None``), always the same ones."""
-    generator = torch.Generator().manual_seed(20210715)
-    parts: tuple[list, list] = ([], [])
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        parts[0].append(members[:held])
-        parts[1].append(members[held : None if kept is None else held + kept])
-    held_out, training = (torch.cat(part).sort().values for part in parts)
-    return held_out, training
-
-
-def _digits(data_dir=None) -> ImageSet:
+def _digits() -> ImageSet:
     """1,797 handwritten digits, 8x8 in 17 greys, shown at the CIFAR nets' 32x32x3. They come with the package.
 
     They are scikit-learn's ``load_digits``: the test part of Alpaydin and Kaynak's Optical Recognition of Handwritten
@@ -192,7 +136,7 @@ def _digits(data_dir=None) -> ImageSet:
     grey = torch.from_numpy((found["images"] * (255 / 16)).round().astype(np.uint8))
     images = grey[:, None].repeat_interleave(4, 2).repeat_interleave(4, 3).expand(-1, 3, -1, -1).contiguous()
     labels = torch.from_numpy(found["labels"]).long()
-    test, train = _split_by_class(labels, 30, None)
+    test, train = split_by_class(labels, 30, None)
     return ImageSet(
         name="digits",
         classes=tuple("0123456789"),
@@ -207,9 +151,8 @@ def _digits(data_dir=None) -> ImageSet:
     )
 
 
-def _cifar10(data_dir=None) -> ImageSet:
+def _cifar10(folder: Path) -> ImageSet:
     """CIFAR-10 (Krizhevsky 2009) from ``cifar10.npz`` or torchvision's own files, normalised as DCFF's code does."""
-    folder = find_data(data_dir)
     archive, batches = folder / "cifar10.npz", folder / "cifar-10-batches-py"
     if os.path.exists(archive):
         arrays = read_npz(archive, CIFAR10_SHAPES)
@@ -252,23 +195,14 @@ def _cifar10(data_dir=None) -> ImageSet:
     )
 
 
-SETS = {"cifar10": _cifar10, "digits": _digits}
-FOLDERS = ("imagenet", "imagenet-sample")
-
-
-def find_data(data_dir: str | Path | None = None) -> Path:
-    """The folder that data is read from: ``data_dir``, else ``$PRUNE_DATA``, else the project's ``data/``."""
-    return Path(absolute(data_dir or os.environ.get("PRUNE_DATA") or home() / "data"))
-
-
-def download(name: str, data_dir: str | Path | None = None) -> None:
+def download(name: str, folder: Path) -> None:
     """Let torchvision fetch the set into the data folder (it checks its own checksum)."""
     if name != "cifar10":
         raise InputError(f"{name} needs no download; expected: cifar10")
     from torchvision.datasets import CIFAR10
 
     try:
-        CIFAR10(str(find_data(data_dir)), download=True)  # unpacked only once its checksum is the known one
+        CIFAR10(str(folder), download=True)  # unpacked only once its checksum is the known one
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(f"{name} could not be fetched ({error}); try again, or fetch cifar10.npz by hand") from None
 

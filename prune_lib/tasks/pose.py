@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..system import distributed
+from ..system.device import autocast
 from ..system.errors import InputError
 from .coco import Object, Picture, average_precision, read_annotations
-from .dense import DenseSet, Items
+from .pixels import Items, PixelSet, held_out
 from .shapes import KEYPOINTS
+from .task import LossOptions
 
 MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)  # keypoint -> the one it is in a mirror
 STRIDE = 4  # pixels of the crop to one of the heatmap
@@ -32,12 +35,12 @@ class Person:
 
 
 @dataclass(frozen=True)
-class PoseSet(DenseSet):
+class PoseSet(PixelSet):
     """Every person is an image of its own: a crop of ``size``, upright, of the box's proportions filled up to it."""
 
     size: tuple[int, int] = (256, 192)  # height and width of the crop
     sigma: float = 2.0  # of the peak at a keypoint, in pixels of the heatmap
-    score: ClassVar[str] = "AP"
+    metric: ClassVar[str] = "AP"
 
     def training_item(self, item: Person, rng: Random) -> tuple[np.ndarray, Any]:
         """Scaled by up to 30 %, in six of ten cases turned by up to 80 degrees, half of them mirrored."""
@@ -68,13 +71,14 @@ class PoseSet(DenseSet):
         )
         return self.images([pixels for pixels, _ in found]), (maps, weights)
 
-    def loss(self, model: nn.Module, images: Tensor, targets) -> Tensor:
+    def loss(self, network, images: Tensor, targets, recipe: LossOptions) -> tuple[Tensor, Tensor]:
         """Mean square over all heatmaps' pixels; keypoints that are not labelled weigh nothing."""
         maps, weights = targets
-        return ((model(images).float() - maps).square() * weights[:, :, None, None]).mean()
+        loss = ((network(images).float() - maps).square() * weights[:, :, None, None]).mean()
+        return loss, torch.zeros_like(loss)
 
     def evaluate(self, model: nn.Module, split: Items, precision: str = "fp32") -> dict[str, float]:
-        results = self.predict(model, split, precision)
+        results = distributed.all_gather(self.predict(model, self.own(split), precision))
         pictures: dict[int, Picture] = {}
         for person in split:  # the bodies of this split only: a person left out was not asked for either
             seen = pictures.get(person.picture.id)
@@ -87,7 +91,7 @@ class PoseSet(DenseSet):
         """A result for each person, as COCO has them: ``keypoints`` x, y and confidence in pixels of the file."""
         results = []
         for people, images, places in self.whole(split):
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            with autocast(images.device, precision):
                 maps = flip_test(model, images)
             peaks = decode(maps).double().cpu().numpy()
             for person, place, points in zip(people, places, peaks, strict=True):
@@ -172,9 +176,7 @@ def load(root: Path, name: str, generated: bool) -> PoseSet:
     for split in ("train2017", "val2017"):
         found = read_annotations(root, split, "person_keypoints")
         people = (Person(p, o) for p in found.pictures for o in p.objects)
-        labelled = tuple(
-            q for q in people if not q.body.crowd and any(q.body.keypoints[2::3]) and min(q.body.box[2:]) > 0
-        )
+        labelled = tuple(person for person in people if _usable(person.body))
         if not labelled:
             raise InputError(f"{root / split}: nobody's keypoints are labelled; expected COCO's person_keypoints")
         parts.append(labelled)
@@ -182,3 +184,7 @@ def load(root: Path, name: str, generated: bool) -> PoseSet:
     small: dict = {"size": (64, 64), "sigma": 1.0, "test_batch": 40} if generated else {}
     fingerprint = hashlib.sha256("".join(digests).encode()).hexdigest()
     return PoseSet(name, root, KEYPOINTS, parts[0], (), parts[1], fingerprint, **small)
+
+
+def open_set(name: str, data: Path, heldout: int, train_images: int | None) -> PixelSet:
+    return held_out(load, name, data, heldout, train_images)

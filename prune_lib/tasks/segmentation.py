@@ -17,9 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..system import distributed
+from ..system.device import autocast
 from ..system.errors import InputError
-from .dense import DenseSet, Items
-from .imagenet import HIDDEN, resize
+from .decoding import HIDDEN, resize
+from .pixels import Items, PixelSet, held_out
+from .task import LossOptions
 
 CLASSES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
@@ -38,12 +41,12 @@ class Street:
 
 
 @dataclass(frozen=True)
-class CityscapesSet(DenseSet):
+class CityscapesSet(PixelSet):
     """Training sees random crops of images of random scale; the test whole images, refined by points."""
 
     crop: tuple[int, int] = (512, 1024)  # height and width
     points: int = 8196  # that the test refines in each step
-    score: ClassVar[str] = "mIoU"
+    metric: ClassVar[str] = "mIoU"
 
     def training_item(self, item: Street, rng: Random) -> tuple[np.ndarray, Any]:
         """Scaled by 0.5 to 2, cropped where no class fills more than three quarters, half of them mirrored."""
@@ -93,9 +96,9 @@ class CityscapesSet(DenseSet):
         labels = torch.from_numpy(np.stack([labels for _, labels in found])).to(self.device)
         return self.images([pixels for pixels, _ in found]), labels.long()
 
-    def loss(self, model: nn.Module, images: Tensor, targets) -> Tensor:
+    def loss(self, network, images: Tensor, targets, recipe: LossOptions) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the coarse scores, enlarged, and that of the refined points, added."""
-        coarse, where, refined = model(images)
+        coarse, where, refined = network(images)
         enlarged = F.interpolate(coarse, size=targets.shape[1:], mode="bilinear", align_corners=False)
         height, width = targets.shape[1:]
         x, y = (
@@ -103,20 +106,22 @@ class CityscapesSet(DenseSet):
             (where[..., 1] * height).long().clamp_(0, height - 1),
         )
         at_points = targets.flatten(1).gather(1, y * width + x)
-        return _cross_entropy(enlarged, targets) + _cross_entropy(refined, at_points)
+        loss = _cross_entropy(enlarged, targets) + _cross_entropy(refined, at_points)
+        return loss, torch.zeros_like(loss)
 
     def evaluate(self, model: nn.Module, split: Items, precision: str = "fp32") -> dict[str, float]:
         table = torch.zeros(len(self.classes), len(self.classes), dtype=torch.int64)
-        for _, images, labels in self.whole(split):
+        for _, images, labels in self.whole(self.own(split)):
             for guesses, truth in zip(self.predict(model, images, precision), labels, strict=True):
                 table += confusion(
                     guesses[: truth.shape[0], : truth.shape[1]], torch.from_numpy(truth), len(self.classes)
                 )
+        table = distributed.all_reduce(table.to(self.device)).cpu()
         return {"mIoU": mean_iou(table), "pixel_accuracy": 100 * float(table.diagonal().sum() / table.sum())}
 
     def predict(self, model: nn.Module, images: Tensor, precision: str = "fp32") -> Tensor:
         """The class of every pixel, ``(N, H, W)`` int64 on the CPU, refined by points; see ``PointRend.refine``."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(images.device, precision):
             scores = model.refine(images, self.points)  # type: ignore[operator]
         scores = F.interpolate(scores.float(), size=images.shape[2:], mode="bilinear", align_corners=False)
         return scores.argmax(1).cpu()
@@ -203,3 +208,7 @@ def load(root: Path, name: str, generated: bool) -> CityscapesSet:
         parts.append(tuple(streets))
     small: dict = {"crop": (64, 128), "points": 1024} if generated else {"test_batch": 2}
     return CityscapesSet(name, root, CLASSES, parts[0], (), parts[1], digest.hexdigest(), **small)
+
+
+def open_set(name: str, data: Path, heldout: int, train_images: int | None) -> PixelSet:
+    return held_out(load, name, data, heldout, train_images)

@@ -24,7 +24,7 @@ from prune_lib.papers.rows import BUDGETS, get_row
 from prune_lib.runs import history, records, runner, training
 from prune_lib.runs.records import Run
 from prune_lib.system import checkpoint, files
-from prune_lib.tasks import images
+from prune_lib.tasks import images, registry
 
 RECIPE = Recipe(data="digits", epochs=3, batch_size=32, lr=0.05, heldout=20, train_images=80)  # three steps an epoch
 METHODS = {  # row that is made small: what of it is replaced
@@ -46,7 +46,7 @@ def row_of(method):
     return dataclasses.replace(row, id=f"faults/small/{method}", recipes=dict.fromkeys(BUDGETS, RECIPE), **changes)
 
 
-def small_digits(*args, load=images.load, **options):
+def small_digits(*args, load=registry.load, **options):
     """The digits at a quarter of the pixels, with 20 images for the test."""
     data = load(*args, **options)
 

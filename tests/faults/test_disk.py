@@ -21,7 +21,7 @@ DAMAGES = 200
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr("prune_lib.tasks.images.load", crash.small_digits)
+    monkeypatch.setattr("prune_lib.tasks.registry.load", crash.small_digits)
     monkeypatch.setattr(Saver, "share", float("inf"))
 
 

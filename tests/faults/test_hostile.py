@@ -29,7 +29,7 @@ from prune_lib.papers.rows import get_row, read_tables
 from prune_lib.runs import runner
 from prune_lib.runs.given import evaluate_weights
 from prune_lib.system import checkpoint
-from prune_lib.tasks import imagenet, images
+from prune_lib.tasks import imagenet, images, registry
 
 
 class Payload:
@@ -96,12 +96,12 @@ def _payloads(tmp_path, canary):
         folder = tmp_path / f"npz-{how}"
         folder.mkdir()
         (folder / "cifar10.npz").write_bytes(file.getvalue())
-        found.append((f"npz {how}", lambda f=folder: images.load("cifar10", f, heldout=0)))
+        found.append((f"npz {how}", lambda f=folder: registry.load("cifar10", f, heldout=0)))
         folder = tmp_path / f"torchvision-{how}" / "cifar-10-batches-py"
         folder.mkdir(parents=True)
         for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch", "batches.meta"):
             (folder / name).write_bytes(pickle.dumps(Payload(canary, how)))
-        found.append((f"cifar {how}", lambda f=folder.parent: images.load("cifar10", f, heldout=0)))
+        found.append((f"cifar {how}", lambda f=folder.parent: registry.load("cifar10", f, heldout=0)))
     for text in _texts(canary)[:3]:
         path = tmp_path / f"{len(found)}.safetensors"
         save_file({"w": torch.zeros(2)}, path, metadata={"arch": text, "widths": text})
@@ -255,7 +255,7 @@ def test_twenty_hostile_names(project, capsys, monkeypatch):
         refused(lambda n=name: runner.run(row, "smoke", n))
         refused(lambda n=name: read_units(n, "resnet20"))
         refused(lambda n=name: read_units("x", n))
-        refused(lambda n=name: images.load(n, heldout=0))
+        refused(lambda n=name: registry.load(n, heldout=0))
         refused(lambda n=name: evaluate_weights("dcff/cifar10/resnet56", n, device="cpu"))
         if name.strip() and name != "*":
             import dataclasses

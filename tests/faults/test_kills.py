@@ -18,7 +18,7 @@ KILLS, SOAK = 12, 200
 def small():
     """Small images, and a state after every epoch however short it is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prune_lib.tasks.images.load", crash.small_digits)
+        patch.setattr("prune_lib.tasks.registry.load", crash.small_digits)
         patch.setattr(Saver, "share", float("inf"))
         yield
 

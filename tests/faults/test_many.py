@@ -25,7 +25,7 @@ ROW = crash.row_of("dcff")
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("prune_lib.tasks.images.load", crash.small_digits)
+    monkeypatch.setattr("prune_lib.tasks.registry.load", crash.small_digits)
     monkeypatch.setattr("prune_lib.papers.rows.all_rows", lambda: {ROW.id: ROW})
     monkeypatch.setattr(Saver, "share", float("inf"))
 

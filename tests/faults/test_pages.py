@@ -35,9 +35,9 @@ NOTEBOOK = textwrap.dedent(
     import crash
     from prune_lib.runs import history
     from prune_lib.runs import training
-    from prune_lib.tasks import images
+    from prune_lib.tasks import registry
 
-    images.load, history.Saver.share = crash.small_digits, float("inf")
+    registry.load, history.Saver.share = crash.small_digits, float("inf")
     seen, step = [], train._Loop._step
 
     # %%

@@ -24,7 +24,7 @@ from prune_lib.system.errors import InputError
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("prune_lib.tasks.images.load", crash.small_digits)
+    monkeypatch.setattr("prune_lib.tasks.registry.load", crash.small_digits)
     monkeypatch.setattr(Saver, "share", float("inf"))
 
 

@@ -30,7 +30,8 @@ from ...runs.training import evaluate, train
 from ...system import checkpoint
 from ...system.errors import InputError
 from ...system.paths import home
-from ...tasks.images import ImageSet, Split, load
+from ...tasks import load
+from ...tasks.images import ImageSet, Split
 from ..figures import charts, gradcam
 from ..tables.table import Grid
 

@@ -1,31 +1,30 @@
-"""What the sets of detection, segmentation and pose have in common: three parts on disk, read ahead of use by threads.
-
-Such a set brings its own ``loss`` and ``evaluate``; ``prune_lib.runs.training`` asks it for them.
-"""
+"""What the sets of detection, segmentation and pose share: three parts on disk, read ahead of use by threads."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..system import distributed
 from ..system.errors import InputError
 from ..system.paths import cores
-from .imagenet import AHEAD, CPU, read, turned_by_exif
-from .registry import DENSE
+from .decoding import AHEAD, read, turned_by_exif
+from .shapes import folder
+from .task import Task
 
+CPU = torch.device("cpu")
 Items = tuple[Any, ...]  # what the set's own reader needs for each of its images
 
 
 @dataclass(frozen=True)
-class DenseSet:
+class PixelSet(Task):
     """Training images, those held out to select the epoch, and test images, with what is to be found in each."""
 
     name: str
@@ -40,7 +39,6 @@ class DenseSet:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     test_batch: int = 16  # images of the same size that are evaluated at once
-    score: ClassVar[str]  # the figure of ``evaluate`` that judges an epoch
 
     def to(self, device: torch.device):
         return replace(self, device=torch.device(device))
@@ -57,13 +55,11 @@ class DenseSet:
         """Images ``(B, 3, H, W)`` float32, channels last, on the device, and the targets that ``loss`` takes."""
         raise NotImplementedError
 
-    def loss(self, model: nn.Module, images: Tensor, targets) -> Tensor:
-        """The mean loss of a batch, a scalar."""
-        raise NotImplementedError
-
-    def evaluate(self, model: nn.Module, split: Items, precision: str = "fp32") -> dict[str, float]:
-        """The metrics over ``split``, in percent, ``score`` among them. Each process evaluates all of it."""
-        raise NotImplementedError
+    def own(self, split: Items) -> Items:
+        """This process's part of ``split``: whole batches, so that they are those of a process that is alone."""
+        rank, processes = distributed.share()
+        batches = torch.arange(-(-len(split) // self.test_batch)).tensor_split(processes)[rank].tolist()
+        return split[batches[0] * self.test_batch : (batches[-1] + 1) * self.test_batch] if batches else ()
 
     def batches(
         self, size: int, generator: torch.Generator, *, share: tuple[int, int] = (0, 1), skip: int = 0
@@ -136,21 +132,19 @@ class DenseSet:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def load(name: str, data: Path, *, heldout: int = 0, train_images: int | None = None) -> DenseSet:
-    """The set called ``name`` of ``prune_lib.tasks.DENSE``, under the data folder or, if it is generated, drawn here.
+def held_out(
+    load: Callable[[Path, str, bool], PixelSet], name: str, data: Path, heldout: int, train_images: int | None
+) -> PixelSet:
+    """What ``load(root, name, generated)`` gives, with so many of its training images set aside, always the same ones.
 
-    Args:
-        heldout, train_images: so many of its training images, always the same ones (``None``: all that are left).
+    The set is under ``data`` or, if it is generated, drawn here.
 
     Raises:
-        InputError: files or annotations that are missing or wrong, or more images asked for than there are.
+        InputError: more images are asked for than there are, or what ``load`` raises.
     """
-    from .shapes import folder
-
-    kind, generated = DENSE[name][0], name.startswith("shapes")
-    parent = folder() if generated else data
-    root = parent / ("cityscapes" if kind == "segmentation" else "coco")
-    full = import_module(f".{kind}", __package__).load(root, name, generated)
+    generated = name.startswith("shapes")
+    root = (folder() if generated else data) / ("cityscapes" if "cityscapes" in name else "coco")
+    full = load(root, name, generated)
     if heldout < 0 or heldout + (1 if train_images is None else max(train_images, 1)) > len(full.train):
         wanted = f"{heldout} held out and {train_images or 'some'} for training ask for more"
         raise InputError(f"{name} has {len(full.train)} training images; {wanted}")
