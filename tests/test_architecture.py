@@ -14,6 +14,7 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAG
 
 
 def _dotted(path):
+    """``papers.cdp``; a room's face is the room."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -38,6 +39,37 @@ def test_rooms_import_only_from_rooms_before_them(path):
     for level, name in _imports(path):
         if level == len(parts) and name != "__version__":
             assert name.split(".")[0] in before, f"{path.name} imports {name}"
+
+
+NAMES = {_dotted(path) for path in PACKAGE.rglob("*.py")}
+
+
+def _modules_imported(path):
+    """The modules of the package that a file imports anywhere, each as its dotted name."""
+    own = path.relative_to(PACKAGE).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*own[: len(own) - node.level], *(node.module.split(".") if node.module else [])]
+            for alias in node.names:
+                whole = ".".join([*base, alias.name])
+                yield whole if whole in NAMES else ".".join(base)
+
+
+def _circle(arrows):
+    """Modules that import one another in a ring, or nothing: those that are left when all others are taken away."""
+    left = {name: set(to) & set(arrows) for name, to in arrows.items()}
+    while free := {name for name, to in left.items() if not to & set(left)}:
+        left = {name: to for name, to in left.items() if name not in free}
+    return sorted(left)
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    arrows = {_dotted(path): set(_modules_imported(path)) - {_dotted(path)} for path in FILES}
+    assert len(arrows) > 90
+    assert {"papers.method", "nets.slim", "cost.counting", "tasks.imagenet"} < arrows["papers.cdp"]  # some far inside
+    assert _circle(arrows) == []
+    assert not [name for name, to in arrows.items() if name.startswith("tasks.") and "tasks.registry" in to]  # by name
+    assert _circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -268,3 +268,16 @@ def test_fused_filters_lie_in_memory_as_their_bank_does(layout, epoch):
     assert filters.is_contiguous(memory_format=layout)
     assert conv.weight.is_contiguous(memory_format=layout)
     torch.testing.assert_close(conv.weight, torch.einsum("mn,n...->m...", fusion.proxy, filters))
+
+
+def test_what_an_evaluation_looked_at_first_can_be_trained_on():
+    """With ``every`` the choice of filters outlives the epoch; an evaluation may be the first to see that it is one."""
+    conv = nn.Conv2d(3, 4, 3)
+    fusion = fuse(conv, torch.randn(6, 3, 3, 3))
+    with torch.no_grad():
+        fusion.proxy.copy_(torch.eye(6)[[0, 2, 3, 5]])
+    images = torch.randn(2, 3, 8, 8)
+    with torch.inference_mode():
+        conv(images)
+    conv(images).sum().backward()
+    assert [bool(filters.any()) for filters in bank(conv).grad] == [True, False, True, True, False, True]

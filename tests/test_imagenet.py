@@ -15,6 +15,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from prune_lib.nets import ARCHS, build
+from prune_lib.papers import cdp
+from prune_lib.papers.method import Start
 from prune_lib.system import paths
 from prune_lib.system.errors import InputError
 from prune_lib.tasks import decoding, imagenet
@@ -502,3 +505,23 @@ def test_the_real_sample():
     assert (images.shape, labels.shape) == ((32, 3, 224, 224), (32,))
     assert abs(images.mean()) < 0.5  # normalised by ImageNet's own constants
     assert 0.5 < images.std() < 1.5
+
+
+def test_cdp_looks_at_centre_crops_of_the_first_files(data, root, tmp_path, monkeypatch):
+    looked = []
+
+    def gather(model, convs, batches, images, precision):
+        batches = list(batches)
+        looked.append(torch.cat([batch for batch, _ in batches])[:images])
+        return {conv: torch.rand(n, images) for conv, n in convs.items()}
+
+    monkeypatch.setattr(cdp, "gather", gather)
+    method = cdp.CDP(ARCHS["resnet20"], sparsity=0.3, images=4)
+    method.begin(Start(build("resnet20").eval(), data, seed=0, precision="fp32", folder=tmp_path))
+    expected = [decoding.centre(read(str(root / "train" / "ant" / f"{i}.JPEG")), 16) for i in range(4)]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.mean, data.std))
+    pixels = torch.from_numpy(np.stack(expected)).permute(0, 3, 1, 2).float() / 255
+    torch.testing.assert_close(looked[0], (pixels - mean) / std, rtol=1e-4, atol=1e-5)
+    again = cdp.CDP(ARCHS["resnet20"], sparsity=0.3, images=4)
+    again.begin(Start(build("resnet20").eval(), data, seed=0, precision="fp32", folder=tmp_path))
+    assert len(looked) == 2  # of another network: what is kept is not taken for it

@@ -148,3 +148,29 @@ def test_a_file_that_is_no_compact_network_is_refused(tmp_path):
     path.write_bytes(b"not a network")
     with pytest.raises(InputError, match="not a compact network"):
         load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("arch", "layer", "std"),
+    [
+        ("resnet50", "conv1", 0.02525),  # sqrt(2 / (64 * 49)), fan-out; by fan-in it would be 0.117
+        ("resnet50", "layer2.1.conv1", 0.125),  # sqrt(2 / 128); by fan-in 0.0625
+        ("resnet18", "layer2.1.conv1", (2 / (128 * 9)) ** 0.5),
+        ("resnet56", "layer2.1.conv1", (2 / (32 * 9)) ** 0.5),  # fan-in and fan-out are the same
+        ("resnet56", "layer2.0.conv1", (2 / (16 * 9)) ** 0.5),  # and here they are not
+        ("resnet56", "linear", (2 / 64) ** 0.5),  # PyTorch's own would be 1 / sqrt(3 * 64)
+        ("resnet110", "linear", (2 / 64) ** 0.5),
+        ("resnet20", "linear", (2 / 64) ** 0.5),
+        ("mobilenet_v2", "features.0.0", (2 / (32 * 9)) ** 0.5),
+        ("mobilenet_v2", "features.18.0", (2 / 1280) ** 0.5),
+        ("mobilenet_v2", "classifier", 0.01),
+    ],
+)
+def test_first_weights_have_the_published_deviation(arch, layer, std):
+    """To within five standard errors of the deviation of so many normal numbers."""
+    torch.manual_seed(0)
+    model = build(arch)
+    names = dict(model.named_modules())
+    weight = names[layer].weight.detach()
+    assert weight.std().item() == pytest.approx(std, rel=5 / (2 * weight.numel()) ** 0.5)
+    assert abs(weight.mean().item()) < 5 * std / weight.numel() ** 0.5

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from prune_lib.nets.reparam import hide
 from prune_lib.system import distributed
 from prune_lib.system.errors import InputError
 
@@ -88,6 +89,27 @@ def test_shared_batch_norm_alone_is_batch_norm():
     for name, buffer in theirs.named_buffers():
         torch.testing.assert_close(ours.get_buffer(name), buffer)
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+def test_a_masked_norm_is_shared_with_its_mask():
+    """What CDP masks is a parametrized norm, whose weight is no parameter of its own."""
+    torch.manual_seed(0)
+    kept, x = torch.tensor([True, False, True]), torch.randn(4, 3, 5, 5)
+    norms = [nn.BatchNorm2d(3), nn.BatchNorm2d(3)]
+    for norm in norms:
+        nn.init.constant_(norm.weight, 2.0)
+        nn.init.constant_(norm.bias, 1.0)
+        hide(norm, kept)
+    shared = nn.Sequential(norms[0])
+    parameters, names = list(shared.parameters()), list(shared.state_dict())
+    distributed._share_norms(shared, distributed.SharedBatchNorm)
+    assert isinstance(shared[0], distributed.SharedBatchNorm)
+    assert list(shared.state_dict()) == names
+    assert all(one is other for one, other in zip(shared.parameters(), parameters, strict=True))
+    torch.testing.assert_close(shared(x), norms[1](x))
+    assert not shared(x)[:, 1].any()
+    hide(shared[0], ~kept)  # the masks are still those of the method
+    assert not shared(x)[:, 0].any()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):

@@ -21,9 +21,7 @@ class Execution:
 
     def __post_init__(self):
         if type(self.micro_batch) is not int or not 0 <= self.micro_batch <= 1_000_000:
-            raise InputError(
-                f"micro-batch is {short(self.micro_batch)}; expected images, from 1, or 0 for whole batches"
-            )
+            raise InputError(f"micro-batch is {short(self.micro_batch)}; expected a number of images, 0 for all")
         if not 0 <= self.loss_scale <= 2**24:
             raise InputError(
                 f"loss-scale is {short(self.loss_scale)}; expected a factor up to 2^24, or 0 to have it found"
@@ -42,7 +40,7 @@ class Execution:
         if self.micro_batch:
             facts |= {
                 "micro_batch": self.micro_batch,
-                "batch_norm": "statistics of micro-batches, not of whole batches",
+                "batch_norm": "of micro-batches, not of whole batches",
             }
         if self.precision == "fp16":
             facts["loss_scale"] = self.loss_scale or "dynamic"

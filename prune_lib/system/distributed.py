@@ -119,8 +119,9 @@ def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
 
 def no_sync(model: nn.Module, still_to_come: bool):
     """Within this block gradients add up without being averaged, if more of the same batch is ``still_to_come``."""
-    parallel = isinstance(model, nn.parallel.DistributedDataParallel)
-    return model.no_sync() if parallel and still_to_come else nullcontext()
+    if still_to_come and isinstance(model, nn.parallel.DistributedDataParallel):
+        return model.no_sync()
+    return nullcontext()
 
 
 def _share_norms(model: nn.Module, kind: type[nn.Module]) -> None:
