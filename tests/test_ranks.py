@@ -46,7 +46,7 @@ def start(script, folder: Path) -> Path:
             own = {**env, "RANK": str(r), "LOCAL_RANK": str(r)}
             processes.append(subprocess.Popen(command, env=own, stdout=log, stderr=log))
     try:
-        codes = [process.wait(timeout=120) for process in processes]
+        codes = [process.wait(timeout=600) for process in processes]
     finally:
         for process in processes:
             process.kill()
