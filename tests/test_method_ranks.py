@@ -94,7 +94,7 @@ def test_two_processes_run_every_method(pair, alone):
     for name, (near, _) in ROWS.items():
         ours, theirs = first["rows"][name], alone["rows"][name]
         assert ours["status"] == theirs["status"] == "finished"
-        assert ours["metrics"].keys() == theirs["metrics"].keys()
+        assert ours["metrics"].keys() == theirs["metrics"].keys() - {"top1_recalibrated"}  # which is for one process
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=near), name
     records = list((pair / "results").rglob("*.json"))
     assert len(records) == len(ROWS)

@@ -239,7 +239,7 @@ class CDP(Method):
             features = gather(start.dense, self.arch.filters, batches, images, start.precision)
             return {conv: importance(table, self.balance) for conv, table in features.items()}
 
-        return start.once(work, facts)
+        return start.scored(work, facts)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         if self.criterion != "scratch":

@@ -173,7 +173,7 @@ class CFDP(Method):
                 run(start.dense, some(), start.precision)
             return {conv: (sums[module] / images)[part].cpu().contiguous() for conv, (module, part) in places.items()}
 
-        return start.once(work, facts)
+        return start.scored(work, facts)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Copy the chosen filters of the dense network into the compact one."""

@@ -26,7 +26,7 @@ class Start:
         """One shuffled epoch of augmented training batches, always the same for the same seed."""
         return self.data.batches(size, torch.Generator().manual_seed(self.seed))
 
-    def once(self, work: Callable[[], dict[str, torch.Tensor]], facts: dict) -> dict[str, torch.Tensor]:
+    def scored(self, work: Callable[[], dict[str, torch.Tensor]], facts: dict) -> dict[str, torch.Tensor]:
         """Every filter's score: what ``work`` gives, or what lies in the run's folder since an earlier time.
 
         What lies there counts only if it was found under the same ``facts``. Of several processes the first one works,

@@ -83,7 +83,7 @@ def train(
         bar.set_postfix_str("the first step compiles, for a minute or two")
     if method.prunes_trained and not history.before:
         history.before = evaluate(model, data, data.test, precision)
-        if data.score == "top1" and ranks.size() == 1:
+        if data.one_shape and distributed.world_size() == 1:
             history.recalibrated = evaluate(
                 recalibrated(method.export(model), data, precision), data, data.test, precision
             )
@@ -312,7 +312,7 @@ def recalibrated(model: nn.Module, data, precision: str = "fp32", images: int = 
     model.train()
     seen = 0
     for batch, _ in data.batches(256, torch.Generator().manual_seed(0)):
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(batch.device, precision):
             model(batch)
         seen += len(batch)
         if seen >= images:

@@ -23,7 +23,7 @@ class Task:
     """Detection, segmentation and pose as they are; ``classification.Classification`` differs in most."""
 
     metric: ClassVar[str]  # the figure of ``evaluate`` that judges an epoch, in percent
-    one_shape: ClassVar[bool] = False  # whether a step is the same work for each batch, so that it can be captured
+    one_shape: ClassVar[bool] = False  # whether a network is given images of one shape and nothing else
 
     def prepare(self, images: Tensor, targets, recipe: LossOptions, place: Place) -> tuple[Tensor, Any]:
         """A training batch as the recipe wants it; what ``loss`` then draws depends on ``place`` alone."""
