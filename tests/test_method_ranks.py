@@ -17,6 +17,7 @@ from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import BUDGETS, get_row
 from prune_lib.runs import runner
 from prune_lib.runs.given import evaluate_weights
+from prune_lib.runs.records import Run
 from prune_lib.system import distributed
 from prune_lib.tasks import images, load, registry
 
@@ -60,7 +61,7 @@ def _run_all(folder, patch):
         found[name] = {key: record[key] for key in ("status", "metrics", "networks", "found") if key in record}
         found[name]["loss"] = record["curves"]["loss"]
     row = _small("dcff/cifar10/resnet56")
-    weights = runner.run_folder(row, "smoke", 0) / "last.safetensors"
+    weights = Run(row, "smoke", 0).network("last")
     evaluated = evaluate_weights(row, weights, device="cpu")["top1"]
     return {"rows": found, "scored": scored, "evaluated": evaluated}
 

@@ -24,7 +24,6 @@ OPTIONS = {
     "cfdp": {"variant": "corrected", "images": 80},
     "criterion": {"criterion": "l1", "images": 80},
     "filterexpo": {"sparsity": 0.5},
-    "criterion": {"criterion": "l1", "images": 80},
 }
 
 

@@ -11,7 +11,7 @@ from ..nets import arch_of
 from ..papers import Row, get_row
 from ..runs.runner import network, run
 from ..system.errors import InputError
-from ..tasks.images import load
+from ..tasks import load
 from .figures import charts
 from .tables.table import Grid, side_by_side
 

@@ -215,7 +215,8 @@ def _method(this: Run, data, how: How) -> tuple[Method, dict]:
     if not method.prunes_trained:
         return method, {}
     dense, origin = _dense(this, len(data.classes), how)
-    start = Start(dense.to(how.device).eval(), data.to(how.device), this.seed, how.execution.precision, this.folder)
+    precision = str(how.execution.precision)
+    start = Start(dense.to(how.device).eval(), data.to(how.device), this.seed, precision, this.folder)
     return method, {"start": origin, **method.begin(start)}
 
 
