@@ -23,7 +23,7 @@ from prune_lib.tasks import images, load, registry
 
 RECIPE = Recipe(data="digits", epochs=2, batch_size=32, lr=0.05, heldout=20, train_images=80)
 ROWS = {  # row, how far its last loss may be from that of one process, and how it is run
-    "dcff/cifar10/resnet56": (0.02, {}),
+    "dcff/cifar10/resnet56": (0.02, {"precision": "fp32"}),
     "cdp/resnet20-study/s30_cdp": (0.2, {"precision": "fp32", "micro_batch": 5}),  # masked norms; it trains the next
     "cdp/cifar10-dense/resnet20": (0.02, {}),
     "cfdp/resnet20-study/r35_cfdp": (0.2, {"precision": "fp32"}),

@@ -11,7 +11,7 @@ from ..papers.rows import Row, get_row
 from ..system import distributed
 from ..system.device import allow_tf32, pick_device, pick_precision
 from ..system.errors import InputError
-from ..tasks import load
+from ..tasks import registry
 from .training import evaluate
 
 
@@ -57,7 +57,7 @@ def evaluate_weights(
         widths, tensors = row.widths, read_weights(weights)
         model = build(row.arch, widths)
         fitted = fit(model, tensors, weights)
-    images = load(name, data_dir, heldout=0).to(where)
+    images = registry.load(name, data_dir, heldout=0).to(where)
     images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))  # type: ignore[arg-type]
     counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout, model=model)
     figures = evaluate(model.to(where), images, images.test, precision)
