@@ -213,7 +213,7 @@ def _installed(name: str) -> bool:
 
 
 def _data(data_dir: str | None) -> list[Finding]:
-    from ..tasks.images import find_data
+    from ..tasks import find_data
 
     folder, found = find_data(data_dir), []
     for name, marks in DATA.items():

@@ -277,7 +277,7 @@ def test_a_table_without_records_says_where_it_looked(project, capsys):
 
 def test_a_clock_that_jumps_changes_no_figure(tmp_path, monkeypatch):
     """An hour back or a day on, whenever somebody asks for the time of day, within a run and across its resume."""
-    monkeypatch.setattr("prune_lib.tasks.images.load", crash.small_digits)
+    monkeypatch.setattr("prune_lib.tasks.registry.load", crash.small_digits)
     monkeypatch.setattr(Saver, "share", float("inf"))
 
     def run_in(name):

@@ -38,7 +38,7 @@ NOTEBOOK = textwrap.dedent(
     from prune_lib.tasks import registry
 
     registry.load, history.Saver.share = crash.small_digits, float("inf")
-    seen, step = [], train._Loop._step
+    seen, step = [], training._Loop._step
 
     # %%
     import os
@@ -52,7 +52,7 @@ NOTEBOOK = textwrap.dedent(
         return step(*args)
 
 
-    train._Loop._step = one_more
+    training._Loop._step = one_more
     record = crash.run("dcff", None)
 
     # %%

@@ -14,7 +14,7 @@ import torch
 
 from prune_lib.papers.dcff import DCFF
 from prune_lib.system import checkpoint
-from prune_lib.system import distributed as ranks
+from prune_lib.system import distributed
 
 
 class Dies(DCFF):
@@ -32,7 +32,7 @@ class Dies(DCFF):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, method = Path(sys.argv[1]), Dies(tiny.BANKS)
-    if len(sys.argv) > 2 and ranks.rank() == int(sys.argv[2]):
+    if len(sys.argv) > 2 and distributed.rank() == int(sys.argv[2]):
         method.left = int(sys.argv[3])
     history = tiny.fit(tiny.digits(), method, state=folder / "state", save_every=0, precision="fp32")
-    (folder / f"{ranks.rank()}.digest").write_text(checkpoint.digest(history.weights["last"]))
+    (folder / f"{distributed.rank()}.digest").write_text(checkpoint.digest(history.weights["last"]))
