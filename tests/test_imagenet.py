@@ -104,7 +104,7 @@ def test_the_parts_are_apart_balanced_and_always_the_same(root, data):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"heldout": 3}, "heldout is 3; expected a multiple of the 2 classes in "),
+        ({"heldout": 3}, "heldout is 3; expected a multiple of the 2 classes of "),
         ({"heldout": -2}, "heldout is -2; expected a multiple"),
         ({"train_images": 5}, "train_images is 5; expected a multiple"),
         ({"train_images": 0}, "train_images is 0; expected a multiple"),
