@@ -17,12 +17,10 @@ import crash
 import pytest
 import torch
 
-from prune_lib.cli import parser as cli
+from prune_lib.cli import main
 from prune_lib.cli.output import plain
 from prune_lib.papers.rows import get_row
-from prune_lib.runs import queue
-from prune_lib.runs import runner as records
-from prune_lib.runs import training as train
+from prune_lib.runs import queue, runner, training
 from prune_lib.runs.history import Saver
 from prune_lib.runs.records import Run
 from prune_lib.system import ending, lock, paths
@@ -82,7 +80,7 @@ def test_a_command_that_is_told_to_end_says_how_to_go_on(project, number, monkey
 
     monkeypatch.setattr("prune_lib.cli.commands.rows", stop)
     before = signal.getsignal(number)
-    assert cli.main(["rows"]) == 128 + number
+    assert main(["rows"]) == 128 + number
     assert "interrupted; the same command goes on" in capsys.readouterr().err
     assert signal.getsignal(number) is before
 
@@ -217,15 +215,15 @@ def read_only(project, monkeypatch):
 
 
 def test_a_run_that_could_not_record_does_not_begin(read_only, monkeypatch):
-    monkeypatch.setattr(records, "_run", lambda *_: pytest.fail("it began"))
-    monkeypatch.setattr(records, "find", lambda *_: None)
+    monkeypatch.setattr(runner, "_run", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(runner, "find", lambda *_: None)
     with pytest.raises(InputError, match=r"cannot be written \(.*\); expected a place for the run's record"):
         crash.run("dcff", None)
     assert not (read_only / "runs").exists()
 
 
 def test_a_folder_that_is_a_link_to_nowhere_is_named(project, monkeypatch):
-    monkeypatch.setattr(records, "_run", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(runner, "_run", lambda *_: pytest.fail("it began"))
     (project / "runs").symlink_to("gone")
     with pytest.raises(InputError, match="runs is a link to gone, which is not there; expected a folder"):
         crash.run("dcff", None)
@@ -249,10 +247,10 @@ def test_no_command_ends_because_of_what_a_terminal_cannot_show(encoding, monkey
     streams = [io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2)]
     monkeypatch.setattr(sys, "stdout", streams[0])
     monkeypatch.setattr(sys, "stderr", streams[1])
-    assert cli.main(["rows"]) == 0
+    assert main(["rows"]) == 0
     with pytest.raises(SystemExit, match="0"):
-        cli.main(["export", "--help"])
-    assert cli.main(["run", "é…–\udcff"]) == 2
+        main(["export", "--help"])
+    assert main(["run", "é…–\udcff"]) == 2
     for stream in streams:
         stream.flush()
     shown = [stream.buffer.getvalue().decode(encoding) for stream in streams]
@@ -266,10 +264,10 @@ def test_what_stands_for_other_characters():
 
 
 def test_a_table_without_records_says_where_it_looked(project, capsys):
-    assert cli.main(["table", "dcff/cifar10"]) == 0
+    assert main(["table", "dcff/cifar10"]) == 0
     assert f"no records of dcff/cifar10 in {project}/results: 'prune run' makes them" in capsys.readouterr().err
     (project / "results").rmdir()
-    assert cli.main(["table", "dcff/cifar10", "--json"]) == 0
+    assert main(["table", "dcff/cifar10", "--json"]) == 0
     said = capsys.readouterr()
     assert f"{project}/results, which is not there" in said.err
     assert json.loads(said.out)["rows"]
@@ -287,7 +285,7 @@ def test_a_clock_that_jumps_changes_no_figure(tmp_path, monkeypatch):
         assert crash.leftovers(tmp_path / name) == []
         return crash.digest_of(tmp_path / name, "dcff")
 
-    expected, asked, seen, step = run_in("still"), [], [], train._Loop._step
+    expected, asked, seen, step = run_in("still"), [], [], training._Loop._step
 
     def now():
         asked.append(1)
@@ -300,11 +298,11 @@ def test_a_clock_that_jumps_changes_no_figure(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return step(self, *args)
 
-    for module in (lock, records):
+    for module in (lock, runner):
         monkeypatch.setattr(module, "now", now)
     monkeypatch.setattr(time, "time", lambda: 1e9 * (len(asked) % 2))
     with monkeypatch.context() as patch:
-        patch.setattr(train._Loop, "_step", stop)
+        patch.setattr(training._Loop, "_step", stop)
         with pytest.raises(KeyboardInterrupt):
             run_in("jumping")
     assert run_in("jumping") == expected

@@ -13,8 +13,7 @@ import tiny
 import torch
 
 from prune_lib.papers.dcff import DCFF
-from prune_lib.system import checkpoint
-from prune_lib.system import distributed
+from prune_lib.system import checkpoint, distributed
 
 
 class Dies(DCFF):
