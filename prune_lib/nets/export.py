@@ -161,7 +161,8 @@ def _program(model: nn.Module, inputs: Any):
     nodes = {node.name: node.meta.get("val") for node in program.graph_module.graph.nodes}
     given = [nodes.get(name) for name in program.graph_signature.user_inputs if isinstance(name, str)]
     lengths = [str(t.shape[0]) if t.dim() and not isinstance(t.shape[0], int) else "" for t in tensors(given)]
-    batch = next((length for length in lengths if length), "")  # a symbol, the same wherever a batch is
+    ranges = {str(symbol) for symbol in program.range_constraints}  # one without a range has come out fixed
+    batch = next((length for length in lengths if length in ranges), "")  # a symbol, the same wherever a batch is
     return program, [length == batch != "" for length in lengths]
 
 
