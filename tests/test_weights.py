@@ -119,7 +119,7 @@ def test_given_weights_are_evaluated_as_a_row(weights, tmp_path, monkeypatch):
     assert 0 <= found["top1"] <= 100
     seen = []
     monkeypatch.setattr(
-        "prune_lib.runs.training.evaluate", lambda model, data, split: seen.append((data.mean, data.std)) or {}
+        "prune_lib.runs.given.evaluate", lambda model, data, split, precision: seen.append((data.mean, data.std)) or {}
     )
     evaluate_weights("dcff/cifar10/resnet56", path, data="digits", device="cpu", mean=(0, 0, 0), std=(9, 9, 9))
     assert seen == [((0, 0, 0), (9, 9, 9))]
