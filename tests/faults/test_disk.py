@@ -12,7 +12,7 @@ from prune_lib.nets import build
 from prune_lib.runs import records
 from prune_lib.runs.history import Saver
 from prune_lib.runs.records import Run
-from prune_lib.system import checkpoint
+from prune_lib.system import checkpoint, files
 from prune_lib.system.device import pick_precision
 from prune_lib.system.errors import InputError
 
@@ -97,9 +97,9 @@ def test_a_damaged_newest_state_does_not_push_out_the_whole_one_before_it(saved,
     """The next write dies at each of its renames: there is a whole state all the same."""
     path, (older, newest) = saved
     previous = path.with_name(f"{path.name}.previous")
-    files = {path: path.read_bytes()[:-1], previous: previous.read_bytes()}
+    damaged = {path: path.read_bytes()[:-1], previous: previous.read_bytes()}
     for number in range(1, 4):
-        for file, data in files.items():
+        for file, data in damaged.items():
             file.write_bytes(data)
 
         def dies():
