@@ -326,7 +326,7 @@ def _tied():
 BAD = {
     "no convs": (lambda: prune(nn.Linear(3, 3), torch.randn(2, 3)), "Linear has no Conv2d"),
     "no module": (lambda: prune("resnet18", X), "model is str; expected a torch.nn.Module"),
-    "criterion": (lambda: prune(UNet(), X, "l2"), "unknown criterion 'l2'; expected one of: cdp cfdp l1 random"),
+    "criterion": (lambda: prune(UNet(), X, "l9"), "unknown criterion 'l9'; expected one of: random l1 l2 "),
     "no data": (lambda: prune(UNet(), X, "cdp"), "criterion cdp looks at images and data is missing"),
     "empty data": (lambda: prune(UNet(), X, "cfdp", data=[]), "data gives no images"),
     "odd data": (lambda: prune(UNet(), X, "cdp", data=[3]), "data gives int; expected batches of images"),

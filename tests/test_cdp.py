@@ -211,7 +211,7 @@ def test_scores_are_kept_and_not_computed_again(tmp_path, monkeypatch):
     [
         ({"sparsity": None}, "sparsity is None and flops is None; expected one of them"),
         ({"flops": 0.5}, "sparsity is 0.4 and flops is 0.5; expected one of them"),
-        ({"criterion": "l2"}, "unknown criterion 'l2'; expected one of: cdp l1"),
+        ({"criterion": "l9"}, "unknown criterion 'l9'; expected one of: cdp uniform"),
         ({"norms": "none"}, "norms is 'none'; expected masked or authors"),
     ],
 )

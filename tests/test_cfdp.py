@@ -138,5 +138,5 @@ def test_scores_are_kept_and_not_computed_again(tmp_path, monkeypatch):
 def test_options_that_are_not_there_are_named():
     with pytest.raises(InputError, match="unknown CFDP variant 'mine'; expected one of: authors corrected"):
         cfdp.CFDP(ARCHS["resnet20"], variant="mine")
-    with pytest.raises(InputError, match="unknown criterion 'l2'; expected one of: cfdp l1 random scratch"):
-        cfdp.CFDP(ARCHS["resnet20"], criterion="l2")
+    with pytest.raises(InputError, match="unknown criterion 'l9'; expected one of: cfdp scratch random"):
+        cfdp.CFDP(ARCHS["resnet20"], criterion="l9")

@@ -56,7 +56,8 @@ def test_a_norm_s_scale():
 def test_layers_that_make_the_same_channels_are_summed_channel_by_channel():
     other = conv_of([1.0, 0.0], [2.0, 0.0], [3.0, 0.0])
     assert scored("l1", CONV, other).tolist() == [8.0, 3.0, 6.0]
-    turned = (torch.tensor([0, 1, 2]), torch.tensor([2, 0, 1]))
+    all_three = torch.tensor([0, 1, 2])
+    turned = ((all_three, all_three), (all_three, torch.tensor([2, 0, 1])))
     assert scored("l1", CONV, other, channels=turned).tolist() == [9.0, 4.0, 4.0]
 
 

@@ -57,7 +57,7 @@ def test_only_a_server_makes_widgets(monkeypatch):
 
 
 @pytest.mark.parametrize("spread", subject.SPREADS)
-@pytest.mark.parametrize("criterion", subject.CRITERIA)
+@pytest.mark.parametrize("criterion", subject.OFFERED)
 def test_what_is_taken_out_is_the_worst_of_each_unit(network, criterion, spread):
     scores = subject.score(network, criterion)
     assert subject.score(network, criterion) is scores
@@ -79,7 +79,7 @@ def test_pruning_nothing_changes_nothing_and_the_subject_stays(network):
     assert half.widths["layer1.0.conv1"] == 8
     assert half.cost.flops < whole.cost.flops
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.model.state_dict().items())
-    assert set(subject.curves(network, [0.0])) == set(subject.CRITERIA)
+    assert set(subject.curves(network, [0.0])) == set(subject.OFFERED)
     assert "full" in str(subject.compared(network, half))
 
 

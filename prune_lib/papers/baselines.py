@@ -1,6 +1,6 @@
-"""What every criterion must beat: filters at random, by their L1 norm, and the same share of every layer."""
+"""From scores to filters that stay, and widths that no score decides: the same share of every layer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,6 @@ from ..system.errors import InputError
 Scores = dict[str, Tensor]  # conv name -> (C_out,) float, larger = more important
 
 
-def l1(model: nn.Module, arch: Arch) -> Scores:
-    """The sum of each filter's absolute weights (Li et al. 2017, arXiv 1608.08710)."""
-    return norms(model, arch.filters)
-
-
 def norms(model: nn.Module, convs: Iterable[str]) -> Scores:
     """The L1 norm of each filter of these convs of any network; of a transposed conv, of what makes each output."""
     found: Scores = {}
@@ -28,17 +23,6 @@ def norms(model: nn.Module, convs: Iterable[str]) -> Scores:
             weight = weight.transpose(0, 1)
         found[conv] = weight.flatten(1).sum(1)
     return found
-
-
-def at_random(arch: Arch, seed: int) -> Scores:
-    """A score drawn from ``seed`` for each filter."""
-    return drawn(arch.filters, seed)
-
-
-def drawn(filters: Mapping[str, int], seed: int) -> Scores:
-    """A random score for each filter, drawn from ``seed``; ``{conv: number of filters}`` in."""
-    generator = torch.Generator().manual_seed(seed)
-    return {conv: torch.rand(n, generator=generator) for conv, n in filters.items()}
 
 
 def best(scores: Scores, widths: Widths) -> Keep:

@@ -19,11 +19,11 @@ from ..system import checkpoint
 from ..system.errors import InputError
 from . import baselines
 from .baselines import Scores
-from .criteria import Group, Seen
+from .criteria import CRITERIA, Group, Seen, by_conv
 from .method import Method, Start
 
 IN_CACHE = 2**17  # values of a conv's output that a CPU rectifies and averages at once
-CRITERIA = ("cdp", "l1", "random", "uniform", "scratch")
+OWN = ("cdp", "uniform", "scratch")  # criteria beside those of ``CRITERIA``
 
 
 def importance(features: Tensor, balance: float = 0.0) -> Tensor:
@@ -180,8 +180,9 @@ class CDP(Method):
     ):  # fmt: skip
         if (sparsity is None) == (flops is None):
             raise InputError(f"CDP: sparsity is {sparsity} and flops is {flops}; expected one of them")
-        if criterion not in CRITERIA:
-            raise InputError(f"CDP: unknown criterion {criterion!r}; expected one of: {' '.join(CRITERIA)}")
+        if criterion not in {*OWN, *CRITERIA}:
+            known = " ".join(dict.fromkeys([*OWN, *CRITERIA]))
+            raise InputError(f"CDP: unknown criterion {criterion!r}; expected one of: {known}")
         if norms not in ("masked", "authors"):
             raise InputError(f"CDP: norms is {norms!r}; expected masked or authors")
         self.arch, self.sparsity, self.flops, self.balance = arch, sparsity, flops, float(balance)
@@ -203,13 +204,8 @@ class CDP(Method):
         flops = masked_flops(self.arch.name, widths)
         if self.criterion == "uniform":
             keep = baselines.best(scores, baselines.uniform(self.arch, flops))
-        elif self.criterion in ("l1", "random"):
-            others = (
-                baselines.l1(start.dense, self.arch)
-                if self.criterion == "l1"
-                else baselines.at_random(self.arch, start.seed)
-            )
-            keep = baselines.best(others, widths)
+        elif self.criterion not in OWN:
+            keep = baselines.best(by_conv(self.criterion, self.arch, start.dense, seed=start.seed), widths)
         self.keep = keep
         widths = {conv: int(kept.sum()) for conv, kept in keep.items()}
         return {

@@ -17,14 +17,14 @@ from ..system import checkpoint
 from ..system.errors import InputError
 from . import baselines
 from .baselines import Scores
-from .criteria import Group, Seen
+from .criteria import CRITERIA, Group, Seen, by_conv
 from .method import Method, Start
 
 SIGMA, TRUNCATE = 10.0, 4.0  # of the Gaussian; on a block of two pixels it is nearly a mean
 ALPHA = 0.03
 CHUNK = 16  # maps of so many images are scored at once
 VARIANTS = ("authors", "corrected")
-CRITERIA = ("cfdp", "l1", "random", "scratch")
+OWN = ("cfdp", "scratch")  # criteria beside those of ``CRITERIA``
 
 
 def importance(maps: Tensor, alpha: float = ALPHA) -> Tensor:
@@ -98,7 +98,7 @@ def _mean_scores(seen: Seen) -> Scores:
 
     def look(place: str, maps: Tensor) -> None:
         parts = maps.relu().float().split(CHUNK)
-        total = torch.stack([score(part).sum(0).double() for part in parts]).sum(0)
+        total = torch.stack([importance(part).double() * len(part) for part in parts]).sum(0)
         sums[owners[place]] = sums[owners[place]] + total if owners[place] in sums else total
 
     with watching(seen.model, owners, look):
@@ -125,8 +125,9 @@ class CFDP(Method):
     ):
         if variant not in VARIANTS:
             raise InputError(f"unknown CFDP variant {variant!r}; expected one of: {' '.join(VARIANTS)}")
-        if criterion not in CRITERIA:
-            raise InputError(f"CFDP: unknown criterion {criterion!r}; expected one of: {' '.join(CRITERIA)}")
+        if criterion not in {*OWN, *CRITERIA}:
+            known = " ".join(dict.fromkeys([*OWN, *CRITERIA]))
+            raise InputError(f"CFDP: unknown criterion {criterion!r}; expected one of: {known}")
         self.arch, self.variant, self.criterion, self.images, self.alpha = arch, variant, criterion, images, alpha
 
     @classmethod
@@ -136,12 +137,10 @@ class CFDP(Method):
     def begin(self, start: Start) -> dict:
         """Score the dense network's filters, or read the scores of an interrupted run."""
         self.dense, self.chosen = start.dense, {}
-        if self.criterion == "l1":
-            self.chosen = baselines.l1(start.dense, self.arch)
-        elif self.criterion == "random":
-            self.chosen = baselines.at_random(self.arch, start.seed)
-        elif self.criterion == "cfdp":
+        if self.criterion == "cfdp":
             self.chosen = self.scores(start)
+        elif self.criterion not in OWN:
+            self.chosen = by_conv(self.criterion, self.arch, start.dense, seed=start.seed)
         return {"images": self.images}
 
     def scores(self, start: Start) -> Scores:

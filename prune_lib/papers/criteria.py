@@ -44,15 +44,15 @@ class Group:
     name: str
     size: int
     layers: tuple[Layer, ...]
-    channels: tuple[Tensor, ...] = ()  # for each layer, which channel each of its filters makes; empty: in order
+    channels: tuple[tuple[Tensor, Tensor], ...] = ()  # for each layer: filters, and the channels they make; empty: all
     keep: int | None = None
 
     def sum(self, score: Callable[[Layer], Tensor]) -> Tensor:
         """The sum over the layers of ``score(layer) -> (C_out,)``, channel by channel: ``(size,)`` float64."""
-        total = torch.zeros(self.size, dtype=torch.float64)
-        for number, layer in enumerate(self.layers):
-            found = score(layer).detach().cpu().double()
-            total.index_add_(0, self.channels[number] if self.channels else torch.arange(self.size), found)
+        total, everything = torch.zeros(self.size, dtype=torch.float64), torch.arange(self.size)
+        places = self.channels or [(everything, everything)] * len(self.layers)
+        for layer, (filters, channels) in zip(self.layers, places, strict=True):
+            total.index_add_(0, channels, score(layer).detach().cpu().double()[filters])
         return total
 
 
@@ -171,11 +171,17 @@ def taylor(group: Group, seen: Seen) -> Tensor:
 
 
 def gradients(seen: Seen) -> dict[str, Tensor]:
-    """``{layer: (C_out, weights) float64}``: the mean gradient of the cross-entropy, in evaluation mode."""
+    """``{layer: (C_out, weights) float64}``: the mean gradient of the cross-entropy, in evaluation mode.
+
+    Raises:
+        InputError: images without labels, which are -1.
+    """
     model, total = seen.model.eval(), 0
     sums = {layer.name: torch.zeros_like(layer.filters, dtype=torch.float64) for layer in seen.layers}
     weights = [layer.module.weight for layer in seen.layers]
     for images, labels in seen.batches():
+        if bool((labels < 0).any()):
+            raise InputError("this criterion takes gradients of a loss, and the images have no labels; expected both")
         with torch.enable_grad():
             loss = F.cross_entropy(model(images).float(), labels, reduction="sum")
             found = torch.autograd.grad(loss, weights)  # type: ignore[arg-type]
@@ -204,6 +210,21 @@ def groups_of(arch: Arch, model: nn.Module, keep: dict[str, int] | None = None) 
         )  # fmt: skip
         groups.append(Group(unit, arch.filters[unit], layers, keep=(keep or {}).get(unit)))
     return groups
+
+
+def by_conv(
+    criterion: str, arch: Arch, model: nn.Module, batches: Callable[[], Iterable] | None = None, images: int = 0,
+    seed: int = 0, precision: str = "fp32",
+) -> dict[str, Tensor]:  # fmt: skip
+    """``{conv: (C_out,)}``: each conv of a network of this library scored by itself, whatever its unit.
+
+    Raises:
+        InputError: an unknown criterion, or one that needs images and has none.
+    """
+    layers = {layer.name: layer for group in groups_of(arch, model) for layer in group.layers}
+    ordered = [layers[conv] for conv in arch.filters]
+    choose, seen = importance(criterion), Seen(model, ordered, batches, images, seed, precision)
+    return {layer.name: choose(Group(layer.name, arch.filters[layer.name], (layer,)), seen) for layer in ordered}
 
 
 def _is_norm(module: nn.Module) -> bool:

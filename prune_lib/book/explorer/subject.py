@@ -23,6 +23,7 @@ from ...papers import baselines
 from ...papers.baselines import Scores
 from ...papers.cdp import CDP, keep_above
 from ...papers.cfdp import CFDP
+from ...papers.criteria import by_conv
 from ...papers.method import Start
 from ...papers.recipe import NORMALISE, Recipe, normalised
 from ...papers.rows import all_rows
@@ -35,7 +36,7 @@ from ...tasks.images import ImageSet, Split
 from ..figures import charts, gradcam
 from ..tables.table import Grid
 
-CRITERIA = ("l1", "cdp", "cfdp", "random")
+OFFERED = ("l1", "cdp", "cfdp", "random")  # of ``papers.criteria.CRITERIA``, for the sliders
 SPREADS = ("the same share of each layer", "one threshold for all layers")
 SEEN = 256  # training images that a criterion is computed on
 TRAINING = Recipe(data="digits", epochs=4, batch_size=32, lr=0.1, warmup=1, schedule="cosine", heldout=200)
@@ -200,8 +201,6 @@ def score(of: Subject, criterion: str) -> Scores:
     Raises:
         InputError: an unknown criterion.
     """
-    if criterion not in CRITERIA:
-        raise InputError(f"unknown criterion {criterion!r}; expected one of: {' '.join(CRITERIA)}")
     if criterion not in of.known:
         start = Start(of.model, of.data, seed=0, precision="fp32", folder=None)
         count = min(SEEN, len(of.data.train))
@@ -212,7 +211,7 @@ def score(of: Subject, criterion: str) -> Scores:
         elif criterion == "cfdp":
             found = CFDP(of.arch, "corrected", images=count).scores(start)
         else:
-            found = baselines.l1(of.model, of.arch) if criterion == "l1" else baselines.at_random(of.arch, 0)
+            found = by_conv(criterion, of.arch, of.model)
         of.known[criterion] = {conv: s.float() for conv, s in found.items()}
     return of.known[criterion]
 
@@ -268,7 +267,7 @@ def compared(of: Subject, pruned: Pruned) -> Grid:
 
 def curves(of: Subject, sparsities: Sequence[float], spread: str = SPREADS[0]) -> dict[str, list[tuple[float, float]]]:
     """What the slider shows, for all criteria at once: ``{criterion: [(sparsity, accuracy)]}``."""
-    return {c: [(s, prune(of, c, s, spread).accuracy) for s in sparsities] for c in CRITERIA}
+    return {c: [(s, prune(of, c, s, spread).accuracy) for s in sparsities] for c in OFFERED}
 
 
 def maps(of: Subject, network: nn.Module, count: int = 6) -> tuple[Tensor, list[str]]:

@@ -10,7 +10,7 @@ from ...nets import ARCHS
 from ...papers.rows import get_row
 from ...system.errors import InputError, needs
 from . import pictures, subject
-from .subject import CRITERIA, SPREADS, Subject
+from .subject import OFFERED, SPREADS, Subject
 
 OWN = "a spec of your own"
 
@@ -101,7 +101,7 @@ def filters(of: Subject) -> Any:
     with needs("lab"):
         import ipywidgets
 
-    criterion = ipywidgets.Dropdown(options=CRITERIA, description="criterion")
+    criterion = ipywidgets.Dropdown(options=OFFERED, description="criterion")
     conv = ipywidgets.Dropdown(options=list(of.arch.filters), description="layer")
     image = ipywidgets.IntSlider(min=0, max=len(of.data.classes) - 1, description="image", continuous_update=False)
     picture, chart, note = ipywidgets.Image(format="png"), ipywidgets.Image(format="png"), ipywidgets.HTML()
@@ -123,9 +123,9 @@ def sparsity(of: Subject, shown: int = 6) -> Any:
     with needs("lab"):
         import ipywidgets
 
-    for name in CRITERIA:  # once, before the first drag
+    for name in OFFERED:  # once, before the first drag
         subject.score(of, name)
-    criterion = ipywidgets.Dropdown(options=CRITERIA, description="criterion")
+    criterion = ipywidgets.Dropdown(options=OFFERED, description="criterion")
     spread = ipywidgets.Dropdown(options=SPREADS, description="goes", layout=ipywidgets.Layout(width="380px"))
     share = ipywidgets.FloatSlider(
         value=0.2, min=0, max=0.9, step=0.02, description="sparsity", continuous_update=False,
