@@ -19,6 +19,7 @@ from prune_lib.nets import ARCHS, build
 from prune_lib.papers import Recipe, get_row
 from prune_lib.papers.dcff import DCFF
 from prune_lib.runs.engines import ENGINES, WARM
+from prune_lib.runs.execution import Execution
 from prune_lib.runs.training import _Loop, _optimizer
 from prune_lib.system import pick_device, pick_precision
 
@@ -48,7 +49,8 @@ def main() -> None:
             model = model.train().to(memory_format=torch.channels_last)
             recipe = Recipe(batch_size=args.batch)
             optimizer = _optimizer(model, recipe, None if engine == "eager" else device)
-            loop = _Loop(model, data, recipe, optimizer, 0, precision, None, None, engine)  # type: ignore[arg-type]
+            how = Execution(engine=engine)
+            loop = _Loop(model, data, recipe, optimizer, None, 0, precision, how, None, None)  # type: ignore[arg-type]
             contestants[engine] = partial(loop.graph or loop._step, images, labels)
             started = time.perf_counter()
             for _ in range(WARM + 1):
