@@ -112,6 +112,13 @@ def show(args) -> None:
             print(f"{name:16}{''.join(f'{value:>12}' for value in values)}  {about['meaning']}")
 
 
+def claims(args) -> None:
+    from ..book.tables.claims import load_claims
+
+    judged = load_claims()
+    print(json.dumps(judged.to_json()) if args.json else judged)
+
+
 def errata(args) -> None:
     from ..book.tables.errata import errata as find
 

@@ -21,6 +21,7 @@ EXAMPLES = {
     "rows": "prune rows --json",
     "show": "prune show dcff/cifar10/resnet56",
     "errata": "prune errata --json",
+    "claims": "prune claims",
     "results": "prune results dcff",
     "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
     "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --devices cuda:0 cuda:1 --jobs 4",
@@ -114,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         "show", do.show, "Show what a row is: its spec, recipes field by field, reported and recounted figures."
     )
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("claims", do.claims, "Judge the papers' comparative claims by the records at equal recipe.")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("errata", do.errata, "List what contradicts itself in the papers, computed from their rows.")

@@ -69,6 +69,17 @@ class Contrast:
                 return seeds - n
         return None
 
+    @property
+    def title(self) -> str:
+        return f"{_title(self.of)} against {_title(self.than)}"
+
+    @property
+    def shown(self) -> str:
+        """The mean difference with half of its interval: ``+0.31 ± 0.52``."""
+        if self.mean is None:
+            return "–"
+        return f"{self.mean:+.2f}" + (f" ± {self.half:.2f}" if self.half is not None else "")
+
     def words(self) -> str:
         """The verdict with what goes with it: ``cannot tell (±0.52; about 4 more seeds)``."""
         if self.verdict != CANNOT_TELL:
@@ -108,12 +119,9 @@ class Claims:
         cells = [["Claim", "Contrast", "Difference", "Seeds", "Verdict"]]
         for claim in self.claims:
             for number, contrast in enumerate(claim.contrasts):
-                shown = "–" if contrast.mean is None else f"{contrast.mean:+.2f}"
-                shown += f" ± {contrast.half:.2f}" if contrast.half is not None else ""
                 cells.append([
                     f"{claim.text} ({claim.source}) {claim.verdict}." if not number else "",
-                    f"{_title(contrast.of)} against {_title(contrast.than)}", shown,
-                    str(len(contrast.seeds) or "–"), contrast.words(),
+                    contrast.title, contrast.shown, str(len(contrast.seeds) or "–"), contrast.words(),
                 ])  # fmt: skip
         tested = sum(contrast.verdict != NOT_TESTED for contrast in self.contrasts)
         return Grid(
@@ -124,7 +132,13 @@ class Claims:
         )
 
     def __str__(self) -> str:
-        return str(self.grid)
+        """A paragraph for each claim: itself, where it is from, and a line for each contrast."""
+        paragraphs = []
+        for claim in self.claims:
+            lines = [f"{claim.verdict.upper()}: {claim.text}", f"  {claim.source}"]
+            lines += [f"  {c.title}: {c.shown} ({len(c.seeds)} seeds), {c.words()}" for c in claim.contrasts]
+            paragraphs.append("\n".join(lines))
+        return "\n\n".join([*paragraphs, self.grid.caption])
 
     def _repr_html_(self) -> str:
         return self.grid._repr_html_()
@@ -317,3 +331,19 @@ def _two(value: float | None) -> str:
 def _title(name: str) -> str:
     row = get_row(name)
     return f"{row.title} ({row.table})"
+
+
+def tries_grid(table: str, budget: str = "fast") -> Grid:
+    """The tries of a recipe, best on held-out images first: what differs, and the last epoch's figures in percent."""
+    lines = []
+    for row in table_rows(table):
+        for run in records(row, budget):
+            if run["status"] == "finished":
+                heldout, test = (run["curves"][f"{split}_top1"][-1] for split in ("heldout", "test"))
+                made = run["provenance"]
+                lines.append((heldout, [row.title, str(run["seed"]), str(run["recipe"]["epochs"]), f"{heldout:.2f}",
+                                        f"{test:.2f}", f"{max(run['curves']['images_per_second']):,.0f}",
+                                        made["hardware"]["name"]]))  # fmt: skip
+    lines.sort(key=lambda line: -line[0])
+    heads = ["Try", "Seed", "Epochs", "Held out", "Test", "Images a second, at most", "On"]
+    return Grid([heads, *(cells for _, cells in lines)], "One seed each; the held-out images decided.")
