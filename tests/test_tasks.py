@@ -218,9 +218,10 @@ def test_the_papers_recipes_are_mmrazors():
 @pytest.mark.parametrize("name", LESS)
 def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights(name, drawn, tmp_path, monkeypatch):
     from prune_lib.book.tables import table
-    from prune_lib.runs import records, runner
+    from prune_lib.runs import runner
 
-    monkeypatch.setattr(records, "home", lambda: tmp_path)
+    monkeypatch.setenv("PRUNE_HOME", str(tmp_path))
+    (tmp_path / "data").symlink_to(drawn.parent)
     row = get_row(name)
     smoke = dataclasses.replace(row.recipes["smoke"], epochs=2, train_images=10, heldout=4, batch_size=4, test_every=2)
     method = dict(row.method) | ({"every": 2} if "every" in row.method else {})
