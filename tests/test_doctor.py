@@ -7,7 +7,8 @@ from prune_lib.cli import doctor
 from prune_lib.cli.parser import main
 
 
-def test_a_machine_on_which_runs_work(project, capsys):
+def test_a_machine_on_which_runs_work(project, monkeypatch, capsys):
+    monkeypatch.delenv("PRUNE_DATA", raising=False)
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ok"]

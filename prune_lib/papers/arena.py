@@ -15,6 +15,7 @@ from ..nets import Arch, build
 from ..nets.reparam import plain
 from ..nets.slim import mask, transplant
 from ..nets.spec import Widths
+from ..system.checkpoint import digest
 from ..system.errors import InputError
 from .baselines import best
 from .criteria import CRITERIA, Seen, groups_of, importance
@@ -116,7 +117,9 @@ class ByCriterion(Method):
                     return
 
         self.seen = Seen(start.dense, layers, batches, images, start.seed, start.precision)
-        self.scores = {group.name: self.choose(group, self.seen) for group in groups}
+        facts = {"dense": digest(start.dense.state_dict()), "criterion": self.criterion, "images": images,
+                 "seed": start.seed}  # fmt: skip
+        self.scores = start.scored(lambda: {group.name: self.choose(group, self.seen) for group in groups}, facts)
         self.widths = self._own_widths(groups) if self.macs is not None else None
         looks = CRITERIA[self.criterion].needs != "weights"
         return {
