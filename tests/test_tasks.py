@@ -228,11 +228,11 @@ def test_a_run_is_recorded_and_one_that_was_interrupted_ends_in_the_same_weights
     row = dataclasses.replace(row, method=method, recipes={**row.recipes, "smoke": smoke})
     whole = runner.run(row, seed=0, device="cpu", progress=False)
     assert whole["status"] == "finished"
-    assert {f"{row.score}_last", f"{row.score}_selected", f"{row.score}_test_best"} < set(whole["metrics"])
+    assert {f"{row.metric}_last", f"{row.metric}_selected", f"{row.metric}_test_best"} < set(whole["metrics"])
     assert whole["provenance"]["data"] | {"sha256": ""} == {
         "name": smoke.data, "sha256": "", "train": 10, "heldout": 4, "test": len(load(smoke.data, heldout=0).test)
     }  # fmt: skip
-    assert whole["curves"][f"test_{row.score}"][0] is None
+    assert whole["curves"][f"test_{row.metric}"][0] is None
     (line,) = table.load_table(row.table, {row.id: row}).lines
     assert (line.accuracy.budget, line.accuracy.verdict) == ("smoke", "not attempted")
     (tmp_path / "results" / row.id).rename(tmp_path / "first")
@@ -259,7 +259,7 @@ def test_one_training_of_mask_rcnn_is_both_of_its_rows(project, drawn):
     from prune_lib.runs.records import Run
 
     box, mask = get_row("filterexpo/detection/mask_rcnn_bbox"), get_row("filterexpo/segmentation/mask_rcnn_segm")
-    assert (box.score, mask.score) == ("AP", "segm_AP")
+    assert (box.metric, mask.metric) == ("AP", "segm_AP")
     assert (box.printed, mask.printed) == ("37.3", "34.5")
     for row in all_rows().values():
         if row.runs_of:

@@ -29,7 +29,7 @@ class Compared:
     @property
     def metric(self) -> str:
         """What the networks are judged by: ``AP``, ``mIoU``; the same for all of them."""
-        return next(iter(self.rows.values())).score
+        return next(iter(self.rows.values())).metric
 
     def only(self, prefix: str) -> "Compared":
         """Those whose name starts with ``prefix``, under what is left of their names."""

@@ -173,11 +173,11 @@ def run(args) -> int:
     else:
         metrics = record["metrics"]
         named = {"test_best": "the epoch best on test", "selected": "the selected one", "last": "the last"}
-        scores = {text: metrics[f"{row.score}_{protocol}"] for protocol, text in named.items()}
-        figures = ", ".join(f"{score:.2f} % at {text}" for text, score in scores.items() if score is not None)
-        score = row.score.replace("top1", "top-1")
+        by_epoch = {text: metrics[f"{row.metric}_{protocol}"] for protocol, text in named.items()}
+        figures = ", ".join(f"{figure:.2f} % at {text}" for text, figure in by_epoch.items() if figure is not None)
+        name = row.metric.replace("top1", "top-1")
         print(
-            f"{record['row']}, {record['budget']}, seed {record['seed']}: {score} {figures}; "
+            f"{record['row']}, {record['budget']}, seed {record['seed']}: {name} {figures}; "
             f"{metrics['flops']:,} FLOPs ({metrics['rule']}), {metrics['params']:,} params"
         )
     return 0 if record["status"] == "finished" else 1

@@ -1,5 +1,6 @@
 """From scores to filters that stay, and widths that no score decides: the same share of every layer."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 import torch
@@ -64,15 +65,12 @@ def uniform(arch: Arch, flops: int) -> Widths:
     def widths(thousandths: int) -> Widths:
         return {conv: max(1, n * thousandths // 1000) for conv, n in arch.filters.items()}
 
-    low, high = 0, 1000
-    if masked_flops(arch.name, widths(0)) > flops:
-        raise InputError(
-            f"{arch.name} costs {masked_flops(arch.name, widths(0)):,} at one filter a conv; expected at most {flops:,}"
-        )
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if masked_flops(arch.name, widths(middle)) <= flops else (low, middle - 1)
-    return widths(low)
+    def cost(thousandths: int) -> int:
+        return masked_flops(arch.name, widths(thousandths))
+
+    if (least := cost(0)) > flops:
+        raise InputError(f"{arch.name} costs {least:,} at one filter a conv; expected at most {flops:,}")
+    return widths(bisect_right(range(1001), flops, key=cost) - 1)
 
 
 def evenly(filters: Widths, pruned: int) -> Widths:

@@ -6,6 +6,7 @@ does, which differs from the paper's words in that images, not classes, are the 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -149,15 +150,9 @@ def sparsity_for(arch: Arch, scores: Scores, flops: float) -> float:
         keep = keep_above(scores, pruned / total)
         return masked_flops(arch.name, {conv: int(k.sum()) for conv, k in keep.items()}) / full
 
-    low, high = 0, total - 1
-    if cost(high) > flops:
-        raise InputError(
-            f"{arch.name} cannot be masked to {flops:.1%} of its FLOPs; expected at least {cost(high):.1%}"
-        )
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if cost(middle) <= flops else (middle + 1, high)
-    return low / total
+    if (least := cost(total - 1)) > flops:
+        raise InputError(f"{arch.name} cannot be masked to {flops:.1%} of its FLOPs; expected at least {least:.1%}")
+    return bisect_left(range(total - 1), -flops, key=lambda pruned: -cost(pruned)) / total
 
 
 class CDP(Method):

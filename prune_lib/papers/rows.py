@@ -22,7 +22,7 @@ BUDGETS = ("smoke", "short", "fast", "paper")  # from seconds on embedded digits
 COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
 PRINTED = re.compile(r"\d+(\.\d+)?[KMBG%]?")  # a figure as papers print it
 RULE_NAMES = tuple(RULES)
-SCORES = ("top1", "top5", "base_top1", "AP", "AP50", "AP75", "APS", "APM", "APL", "mIoU")
+METRICS = ("top1", "top5", "base_top1", "AP", "AP50", "AP75", "APS", "APM", "APL", "mIoU")
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Row:
     method: Mapping[str, str] = field(default_factory=dict)  # name and options; empty: it is not trained here
     start: str = ""  # the dense row whose trained network the method prunes
     recipes: Mapping[str, Recipe] = field(default_factory=dict)  # budget -> recipe
-    tolerance: float = 0.0  # percentage points of its score, fixed before anything was run
+    tolerance: float = 0.0  # percentage points of its metric, fixed before anything was run
     note: str = ""
     given: Widths | None = None  # a user's own widths instead of a rate list
     runs_of: str = ""  # the row whose runs are this one's too: one training, of which it has another figure
-    judged: str = ""  # that figure, at epochs chosen by its data's score; empty: that score itself
+    judged: str = ""  # that figure, at epochs chosen by its data's metric; empty: that metric itself
 
     @property
     def table(self) -> str:
@@ -56,14 +56,14 @@ class Row:
         return next((self.recipes[budget].data for budget in reversed(BUDGETS) if budget in self.recipes), "")
 
     @property
-    def score(self) -> str:
+    def metric(self) -> str:
         """What its accuracy is: ``top1``, or ``AP``, ``segm_AP`` or ``mIoU`` where that is its data's; in percent."""
         return self.judged or metric_of(self.data)
 
     @property
     def printed(self) -> str | None:
-        """The reported figure that its score is held against, as printed; a table of masks heads it AP."""
-        return self.reported.get(self.score.removeprefix("segm_"))
+        """The reported figure that its metric is held against, as printed; a table of masks heads it AP."""
+        return self.reported.get(self.metric.removeprefix("segm_"))
 
     @property
     def runs(self) -> str:
@@ -196,7 +196,7 @@ def _claims(paper: str, document: dict) -> list[dict]:
             ("row" in claim) != ("table" in claim)
         ):
             raise InputError(f"{where}: expected a finding, or figures and the row or table that should have them")
-        _expect(claim.get("figures", {}), f"{where}, figures", set(), {*COUNTS, *SCORES})
+        _expect(claim.get("figures", {}), f"{where}, figures", set(), {*COUNTS, *METRICS})
     return claims
 
 
@@ -283,7 +283,7 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
     _expect(fields, where, {"title"}, {"reported", *given, *own, "recipe", *BUDGETS})
     _texts(where, fields, ("title", "arch", "layout", "rule", "source", "start", "unknown", *own))
     fields = {"reported": {}} | {name: table[name] for name in given if name in table} | fields
-    _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *SCORES})
+    _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *METRICS})
     for figure, printed in fields["reported"].items():
         if not isinstance(printed, str) or not PRINTED.fullmatch(printed):
             raise InputError(f"{where}, {figure}: {short(printed)}; expected text such as 72.77M, 76.83% or '35.8'")

@@ -96,9 +96,9 @@ def card(weights: Path, record: dict, size: int) -> str:
     row, metrics, origin = get_row(record["row"]), record["metrics"], record["provenance"]
     run, protocol = Run(row, record["budget"], record["seed"], record["key"]), weights.stem.rpartition(".")[2]
     lines = [
-        f"| {text} | {metrics[f'{row.score}_{name}']:.2f} % | {metrics[f'epoch_{name}'] + 1} |"
+        f"| {text} | {metrics[f'{row.metric}_{name}']:.2f} % | {metrics[f'epoch_{name}'] + 1} |"
         for name, text in PROTOCOLS.items()
-        if metrics.get(f"{row.score}_{name}") is not None
+        if metrics.get(f"{row.metric}_{name}") is not None
     ]
     superseded = [f"**Superseded**: {run.superseded}. It is in no figure of the book.", ""] if run.superseded else []
     return "\n".join([
@@ -108,7 +108,7 @@ def card(weights: Path, record: dict, size: int) -> str:
         f"`{weights.name}` ({size:,} bytes) holds the weights of {PROTOCOLS[protocol]}. One line loads it: "
         f'`prune_lib.load("{row.id}")`.',
         "",
-        f"| Epoch chosen by | Test {row.score} | Epoch |",
+        f"| Epoch chosen by | Test {row.metric} | Epoch |",
         "|---|---|---|",
         *lines,
         "",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..papers.rows import BUDGETS, SCORES, Row
+from ..papers.rows import BUDGETS, METRICS, Row
 from ..system import lock
 from ..system.errors import InputError, short
 from ..system.files import sweep, sync, write_text
@@ -215,7 +215,7 @@ def wrong_with(record: object) -> str:
         if record[name] not in known:
             return f"its {name} is {short(record[name])}; expected one of: {' '.join(known)}"
     for name, value in record["metrics"].items() if record["status"] == "finished" else ():
-        if name.rsplit("_", 1)[0].removeprefix("segm_") in SCORES and not 0 <= _number(value) <= 100:
+        if name.rsplit("_", 1)[0].removeprefix("segm_") in METRICS and not 0 <= _number(value) <= 100:
             return f"{short(name)} is {short(value)}; expected percent"
     if record["status"] == "finished" and not all(isinstance(curve, list) for curve in record["curves"].values()):
         return "a curve is no list"

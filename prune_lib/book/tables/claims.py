@@ -198,7 +198,7 @@ def last_metric(row: Row, budget: str) -> dict[int, float]:
     """``{seed: test metric at the last epoch}`` of a row's finished runs; of a seed run twice, the first that ended."""
     runs = [run for run in records(row, budget) if run["status"] == "finished"]
     runs.sort(key=lambda run: run["provenance"].get("ended", ""), reverse=True)
-    return {run["seed"]: run["metrics"][f"{row.score}_last"] for run in runs}
+    return {run["seed"]: run["metrics"][f"{row.metric}_last"] for run in runs}
 
 
 def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:

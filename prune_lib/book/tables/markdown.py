@@ -66,7 +66,7 @@ def accuracies(table: str, protocol: str) -> Cells:
         flops = sum(run["metrics"]["flops"] for run in runs) / len(runs)
         much = {f"{run['recipe']['epochs']} x {run['provenance']['data']['train']:,}": None for run in runs}
         cells.append([
-            row.title, row.reported.get(row.score, "–").removesuffix("%"), mean_sd(measured, protocol),
+            row.title, row.reported.get(row.metric, "–").removesuffix("%"), mean_sd(measured, protocol),
             f"{flops / 1e6:.2f}M", str(measured.budget), ", ".join(much), ", ".join(map(str, measured.seeds)),
         ])  # fmt: skip
     return cells

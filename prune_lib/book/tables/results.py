@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from ...papers.rows import BUDGETS, SCORES, Row, all_rows, paper_name
+from ...papers.rows import BUDGETS, METRICS, Row, all_rows, paper_name
 from ...runs.records import Run, records, superseded_lines
 from ...system.paths import home
 from .errata import NAMES
@@ -47,16 +47,16 @@ class Result:
     def cells(self) -> list[Cell]:
         """One cell for each of ``HEADS``, except for the last, which holds the links."""
         line, row, accuracy = self.line, self.line.row, self.line.accuracy
-        score = next((name for name in SCORES if name in row.reported), row.score)
-        unit = "" if score == "top1" else score
-        verdict = accuracy.verdict if score in row.reported else NONE
+        metric = next((name for name in METRICS if name in row.reported), row.metric)
+        unit = "" if metric == "top1" else metric
+        verdict = accuracy.verdict if metric in row.reported else NONE
         measured = [self._measured(protocol) for protocol in ("test_best", "selected", "last")]
         return [
             Cell(row.title, row.id), Cell(paper_name(row.id)), Cell(row.arch or NONE, row.dataset),
             _printed(row, "flops"), self._recounted("flops", row.rule),
             _printed(row, "params"), self._recounted("params"),
             Cell(line.count_verdict if row.reported else NONE, ", ".join(NAMES[name] for name in line.disagreements)),
-            _printed(row, score, unit), *measured, self._budget(),
+            _printed(row, metric, unit), *measured, self._budget(),
             Cell(str(len(self.runs) or NONE), "", len(self.runs)), Cell(verdict),
         ]  # fmt: skip
 
@@ -142,7 +142,7 @@ def record_files() -> list[Path]:
 def _result(row: Row, least: str) -> Result:
     allowed = BUDGETS[BUDGETS.index(least) :]
     measured = [record for record in records(row) if record["budget"] in allowed] if row.method else []
-    accuracy = judge(row.printed, row.tolerance, measured, row.score)
+    accuracy = judge(row.printed, row.tolerance, measured, row.metric)
     finished = [r for r in measured if r["status"] == "finished" and r["budget"] == accuracy.budget]
     runs = dict.fromkeys(Run(row, record["budget"], record["seed"]) for record in finished)
     files = [f"{row.runs}/{path.name}" for run in runs for path in run.files]

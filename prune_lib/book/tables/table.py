@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ...papers.rows import COUNTS, SCORES, Row, table_rows
+from ...papers.rows import COUNTS, METRICS, Row, table_rows
 from ...runs.records import records, superseded_lines, unfinished
 from .verdict import EXACT, INCONSISTENT, NOT_PUBLIC, TONES, Accuracy, Printed, judge, prints_like
 
-SCORE_NAMES = {"top1": "Top-1", "top5": "Top-5", "base_top1": "Full network's top-1"}
+METRIC_NAMES = {"top1": "Top-1", "top5": "Top-5", "base_top1": "Full network's top-1"}
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Line:
             "count_differs": self.disagreements,
             "budget": measured.budget,
             "seeds": list(measured.seeds),
-            self.row.score: measured.mean,
-            f"{self.row.score}_sd": measured.sd,
+            self.row.metric: measured.mean,
+            f"{self.row.metric}_sd": measured.sd,
             "tolerance": self.row.tolerance,
             "verdict": measured.verdict,
             "unfinished": list(self.unfinished),
@@ -128,19 +128,19 @@ class Table:
 
     def accuracies(self) -> list[list[str]]:
         """Headings, then a line for each row: accuracy as reported, and as measured by each protocol."""
-        own = self.lines[0].row.score
-        scores = [score for score in SCORES if any(score in line.row.reported for line in self.lines)] or [own]
-        heads = [f"{SCORE_NAMES.get(score, score)} reported" for score in scores]
+        own = self.lines[0].row.metric
+        metrics = [metric for metric in METRICS if any(metric in line.row.reported for line in self.lines)] or [own]
+        heads = [f"{METRIC_NAMES.get(metric, metric)} reported" for metric in metrics]
         if not any(line.row.method for line in self.lines):  # these rows are not trained here
             return [["Row", *heads]] + [
-                [line.row.title, *(line.row.reported.get(score, "–") for score in scores)] for line in self.lines
+                [line.row.title, *(line.row.reported.get(metric, "–") for metric in metrics)] for line in self.lines
             ]
         cells = [["Row", *heads, "Best on test", "Selected", "Last", "Budget", "Seeds", "Verdict"]]
         for line in self.lines:
             accuracy = line.accuracy
             measured = [mean_sd(accuracy, protocol) for protocol in ("test_best", "selected", "last")]
             seeds = ", ".join(map(str, accuracy.seeds)) or "–"
-            printed = [line.row.reported.get(score, "–") for score in scores]
+            printed = [line.row.reported.get(metric, "–") for metric in metrics]
             budget = accuracy.budget or "–"
             if accuracy.budget and (used := line.row.recipes[accuracy.budget].data) != line.row.data:
                 budget = f"{budget} ({used})"  # not the paper's data, so not to be compared with its figure
@@ -150,7 +150,7 @@ class Table:
     @property
     def parts(self) -> tuple[Grid, Grid]:
         """The two halves of the table: counts, and accuracies."""
-        name = SCORE_NAMES.get(self.lines[0].row.score, self.lines[0].row.score).replace("Top", "top")
+        name = METRIC_NAMES.get(self.lines[0].row.metric, self.lines[0].row.metric).replace("Top", "top")
         rules = ", ".join(dict.fromkeys(line.row.rule for line in self.lines))
         open_ends = [f"{line.row.title}, {words}" for line in self.lines for words in line.unfinished]
         left = f" Not finished, and in no figure: {'; '.join(open_ends)}." if open_ends else ""
@@ -187,7 +187,7 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     lines = []
     for row in table_rows(name, among):
         known = list(records(row) if row.method else ())
-        accuracy = judge(row.printed, row.tolerance, known, row.score)
+        accuracy = judge(row.printed, row.tolerance, known, row.metric)
         begun = unfinished(row, known) if row.method else ()
         lines.append(Line(row, recount(row), accuracy, begun, superseded_lines(row)))
     return Table(name, lines)

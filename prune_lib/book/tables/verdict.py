@@ -90,7 +90,7 @@ def _once(runs: Sequence[dict]) -> list[dict]:
     return list({(run["budget"], run["seed"]): run for run in by_end}.values())
 
 
-def judge(reported: str | None, tolerance: float, runs: Sequence[dict], score: str = "top1") -> Accuracy:
+def judge(reported: str | None, tolerance: float, runs: Sequence[dict], metric: str = "top1") -> Accuracy:
     """Judge the finished ``runs`` of one row at its highest budget; ``reported`` is a text like ``93.47%``.
 
     Chance is two standard errors, of the mean over the seeds and of testing on a limited number of images together. AP
@@ -104,7 +104,7 @@ def judge(reported: str | None, tolerance: float, runs: Sequence[dict], score: s
         return Accuracy(NOT_ATTEMPTED, None)
     budget = max((run["budget"] for run in finished), key=BUDGETS.index)
     finished = sorted((run for run in finished if run["budget"] == budget), key=lambda run: run["seed"])
-    figures = {p: [run["metrics"].get(f"{score}_{p}") for run in finished] for p in ("last", "selected", "test_best")}
+    figures = {p: [run["metrics"].get(f"{metric}_{p}") for run in finished] for p in ("last", "selected", "test_best")}
     figures = {protocol: values for protocol, values in figures.items() if None not in values}
     means = {protocol: mean(values) for protocol, values in figures.items()}
     sds = {protocol: stdev(values) for protocol, values in figures.items()} if len(finished) > 1 else None
@@ -113,7 +113,7 @@ def judge(reported: str | None, tolerance: float, runs: Sequence[dict], score: s
         below = Printed.read(reported).number - means["test_best"]
         share, images = means["test_best"] / 100, finished[0]["provenance"]["data"]["test"]
         chance = 2 * math.hypot(
-            100 * math.sqrt(share * (1 - share) / images) if score == "top1" else 0.0,
+            100 * math.sqrt(share * (1 - share) / images) if metric == "top1" else 0.0,
             sds["test_best"] / math.sqrt(len(finished)) if sds else 0.0,
         )
         verdict = REPRODUCED if below <= tolerance else WITHIN_NOISE if below <= chance else NOT_REPRODUCED
