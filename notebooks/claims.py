@@ -25,17 +25,17 @@
 # nothing about another.
 
 # %% tags=["parameters", "hide-input"]
-budget = "fast"  # fast
+judged = "fast"  # the budget whose records are judged
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
-check_parameters(globals(), budget=("fast",))
+check_parameters(globals(), judged=("fast",))
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables.claims import NOT_TESTED, league_grid, load_claims, worth_of_test_selection
 
-claims = load_claims(budget)
+claims = load_claims(judged)
 claims
 
 # %% tags=["hide-input"]
@@ -57,7 +57,7 @@ from IPython.display import Markdown, display
 from prune_lib.papers import table_title
 
 for table in ("uniform50", "uniform30", "uniform70", "own50", "own30", "own70", "scratch50"):
-    grid = league_grid(f"arena/{table}", budget)
+    grid = league_grid(f"arena/{table}", judged)
     if len(grid.cells) > 1:
         display(Markdown(f"### {table_title(f'arena/{table}')}"), grid)
 
@@ -67,7 +67,7 @@ for table in ("uniform50", "uniform30", "uniform70", "own50", "own30", "own70", 
 # The papers report the epoch that is best on the test images. Over all runs of this budget that adds:
 
 # %% tags=["hide-input"]
-worth_of_test_selection(budget)
+worth_of_test_selection(judged)
 
 # %% [markdown]
 # ## How the recipe was chosen
@@ -77,4 +77,4 @@ worth_of_test_selection(budget)
 # %% tags=["hide-input"]
 from prune_lib.book.tables.claims import tries_grid
 
-tries_grid("arena/tries", budget)
+tries_grid("arena/tries", judged)
