@@ -78,7 +78,7 @@ class Group:
 
 
 class Tracing(TorchFunctionMode):
-    """Within it autograd records what it otherwise would not, so that channels can be followed through.
+    """Within this mode autograd records more than usual, so that channels can be followed.
 
     That is all under ``no_grad``, and ``detach``. A split by sizes is made of what the graph has right. ``ends`` are
     what whole numbers or booleans are made of (argmax, a comparison): there a trace must end.

@@ -1,4 +1,4 @@
-"""The same criteria, and DCFF, on a network of one's own: any torch model that Torch-Pruning's graph can follow.
+"""The same criteria, and DCFF, on your own network: any torch model that Torch-Pruning's graph can follow.
 
 Every group of channels that go together keeps the same share of them, the largest at which the network costs at most
 ``flops`` of what it did (rule ``macs``), and one step more where that is still affordable. Within a group the channels
@@ -80,9 +80,9 @@ def prune(
 
     Args:
         example_inputs: what the model is called with: a tensor ``(N, C, H, W)``, a tuple of arguments, or a dict.
-        criterion: ``l1`` (sum of a filter's absolute weights), ``random``; by looking at images, ``cdp`` (TF-IDF of
-            the answers) or ``cfdp`` (low frequencies of the rectified maps, after the conv's BatchNorm if it has one).
-        data: for ``cdp`` and ``cfdp``: an image set of ``prune_lib.tasks``, or batches of what the model takes, images
+        criterion: a name of ``papers.criteria.CRITERIA``, such as ``l1``, ``taylor`` or ``cdp``; the table says which
+            of them look at images, and which need their labels too.
+        data: for those that look: an image set of ``prune_lib.tasks``, or batches of what the model takes, images
             ``(N, C, H, W)`` or ``(images, labels, …)``, as a DataLoader gives.
         ignore: modules whose convs keep all channels, and with them all convs that share these.
         images: look at so many at most.

@@ -1,4 +1,4 @@
-"""What a terminal cannot show is shown by something that it can: no command may end because of a dash."""
+"""Output for terminals that cannot show every character: no command may fail because of a dash."""
 
 import codecs
 import sys

@@ -1,4 +1,4 @@
-"""Params and FLOPs under a named counting rule: of the papers' networks without torch, of any network by a trace."""
+"""Params and FLOPs under a named counting rule: the papers' networks without torch, any network by tracing it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

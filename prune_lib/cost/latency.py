@@ -1,7 +1,7 @@
 """How long the full and the compact network take, beside how many operations they have.
 
 FLOPs are not time: memory, thin layers and fixed costs of a call are not among them. The two networks take turns, so
-that whatever else the machine does meets both; what is told are medians.
+that other load on the machine hits both; medians are reported.
 """
 
 import statistics

@@ -1,8 +1,8 @@
 """Counting rules: what "FLOPs" means in each paper, as a small table of kind of layer -> operations.
 
 A figure always carries the name of its rule; the rule's text says in words what the table beside it does. A new rule
-is one more entry of ``RULES``. Under every rule a class derived from torch's is of the same kind, and a module counts
-as often as it is called: thop itself leaves the former out, and counts the latter once more for each of its parents.
+is one more entry of ``RULES``. Under every rule a subclass counts like torch's own class, and a module counts as often
+as it is called; thop itself skips subclasses, and counts a shared module once more for each of its parents.
 """
 
 import math
@@ -34,7 +34,7 @@ def _macs_bias(layer: Layer) -> int:
 
 
 def _nonzero(layer: Layer) -> int:
-    """The share of the weights that are not zero; where only shapes are known none is taken for zero."""
+    """MACs times the share of weights that are not zero; where only shapes are known, no weight counts as zero."""
     return _macs(layer) if layer.nonzero is None else round(_macs(layer) * layer.nonzero / layer.weights)
 
 

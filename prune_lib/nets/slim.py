@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..system.errors import InputError
+from .compare import difference
+from .hooks import tensors
 from .networks import Arch, build
 from .reparam import hide, plain
 from .resnet_cifar import Block as PaddingBlock
@@ -163,8 +165,8 @@ def _check(full: nn.Module, compact: nn.Module, arch: Arch, tolerance: float = 1
     channels, *sides = arch.image
     size = (2, channels, *(min(side, LARGEST) for side in sides))
     images = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(next(full.parameters()).device).double()
-    expected, found = (copy.deepcopy(network).double()(images) for network in (full, compact))
-    off = float((expected - found).abs().max() / expected.abs().max().clamp_min(1))
+    expected, found = (tensors(copy.deepcopy(network).double()(images)) for network in (full, compact))
+    off = difference(expected, found)
     if not off <= tolerance:
         raise InputError(
             f"{arch.name}: the smaller network differs from the masked one by {off:.2g}; expected at most "

@@ -1,4 +1,4 @@
-"""What a training step is run by besides PyTorch as it comes: CUDA graphs, and kernels that torch.compile has fused.
+"""Other ways to run a training step than plain PyTorch: CUDA graphs, and kernels that torch.compile has fused.
 
 A CIFAR ResNet's step is so short on a large card that launching its hundreds of kernels takes longer than running them;
 as a graph they are launched as one. Norms, ReLUs and sums each read and write all of memory; fused, once for all.

@@ -30,12 +30,12 @@ class Execution:
             raise InputError(f"loss-scale {self.loss_scale:g} is for precision fp16; expected that too")
 
     def identity(self) -> str:
-        """What of it a state must agree with to be gone on from, besides the precision."""
+        """What a state must have in common with this, besides the precision, to be resumed from."""
         parts = (("micro-batch", self.micro_batch), ("loss-scale", self.loss_scale))
         return "".join(f" {name} {value:g}" for name, value in parts if value)
 
     def facts(self) -> dict:
-        """For a record: what is not said there anyway."""
+        """For a record: what it does not say elsewhere."""
         facts: dict = {"cudnn_deterministic": self.deterministic}
         if self.micro_batch:
             facts |= {

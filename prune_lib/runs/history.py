@@ -57,8 +57,8 @@ class History:
 
 
 class Saver:
-    """Writes the state of a run: after an epoch, so long as that takes no more than a ``share`` of the time, and within
-    one when ``every`` seconds have gone by."""
+    """Writes the state of a run: after an epoch, as long as saving takes at most a ``share`` of the time, and within an
+    epoch once ``every`` seconds have passed."""
 
     share = 0.1
 

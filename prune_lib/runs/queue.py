@@ -1,8 +1,7 @@
 """Run what has no record yet, best first, several at a time on each device.
 
-Each run is a process of its own, ``prune run``, and ends with the queue, however that ends. Nothing is lost by it:
-started again, the queue skips what is finished and what is being run elsewhere, and every other run goes on from its
-last state.
+Each run is a process of its own, ``prune run``, and ends with the queue, however the queue ends. Nothing is lost:
+started again, the queue skips what is finished or running elsewhere, and every other run resumes from its last state.
 """
 
 import fnmatch

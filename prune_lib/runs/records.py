@@ -1,4 +1,4 @@
-"""Records on disk: append-only JSON under ``results/``, one file for a run, and what is said of runs that left none."""
+"""Records on disk: append-only JSON under ``results/``, a file for each run; what is known of runs that left none."""
 
 import json
 import math

@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 
 from .errors import InputError, short
 
-GROWTH = 200  # times the size of its file that an archive may become; pixels and weights shrink by far less
-SPARE = 2**20  # bytes that it may always become
+GROWTH = 200  # how many times its own size an archive may unpack to; pixels and weights compress far less
+SPARE = 2**20  # bytes that any archive may unpack to
 MEMBERS = 100_000
 
 
 def check_zip(path: str | Path) -> None:
-    """Refuse a zip that is not plainly some files of a plain size; a file that is no zip is let be.
+    """Refuse a zip whose members are anything but files of an ordinary size; a file that is not a zip passes.
 
     Raises:
         InputError: a member with an absolute name, ``..``, a backslash or a control character in its name; the same

@@ -18,8 +18,8 @@ Tensors = dict[str, Tensor]
 def write(path: Path, tensors: Tensors, state: dict) -> None:
     """Replace ``path`` by a file with these tensors and this JSON-able state. The old file becomes ``*.previous``.
 
-    At every moment ``path`` or its ``.previous`` is whole, even if the old file had been damaged: the new one is synced
-    and has taken the name before anything becomes of the generation before the old one.
+    At every moment ``path`` or its ``.previous`` is whole, even if the old file was damaged: the new one is synced and
+    in place before the generation before the old one is touched.
 
     Raises:
         OSError: a full or failing disk; both files are then as they were, and nothing is left beside them.
@@ -33,10 +33,10 @@ def write(path: Path, tensors: Tensors, state: dict) -> None:
 def read(path: Path) -> tuple[Tensors, dict] | None:
     """The newest whole state at ``path``: itself, else its ``.previous``, else ``None``.
 
-    A file that is cut short or whose contents do not match their SHA-256 is passed over, and that is said.
+    A file that is cut short, or does not match its SHA-256, is skipped, with a line that says so.
 
     Raises:
-        OSError: a file that is there and cannot be read, of which nothing can be said.
+        OSError: a file exists and cannot be read, so nothing is known about it.
     """
     for candidate, then in ((path, "trying the one before it"), (previous(path), "no state is left to go on from")):
         if not candidate.exists():

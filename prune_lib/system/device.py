@@ -77,7 +77,7 @@ def pick_precision(device: torch.device, wanted: str | None = None) -> str:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Say outright whether cards may round what they multiply to TF32; cudnn does so by default, and nobody is told."""
+    """Say whether cards may round products to TF32; cudnn does so by default without a word."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 

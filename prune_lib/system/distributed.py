@@ -1,7 +1,7 @@
 """Several processes that train one network together, as ``torchrun`` starts them. Alone, everything here does nothing.
 
-Each process takes its part of every batch; gradients, BatchNorm statistics and sums are shared, so that the result is
-the one of a single process with the same batch, up to rounding. The names are those of ``torch.distributed``.
+Each process takes its part of every batch; gradients, BatchNorm statistics and sums are shared, so the result is
+that of a single process with the same batch, up to rounding. The names are those of ``torch.distributed``.
 """
 
 import atexit
@@ -55,7 +55,7 @@ def all_reduce(tensor: Tensor) -> Tensor:
 
 
 def barrier() -> None:
-    """Wait until every process has come here: before one reads what another has written."""
+    """Wait for every process to get here, before one reads what another wrote."""
     if world_size() > 1:
         dist.barrier()
 

@@ -1,4 +1,4 @@
-"""How a command ends: by a signal, as by ctrl-C; and with the process that started it, where that asks for it."""
+"""How a command ends: on a signal as on ctrl-C, and together with the process that started it if that asks for it."""
 
 import os
 import signal

@@ -17,7 +17,7 @@ class InputError(ValueError):
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """What is imported inside comes with an extra of this package.
+    """Within this block, imports come from an extra of this package.
 
     Raises:
         InputError: it is not installed; the message has the command that installs it.
@@ -31,7 +31,7 @@ def needs(extra: str) -> Iterator[None]:
 
 
 def one_line(text: str) -> str:
-    """``text`` without line breaks, and with what would steer a terminal or hide on it written as an escape."""
+    """``text`` on one line, with control and invisible characters written as escapes."""
     text = re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*", " ", text)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST - 1000]} … {text[-900:]}"

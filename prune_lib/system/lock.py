@@ -1,9 +1,9 @@
-"""Who is running what: one process holds a run's folder, and a run that stopped without a word stays visible as such.
+"""Who is running what: one process holds a run's folder, and a run that stopped without a word can be told.
 
 ``filelock`` takes the lock. Where the file system has ``flock`` it is the kernel's, so that a process that dies,
 however hard, leaves none behind; elsewhere (Lustre mounted without it, some network folders) a file beside it stands
-for the lock. What ``lock`` says in words is for those who look: it is written when a run begins and taken out when it
-ends, so that words under no lock are those of a run that was interrupted.
+for the lock. The text in ``lock`` is for people: it is written when a run begins and removed when it ends, so text that
+nobody holds a lock on belongs to a run that was interrupted.
 """
 
 import errno
@@ -31,7 +31,7 @@ SOFT = ".soft"  # ending of the file that stands for a lock where there is no fl
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[bool]:
-    """Hold a run's folder; a process that holds it already is waited for, and gives whether there was one.
+    """Hold a run's folder, after waiting for a process that holds it already; gives whether there was one.
 
     Bad input found inside leaves no folder that was not there before.
 

@@ -26,7 +26,7 @@ def project(start: Path | None = None) -> Path | None:
 
 
 def absolute(path: str | Path) -> str:
-    """The same place for every process: a notebook's kernel and a job work in other folders than who started them."""
+    """The absolute path: a notebook's kernel, or a job, works in another folder than the process that started it."""
     try:
         return os.path.abspath(Path(path).expanduser())
     except RuntimeError:  # ~somebody whom this machine does not know

@@ -1,4 +1,4 @@
-"""Text from outside, YAML or JSON, as plain data: nothing in it is run, and whatever is wrong with it is one line."""
+"""YAML and JSON from outside, as plain data: nothing in it is run, and whatever is wrong is told in one line."""
 
 import json
 import re

@@ -36,7 +36,7 @@ class Person:
 
 @dataclass(frozen=True)
 class PoseSet(PixelSet):
-    """Every person is an image of its own: a crop of ``size``, upright, of the box's proportions filled up to it."""
+    """Every person is an image: an upright crop of ``size`` around the person's box, widened to its proportions."""
 
     size: tuple[int, int] = (256, 192)  # height and width of the crop
     sigma: float = 2.0  # of the peak at a keypoint, in pixels of the heatmap

@@ -1,4 +1,4 @@
-"""A small set that this project draws by itself, written to a folder in the very formats of COCO and Cityscapes.
+"""A small set that this project draws, written to a folder in the formats of COCO and Cityscapes.
 
 ``coco/`` has images of discs, squares and triangles (``instances_*.json``: boxes, polygons) and of standing figures
 (``person_keypoints_*.json``: 17 keypoints, masks run length encoded); ``cityscapes/`` has streets, every pixel

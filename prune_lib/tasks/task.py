@@ -1,4 +1,4 @@
-"""What a set of images asks of a network: its loss, its metric and its evaluation. Each kind of set brings its own."""
+"""What a set of images trains a network for: its loss, metric and evaluation. Each kind of set brings its own."""
 
 from typing import Any, ClassVar, Protocol
 
