@@ -17,7 +17,7 @@
 # beats another. Their tables compare networks that were trained by different people, in different ways, for different
 # lengths. Here both sides of a comparison have the same recipe, images and seeds: CIFAR-10, 45,000 images for training and
 # 5,000 held out, the budget `fast` (18 epochs for ResNet-20, 4 after pruning a trained one). The recipe is chosen by
-# held-out images among the tries at the end of this page, which are not complete yet.
+# held-out images among the tries at the end of this page.
 #
 # A difference is that of test top-1 at the last epoch, seed by seed. Its interval is Student's t over the seeds. *Supported
 # here* means that every tested contrast is above zero, corrected by Holm for testing many; *cannot tell* says how small

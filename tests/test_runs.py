@@ -130,6 +130,19 @@ def test_a_record_without_weights_says_how_to_have_them(tmp_path, monkeypatch, f
     assert digest(runner.network(ROW, "smoke").state_dict()) == finished[1]["networks"]["last"]["sha256"]
 
 
+def test_a_dense_network_that_is_committed_is_pruned_and_not_trained_again(project, monkeypatch):
+    """On another machine, where its run has left nothing but the record and the kept weights."""
+    row = all_rows()["cfdp/resnet20-study/r20_cfdp"]
+    trained = runner.run(row.start, "smoke", device="cpu", progress=False)
+    dense = Run(all_rows()[row.start], "smoke", 0)
+    shutil.copy(dense.network("selected"), dense.kept("selected"))
+    shutil.rmtree(project / "runs")
+    pruned = runner.run(row, "smoke", device="cpu", progress=False)
+    assert pruned["found"]["start"]["sha256"] == trained["networks"]["selected"]["sha256"]
+    assert dense.files == [dense.files[0]]
+    assert not (project / "runs" / row.start).exists()
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

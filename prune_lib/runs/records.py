@@ -66,6 +66,10 @@ class Run:
         """Where that network is when it is committed: beside the record."""
         return (root or home()) / "results" / self.row.runs / f"{self.stem}.{protocol}.safetensors"
 
+    def weights(self, protocol: str) -> Path | None:
+        """Where that network is, as the run left it or as it is committed; ``None``: neither is on this machine."""
+        return next((path for path in (self.network(protocol), self.kept(protocol)) if path.is_file()), None)
+
     @property
     def files(self) -> list[Path]:
         """Its records: one, and one more for each time that it was run again or came to no good end."""

@@ -291,10 +291,10 @@ def _dense(this: Run, classes: int, how: How):
     source = Run(get_row(this.row.start), this.budget, this.seed)
     run(
         source.row, source.budget, source.seed, device=str(how.device), data_dir=how.data_dir, progress=how.progress,
-        again=distributed.on_first(lambda: not source.network("selected").is_file()), **vars(how.execution),
+        again=distributed.on_first(lambda: source.weights("selected") is None), **vars(how.execution),
     )  # fmt: skip
     distributed.barrier()  # the first process has written it
-    dense = load_network(source.network("selected"))
+    dense = network(source.row, source.budget, source.seed, "selected")
     return dense, {"row": source.row.id, "budget": source.budget, "sha256": digest(dense.state_dict())}
 
 
@@ -317,7 +317,7 @@ def network(row: Row, budget: str, seed: int = 0, protocol: str = "last") -> tor
         InputError: its weights are not here; the message says how to have them.
     """
     this = Run(row, budget, seed)
-    if path := next((path for path in (this.network(protocol), this.kept(protocol)) if path.is_file()), None):
+    if path := this.weights(protocol):
         return load_network(path)
     how = this.command
     if record := find(this):  # the record came from elsewhere, and the weights did not

@@ -1,4 +1,4 @@
-"""Tables that stand in the text of README and book, made from rows and records.
+"""Tables that stand in the text of README and book, made from rows and records; what `smoke` trains is in none.
 
     python -m prune_lib.book.tables.markdown README.md book/measured.md
 
@@ -54,15 +54,20 @@ def _both(line: Line, part: str) -> tuple[str, str]:
     return line.row.reported[part], exact if line.agrees(part) else f"{exact} (**{line.recounted(part)}**)"
 
 
+def _told(line: Line) -> bool:
+    """Whether there is a figure at more than `smoke`, whose records any machine leaves that builds the book."""
+    return bool(line.accuracy.mean) and line.accuracy.budget != "smoke"
+
+
 def accuracies(table: str, protocol: str) -> Cells:
     """Metric of a table's rows at the highest budget that was run, mean and standard deviation over the seeds."""
     how = protocol.replace("_", " ")
     cells = [["Network", "Reported, %", f"{how}, %", "FLOPs", "Budget", "Epochs x images", "Seeds"]]
     for line in load_table(table).lines:
         row, measured = line.row, line.accuracy
-        runs = [run for run in records(row, measured.budget) if run["status"] == "finished"] if measured.mean else []
-        if not runs:
+        if not _told(line):
             continue
+        runs = [run for run in records(row, measured.budget) if run["status"] == "finished"]
         flops = sum(run["metrics"]["flops"] for run in runs) / len(runs)
         much = {f"{run['recipe']['epochs']} x {run['provenance']['data']['train']:,}": None for run in runs}
         cells.append([
@@ -74,7 +79,7 @@ def accuracies(table: str, protocol: str) -> Cells:
 
 def study(table: str) -> Cells:
     """Metric after training on, in percent: a line for each criterion, a column for each share that was pruned."""
-    lines = [line for line in load_table(table).lines if line.accuracy.mean]
+    lines = [line for line in load_table(table).lines if _told(line)]
     pairs = {tuple(line.row.title.split(", ")): mean_sd(line.accuracy, "last") for line in lines}
     shares, kinds = (list(dict.fromkeys(pair[place] for pair in pairs)) for place in (0, 1))
     return [["Pruned", *shares]] + [[kind, *(pairs.get((share, kind), "–") for share in shares)] for kind in kinds]
