@@ -102,6 +102,38 @@ def test_a_file_that_is_not_weights_is_refused_and_nothing_in_it_runs(tmp_path, 
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.mark.parametrize("name", ["x.pt", "x.pth.tar", "x.safetensors"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "a pointer that git-lfs left .*git lfs pull",
+        ),
+        ("\n<!DOCTYPE html><title>Sign in</title>", "a web page"),
+        ("404: Not Found", "a text that begins with '404: Not Found'"),
+    ],
+)
+def test_a_text_in_place_of_weights_is_called_what_it_is(name, text, words, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words) as refusal:
+        read_weights(tmp_path / name)
+    assert "weights_only" not in str(refusal.value)
+
+
+def test_weights_that_are_not_finite_are_refused(weights, tmp_path):
+    """A network of NaN answers every image with class 0, which would be reported as 10 %."""
+    first = next(iter(weights))
+    broken = weights | {first: torch.full_like(weights[first], torch.nan)}
+    model = build("resnet56", WIDTHS)
+    before = _sums(model)
+    with pytest.raises(
+        InputError, match=r"x.pt: 1 of \d+ tensors are not finite \(\d+ of \d+ in .*\); expected numbers"
+    ):
+        fit(model, broken, "x.pt")
+    assert _sums(model) == before
+
+
 def test_a_torch_file_with_code_in_it_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {"w": torch.zeros(2)}, "extra": Payload()}, "x.pt")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
-from ..system.errors import InputError
+from ..system.errors import InputError, short
 from .arch import Arch
 from .archs import ARCHS
 from .spec import Widths, parse, to_widths
@@ -88,6 +88,20 @@ def build(arch: str | Arch, widths: Mapping[str, int] | None = None, num_classes
     return network(full, about.classes if num_classes is None else num_classes, **about.options)
 
 
+def check_finite(weights: dict, path: str | Path) -> None:
+    """Refuse weights of a training that diverged: every figure of such a network would be one of chance.
+
+    Raises:
+        InputError: a value that is NaN or infinite.
+    """
+    bad = {name: int((~t.isfinite()).sum()) for name, t in weights.items() if t.is_floating_point()}
+    if names := [name for name, count in bad.items() if count]:
+        first = f"{bad[names[0]]:,} of {weights[names[0]].numel():,} in {short(names[0])}"
+        raise InputError(
+            f"{path}: {len(names)} of {len(weights)} tensors are not finite ({first}); expected numbers, not NaN or inf"
+        )
+
+
 def load_network(path: str | Path):
     """The network in a compact safetensors file, which describes itself: its metadata name the arch and the widths.
 
@@ -103,6 +117,7 @@ def load_network(path: str | Path):
         arch, widths = arch_of(about["arch"]), json.loads(about["widths"])
         if not isinstance(widths, dict):
             raise InputError(f"{path}: its widths are {type(widths).__name__}; expected a mapping")
+        check_finite(weights, path)
         network = build(arch, widths, arch.scored(len(weights[f"{arch.head}.bias"])))
         for key in [key for key in weights if key.endswith(".source")]:
             network.get_submodule(key.removesuffix(".source")).take_channels(weights[key])

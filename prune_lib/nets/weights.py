@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..system.archive import check_zip
 from ..system.errors import InputError, short
-from .networks import arch_of, build, check_widths, load_network
+from .networks import arch_of, build, check_finite, check_widths, load_network
 from .spec import Widths
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a state dict
@@ -49,11 +49,14 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise InputError(f"no weights at {path} ({error.strerror})") from None
     check_zip(path)
     try:
+        _check_head(path)
         if path.suffix == ".safetensors":
             found: object = load_file(path)
         else:
             with torch.serialization.safe_globals([(_Inert, name) for name in INERT]):
                 found = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # torch, zipfile and safetensors each have their own kinds
         reason = _in_the_way(path) or (str(error).splitlines()[0] if str(error) else type(error).__name__)
         kind = "safetensors" if isinstance(error, SafetensorError) else "a file of tensors only"
@@ -89,6 +92,18 @@ def _bare(names: list[str]) -> list[str]:
     return names
 
 
+def _check_head(path: Path) -> None:
+    """Refuse a text that lies where a torch file is expected: what a failed download leaves, or git in its place."""
+    with open(path, "rb") as file:
+        head = file.read(200)
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{path}: a pointer that git-lfs left in place of the file; fetch the file: git lfs pull")
+    if head.lstrip()[:1] == b"<":
+        raise InputError(f"{path}: a web page; expected the weights that it may offer for download")
+    if head and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        raise InputError(f"{path}: a text that begins with {short(head.decode()[:40])}; expected a torch file")
+
+
 def _in_the_way(path: Path) -> str:
     """What a torch file holds beside tensors, by name."""
     try:
@@ -105,8 +120,9 @@ def fit(model: nn.Module, weights: dict[str, Tensor], path: str | Path) -> str:
     model's tensor at its place, as the published compact networks have, whose modules are called otherwise.
 
     Raises:
-        InputError: the keys or shapes that don't fit; the model is then as it was.
+        InputError: the keys or shapes that don't fit, or values that are not finite; the model is then as it was.
     """
+    check_finite(weights, path)
     wanted = model.state_dict()
     if not any(name.endswith("num_batches_tracked") for name in weights):  # older torch wrote none
         wanted = {name: tensor for name, tensor in wanted.items() if not name.endswith("num_batches_tracked")}
