@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all setup book publish lab test test-browser soak lock clean help
+.PHONY: all setup book publish lab test test-browser faults soak lock clean help
 
 all: book ## install, reproduce with the embedded digits, build the HTML book and print its path
 
@@ -39,8 +39,11 @@ test: $(STAMP) ## lint, types, tests on all cores; a file's tests share what the
 test-browser: $(STAMP) ## the built book and JupyterLab's explorer in a real chromium; leaves results/browser/checks.json
 	PRUNE_BROWSER=1 $(BIN)/python -m pytest -rs tests/browser tests/test_browser.py
 
-soak: $(STAMP) ## the fault campaign at length: 200 kills for each method, 200,000 generated inputs
-	$(BIN)/python -m pytest tests/faults --soak
+faults: $(STAMP) ## the fault campaign of make test alone; leaves its counts for the book
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile tests/faults --keep-faults "make faults"
+
+soak: $(STAMP) ## the same at length: 200 kills for each method, 200,000 generated inputs
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist load tests/faults --soak --keep-faults "make soak"
 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml --output-file requirements.lock

@@ -9,11 +9,12 @@ import torch
 
 
 def pytest_addoption(parser):
+    parser.addoption("--keep-faults", metavar="COMMAND", help="keep how many faults were injected, as made by COMMAND")
     parser.addoption("--soak", action="store_true", help="tests/faults: many more kills and generated inputs")
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Where the time went, by file: with ``make test`` a file is what a core takes next."""
+def pytest_terminal_summary(terminalreporter, config):
+    """Where the time went, by file, which is what a core takes next in ``make test``; how many faults were injected."""
     spent: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
@@ -22,12 +23,35 @@ def pytest_terminal_summary(terminalreporter):
     if len(spent) > 1:
         longest = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.most_common(6))
         terminalreporter.write_line(f"{sum(spent.values()):.0f} s of tests; the longest files: {longest}")
+    injected: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        for kind, number in getattr(report, "user_properties", []) if report.when == "call" else ():
+            injected[kind] += number
+    if injected:
+        terminalreporter.write_line("faults injected: " + ", ".join(f"{n:,} {kind}" for kind, n in injected.items()))
+    if injected and (command := config.getoption("--keep-faults")):
+        from prune_lib.book.tables.faults import save_faults
+
+        broken = len(terminalreporter.stats.get("failed", [])) + len(terminalreporter.stats.get("error", []))
+        terminalreporter.write_line(str(save_faults(injected, broken, command)))
 
 
 @pytest.fixture(scope="session")
 def soak(request):
     """Whether the fault campaign may take its time."""
     return request.config.getoption("--soak")
+
+
+@pytest.fixture
+def injected(record_property):
+    """``injected(kind, number)``: so many faults of a kind were injected. They count if the test then passes."""
+    from prune_lib.book.tables.faults import FAULTS
+
+    def note(kind, number):
+        assert kind in FAULTS
+        record_property(kind, number)
+
+    return note
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from prune_lib.book.site.checks import PAGE, checks_file, load_checks, save_checks
+from prune_lib.book.tables.faults import faults, faults_file, save_faults
 from prune_lib.runs.records import records
 from prune_lib.system.errors import InputError
 
@@ -47,3 +48,14 @@ def test_a_damaged_record_is_named(project, change, words):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=words):
         load_checks()
+
+
+def test_faults_that_were_injected_are_counted_by_kind(project):
+    assert len(faults()) == 1
+    save_faults({"kills": 1200, "generated inputs": 7}, 1, "make faults")
+    assert [cells[1] for cells in faults()] == ["Times", "1,200", "7", "1,207"]
+    assert faults()[-1][2] == "failed tests: 1"
+    assert list(records()) == []
+    faults_file().write_text('{"injected": {"kills": "many"}}')
+    with pytest.raises(InputError, match="expected whole numbers"):
+        faults()

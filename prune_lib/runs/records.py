@@ -18,7 +18,7 @@ from ..system.reading import from_json, read_text
 
 STEM = re.compile(r"(?P<budget>[a-z]+)-seed(?P<seed>\d{1,10})-(?P<key>[0-9a-f]{10})(?=$|[-.])", re.ASCII)
 STATUSES = ("finished", "diverged", "failed")
-BROWSER = "browser"  # the folder of what a browser saw of the book, which is no run: ``prune_lib.book.site.checks``
+CHECKS = ("browser", "faults")  # folders of what checks of the whole found, which is no run: ``prune_lib.book``
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _read(row: Row | None = None) -> Iterator[tuple[Path, dict]]:
         for path in (shelf / (row.runs if row else "")).rglob("*.json")
     }
     for name, path in sorted(found.items()):
-        if name.parts[0] == BROWSER:
+        if name.parts[0] in CHECKS:
             continue
         record = from_json(read_text(path), f"{path}: not a record")
         if wrong := wrong_with(record):

@@ -54,7 +54,7 @@ def _damaged(data, chance):
     return data
 
 
-def test_no_damaged_state_is_loaded_without_a_word(saved, capsys):
+def test_no_damaged_state_is_loaded_without_a_word(saved, capsys, injected):
     path, (older, newest) = saved
     whole, seen = path.read_bytes(), 0
     assert checkpoint.read(path)[1] == newest[1]
@@ -69,9 +69,10 @@ def test_no_damaged_state_is_loaded_without_a_word(saved, capsys):
         assert len(said.splitlines()) == 1
         seen += 1
     assert seen == DAMAGES
+    injected("damaged states", seen)
 
 
-def test_every_bit_of_a_header_counts(saved):
+def test_every_bit_of_a_header_counts(saved, injected):
     path, (older, _) = saved
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
@@ -83,6 +84,7 @@ def test_every_bit_of_a_header_counts(saved):
         if checkpoint.read(path)[1] != older[1]:
             unseen.append(bit)
     assert unseen == []
+    injected("damaged states", len(range(0, 8 * header, 17)))
 
 
 def test_with_both_generations_damaged_there_is_no_state_and_that_is_said(saved, capsys):
@@ -122,10 +124,10 @@ def test_a_damaged_newest_state_does_not_push_out_the_whole_one_before_it(saved,
         assert checkpoint.read(path)[1] in (older[1], newest[1])
 
 
-def test_a_full_or_failing_disk_leaves_the_states_there_were(saved):
+def test_a_full_or_failing_disk_leaves_the_states_there_were(saved, injected):
     """ENOSPC and EIO at each open, write, sync, link and rename of a state."""
     path, (_, newest) = saved
-    injected, before = 0, {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    failed, before = 0, {p.name: p.read_bytes() for p in path.parent.iterdir()}
     for code in (crash.FULL, crash.BROKEN):
         for number in range(100):
             for name, data in before.items():
@@ -135,7 +137,7 @@ def test_a_full_or_failing_disk_leaves_the_states_there_were(saved):
             after = {p.name: p.read_bytes() for p in path.parent.iterdir()}
             if error is None:
                 break
-            injected += 1
+            failed += 1
             assert error.errno == code
             assert set(after) == set(before), where
             assert checkpoint.read(path)[1] in (newest[1], third)
@@ -143,7 +145,8 @@ def test_a_full_or_failing_disk_leaves_the_states_there_were(saved):
                 assert after == before, where
         else:
             raise AssertionError("it never came to an end")
-    assert injected >= 2 * 6
+    assert failed >= 2 * 6
+    injected("failing disks", failed)
 
 
 def _failing(number, code, function):
@@ -166,9 +169,9 @@ def _failing(number, code, function):
     return None, ""
 
 
-def test_a_record_that_cannot_be_written_is_not_there_at_all(project):
+def test_a_record_that_cannot_be_written_is_not_there_at_all(project, injected):
     """ENOSPC and EIO at each request to the disk, beside a record that was there before."""
-    row, injected = crash.row_of("dcff"), 0
+    row, failed = crash.row_of("dcff"), 0
     record = {"status": "diverged", "budget": "smoke", "key": row.key("smoke"), "seed": 0}
     records.append(Run(row, "smoke", 0), record)
     for code in (crash.FULL, crash.BROKEN):
@@ -178,16 +181,17 @@ def test_a_record_that_cannot_be_written_is_not_there_at_all(project):
             if error is None:
                 break
             after = {p: p.read_bytes() for p in (project / "results").rglob("*") if p.is_file()}
-            injected += 1
+            failed += 1
             assert {p: after[p] for p in before} == before, where
             assert all(p.suffix == ".json" for p in after), where
             assert [r["seed"] for r in records.records(row)].count(0) == 1
             if after != before:  # its name was there before the folder could not be synced
                 assert where in ("before fsync", "sync of the folder")
-    assert injected >= 2 * 6
+    assert failed >= 2 * 6
+    injected("failing disks", failed)
 
 
-def test_a_run_on_a_full_or_failing_disk_stops_in_one_line_and_goes_on(small, tmp_path, monkeypatch, capsys):
+def test_a_run_on_a_full_or_failing_disk_stops_in_one_line_and_goes_on(small, tmp_path, monkeypatch, capsys, injected):
     """Through the command, at every fifth request that a run makes of the disk for states, networks and record."""
     row = crash.row_of("dcff")
     monkeypatch.setattr("prune_lib.papers.rows.get_row", lambda name: row)
@@ -228,6 +232,7 @@ def test_a_run_on_a_full_or_failing_disk_stops_in_one_line_and_goes_on(small, tm
             assert crash.digest_of(project, "dcff") == expected
             assert crash.leftovers(project) == []
     assert stopped >= 8
+    injected("failing disks", stopped)
 
 
 def test_a_state_of_another_network_is_refused_by_name(small, project):

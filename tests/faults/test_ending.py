@@ -38,7 +38,7 @@ def _until(true, seconds=120):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_queue_that_ends_takes_its_runs_with_it(project, monkeypatch, number, code, soak):
+def test_a_queue_that_ends_takes_its_runs_with_it(project, monkeypatch, number, code, soak, injected):
     """The signal is for the queue alone. What it leaves is taken up again: ``tests/test_queue.py``."""
     if number == signal.SIGTERM or soak:
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -56,6 +56,7 @@ def test_a_queue_that_ends_takes_its_runs_with_it(project, monkeypatch, number, 
     assert _until(lambda: lock.status(folder) == "interrupted")
     if number == signal.SIGTERM:
         assert said.strip().endswith("prune: interrupted; the same command goes on from the last whole epoch")
+    injected("ended queues", 1)
 
 
 def test_a_run_of_a_queue_ends_when_the_queue_is_gone():
@@ -273,7 +274,7 @@ def test_a_table_without_records_says_where_it_looked(project, capsys):
     assert json.loads(said.out)["rows"]
 
 
-def test_a_clock_that_jumps_changes_no_figure(tmp_path, monkeypatch):
+def test_a_clock_that_jumps_changes_no_figure(tmp_path, monkeypatch, injected):
     """An hour back or a day on, whenever somebody asks for the time of day, within a run and across its resume."""
     monkeypatch.setattr("prune_lib.tasks.registry.load", crash.small_digits)
     monkeypatch.setattr(Saver, "share", float("inf"))
@@ -307,6 +308,7 @@ def test_a_clock_that_jumps_changes_no_figure(tmp_path, monkeypatch):
             run_in("jumping")
     assert run_in("jumping") == expected
     assert len(asked) >= 3
+    injected("jumps of the clock", len(asked))
 
 
 def _two(folder, *die):
@@ -328,7 +330,7 @@ def _two(folder, *die):
     return [process.wait() for process in processes]
 
 
-def test_two_processes_of_which_one_dies_end_in_the_same_weights(tmp_path, soak):
+def test_two_processes_of_which_one_dies_end_in_the_same_weights(tmp_path, soak, injected):
     """Three steps an epoch, four epochs; a state after every step."""
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -340,3 +342,4 @@ def test_two_processes_of_which_one_dies_end_in_the_same_weights(tmp_path, soak)
         assert _two(folder, rank, step)[rank] == -signal.SIGKILL
         assert _two(folder) == [0, 0]
         assert [(folder / f"{r}.digest").read_text() for r in range(2)] == expected
+        injected("kills of one of two", 1)

@@ -113,7 +113,7 @@ def _payloads(tmp_path, canary):
     return found
 
 
-def test_no_payload_runs(tmp_path, project, monkeypatch):
+def test_no_payload_runs(tmp_path, project, monkeypatch, injected):
     canary = tmp_path / "canary"
     with pytest.raises(FileNotFoundError):
         canary.stat()
@@ -127,6 +127,7 @@ def test_no_payload_runs(tmp_path, project, monkeypatch):
         refused(read)
         assert not canary.exists(), what
     assert len(payloads) >= 40
+    injected("hostile files and names", len(payloads))
     assert list((project / "results").iterdir()) == []
 
 
@@ -200,7 +201,7 @@ def _archives():
     return found
 
 
-def test_twenty_five_hostile_archives(project, tmp_path, capsys, monkeypatch):
+def test_twenty_five_hostile_archives(project, tmp_path, capsys, monkeypatch, injected):
     """Each as weights under three names and as CIFAR-10, by function and by command: exit 2, nothing written."""
     archives, seen = _archives(), 0
     folder = tmp_path / "data"
@@ -222,6 +223,7 @@ def test_twenty_five_hostile_archives(project, tmp_path, capsys, monkeypatch):
             path.unlink()
         seen += 1
     assert seen == len(archives) >= 25
+    injected("hostile files and names", 4 * seen)
     assert not Path("/etc/evil").exists()
 
 
@@ -243,7 +245,7 @@ NAMES = [
 ]  # fmt: skip
 
 
-def test_twenty_hostile_names(project, capsys, monkeypatch):
+def test_twenty_hostile_names(project, capsys, monkeypatch, injected):
     """As a row, a table, a budget, a seed, a file, a set and a device: refused in one line, nothing anywhere."""
     monkeypatch.chdir(project)
     before, seen = sorted(project.parent.rglob("*")), 0
@@ -268,6 +270,7 @@ def test_twenty_hostile_names(project, capsys, monkeypatch):
             assert said.err[:-1].isprintable()
         seen += 1
     assert seen == len(NAMES) >= 20
+    injected("hostile files and names", seen)
     assert sorted(project.parent.rglob("*")) == before
 
 
@@ -306,7 +309,7 @@ LAYOUTS = {
 }
 
 
-def test_ten_wrong_layouts(tmp_path):
+def test_ten_wrong_layouts(tmp_path, injected):
     for number, (what, change) in enumerate(LAYOUTS.items()):
         root = tmp_path / str(number)
         _set(root, _jpeg())
@@ -317,6 +320,7 @@ def test_ten_wrong_layouts(tmp_path):
         assert str(root) in said, what
         assert sorted(tmp_path.rglob("*")) == before
     assert len(LAYOUTS) >= 10
+    injected("hostile files and names", len(LAYOUTS))
 
 
 IMAGES = {
@@ -329,12 +333,13 @@ IMAGES = {
 }
 
 
-def test_five_kinds_of_corrupt_image(tmp_path):
+def test_five_kinds_of_corrupt_image(tmp_path, injected):
     path = tmp_path / "x.JPEG"
     for what, damage in IMAGES.items():
         path.write_bytes(damage(_jpeg()))
         assert str(path) in refused(imagenet.read, str(path)), what
     assert len(IMAGES) >= 5
+    injected("hostile files and names", len(IMAGES))
 
 
 def test_a_state_is_no_way_in_either(tmp_path, capsys):

@@ -177,7 +177,7 @@ def _check(kind, case, project):
         path.unlink()
 
 
-def test_three_hundred_malformed_inputs_are_each_one_line(empty):
+def test_three_hundred_malformed_inputs_are_each_one_line(empty, injected):
     seen = 0
     for kind, case in CASES:
         try:
@@ -187,6 +187,7 @@ def test_three_hundred_malformed_inputs_are_each_one_line(empty):
         seen += 1
     assert seen == len(CASES)
     assert seen >= 300
+    injected("malformed inputs", seen)
     assert {kind: sum(k == kind for k, _ in CASES) >= 40 for kind, _ in CASES} == dict.fromkeys(dict(CASES), True)
 
 
@@ -206,7 +207,7 @@ def test_three_hundred_malformed_inputs_are_each_one_line(empty):
     ],
     ids=lambda words: " ".join(words)[:60].encode("unicode_escape").decode(),
 )  # fmt: skip
-def test_the_command_line_ends_with_two(words, empty, capsys, monkeypatch):
+def test_the_command_line_ends_with_two(words, empty, capsys, monkeypatch, injected):
     monkeypatch.chdir(empty)
     if words[0] == "run":
         monkeypatch.setenv("PRUNE_DATA", str(empty / "nothing"))
@@ -216,6 +217,7 @@ def test_the_command_line_ends_with_two(words, empty, capsys, monkeypatch):
     assert len(said.err.splitlines()) == 1
     assert said.err.startswith("prune: ")
     assert said.err[:-1].isprintable()
+    injected("malformed inputs", 1)
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -253,7 +255,7 @@ GENERATORS = {  # what reads it, and what it is given; each is called with a ten
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_whatever_is_generated_is_read_or_refused_in_one_line(name, soak):
+def test_whatever_is_generated_is_read_or_refused_in_one_line(name, soak, injected):
     read, strategy = GENERATORS[name]
     count, seen = (SOAK if soak else GENERATED) // len(GENERATORS), 0
 
@@ -273,6 +275,7 @@ def test_whatever_is_generated_is_read_or_refused_in_one_line(name, soak):
 
     check()
     assert seen >= count
+    injected("generated inputs", seen)
     assert len(GENERATORS) * (GENERATED // len(GENERATORS)) == 10_000
 
 

@@ -54,7 +54,7 @@ def _moments(points, count, seed):
     return chosen[:count]
 
 
-def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(whole, weights, tmp_path, monkeypatch, soak):
+def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(whole, weights, tmp_path, monkeypatch, soak, injected):
     method, points, expected = whole
     killed = set()
     moments = _moments(points, SOAK if soak else KILLS, f"{method} {soak}")
@@ -68,14 +68,16 @@ def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(whole, weights, t
         assert crash.leftovers(project) == [], points[number]
         killed.add(points[number][0])
     assert len(moments) == (SOAK if soak else KILLS)
+    injected("kills", len(moments))
     assert killed == {group for group, _ in points}
     assert {"training", "saving", "exploring"} | ({"scoring"} if method in ("cdp", "cfdp") else set()) == killed
 
 
-def test_what_dies_twice_is_taken_up_twice(whole, weights, tmp_path, monkeypatch):
+def test_what_dies_twice_is_taken_up_twice(whole, weights, tmp_path, monkeypatch, injected):
     method, points, expected = whole
     monkeypatch.setenv("PRUNE_HOME", str(tmp_path))
     for share in (0.4, 0.15, 0.1):  # of the points of a whole run; each begins where the one before has come to
         assert crash.child(crash.run_until, int(share * len(points)), method, weights) == -signal.SIGKILL
     assert crash.child(crash.run, method, weights) == 0
     assert crash.digest_of(tmp_path, method) == expected
+    injected("kills", 3)

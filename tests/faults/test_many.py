@@ -49,7 +49,7 @@ def _forked(functions):
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
 
 
-def test_records_of_many_processes_are_all_there_whole_and_once(project):
+def test_records_of_many_processes_are_all_there_whole_and_once(project, injected):
     """8 processes write 25 records each of one row; half of them under one name, so that they have to make way."""
 
     def write(process):
@@ -64,6 +64,7 @@ def test_records_of_many_processes_are_all_there_whole_and_once(project):
     assert len(found) == PROCESSES * EACH == 200
     assert all(record["text"] == f"{record['n'][0]} " * (1 + 997 * record["n"][1]) for record in found)
     assert {p.suffix for p in (project / "results" / ROW.id).iterdir()} == {".json"}
+    injected("processes at once", PROCESSES)
 
 
 def test_a_reader_sees_no_half_of_a_record(project):
@@ -84,11 +85,12 @@ def test_a_reader_sees_no_half_of_a_record(project):
     assert len(list(records.records(ROW))) == EACH
 
 
-def test_many_processes_that_want_one_run_make_one_record(project):
+def test_many_processes_that_want_one_run_make_one_record(project, injected):
     ended = _forked([lambda: crash.run("dcff", None, 1000.0)] * PROCESSES)
     assert set(ended) == {0}  # the others waited for it
     assert len(list(records.records(ROW))) == 1
     assert crash.leftovers(project) == []
+    injected("processes at once", PROCESSES)
 
 
 def test_a_lock_of_a_dead_process_is_taken_over(project):

@@ -120,7 +120,7 @@ def test_a_resume_in_the_same_circumstances_says_that_it_is_exact(project):
     ("name", "was"), [("threads", 7), ("torch", "2.0.0"), ("device", "cuda"), ("name", "AVX"), ("deterministic", False),
                       ("processes", 4), ("engine", "graph"), ("precision", "fp16")],
 )  # fmt: skip
-def test_a_resume_that_cannot_be_exact_goes_on_and_says_why(project, name, was):
+def test_a_resume_that_cannot_be_exact_goes_on_and_says_why(project, name, was, injected):
     _killed_in_the_second_epoch()
     tensors, facts = checkpoint.read(_state("dcff"))
     now = facts["here"][name]
@@ -132,6 +132,7 @@ def test_a_resume_that_cannot_be_exact_goes_on_and_says_why(project, name, was):
     assert provenance["bit_exact"] is False
     assert provenance["resumed"] == [{"epoch": 2, "step": 1, "changed": {name: [was, now]}}]
     assert provenance["inexact"] == [f"epoch 2, step 1: {name} was {was}, is {now}"]
+    injected("resumes elsewhere", 1)
 
 
 def test_a_run_that_was_never_interrupted_says_nothing_of_it(project):

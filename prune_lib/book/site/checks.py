@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...runs.records import BROWSER, rounded
+from ...runs.records import rounded
 from ...system.errors import InputError
 from ...system.files import write_text
 from ...system.paths import home
@@ -21,7 +21,7 @@ TOTALS = ("pictures", "formulas")
 
 
 def checks_file() -> Path:
-    return home() / "results" / BROWSER / "checks.json"
+    return home() / "results" / "browser" / "checks.json"
 
 
 def save_checks(pages: Sequence[Mapping], explorer: Mapping[str, float], browser: str) -> Path:
@@ -65,7 +65,7 @@ def load_checks(part: str = "") -> tuple[Grid, Grid]:
         cells.append([page["page"].split("/")[-1], "yes" if well else "no", *(f"{page[name]:,}" for name in PAGE)])
     by = f"{record['command']}, {record['browser']}, {record['date']}, code {record['code']}"
     moved = [moves, *([name, f"{seconds:.2f}"] for name, seconds in record["explorer"].items())]
-    return Grid(cells, f"{by}; the record is results/{BROWSER}/{path.name}."), Grid(
+    return Grid(cells, f"{by}; the record is results/browser/{path.name}."), Grid(
         moved, f"{by}. As the explorer itself says below each picture."
     )
 

@@ -17,6 +17,7 @@ from ...runs.records import records
 from ...system.errors import InputError
 from ...system.reading import read_text
 from .errata import errata
+from .faults import faults
 from .results import load_results
 from .table import Line, load_table, mean_sd
 
@@ -92,6 +93,7 @@ TABLES: dict[str, Callable[[], Cells]] = {
     "cdp-study": partial(study, "cdp/resnet20-study"),
     "cfdp-study": partial(study, "cfdp/resnet20-study"),
     "cfdp-resnet56": partial(study, "cfdp/resnet56-study"),
+    "faults": faults,
     "filterexpo-study": partial(accuracies, "filterexpo/resnet20-study", "last"),
 }
 
