@@ -20,6 +20,7 @@ from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import get_row
 from prune_lib.runs.engines import ENGINES
 from prune_lib.runs.history import Diverged, History
+from prune_lib.runs.progress import Progress
 from prune_lib.runs.training import evaluate
 from prune_lib.system import checkpoint
 from prune_lib.system.device import pick_device
@@ -394,3 +395,34 @@ def test_fifty_steps_are_those_of_a_plain_loop():
             steps += 1
         assert history.curve[epoch]["loss"] == pytest.approx(sum(losses) / len(digits.train), rel=1e-5)
     assert steps >= 50
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_progress_shows_rate_time_left_and_best(live, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: live)
+    clock = iter([0.0, 2.0, 4.0])
+    monkeypatch.setattr("prune_lib.runs.progress.time.perf_counter", lambda: next(clock))
+    with Progress(3, 100, 100, True) as progress:
+        for epoch in (1, 2):
+            progress.begin(epoch)
+            progress.step(60)
+            progress.step(40)
+            progress.end(epoch, {"loss": 1.23456, "test_top1": 80.0 - epoch}, {"test_top1": 79.0})
+    said = capsys.readouterr().err
+    if live:
+        assert "epoch 3/3" in said
+        assert "300/300" in said
+        assert "img/s" in said
+    else:
+        assert said == (
+            "epoch 2/3, 50 img/s, 2 s left, loss 1.235, test_top1 79, best test_top1 79\n"
+            "epoch 3/3, 50 img/s, 0 s left, loss 1.235, test_top1 78, best test_top1 79\n"
+        )
+
+
+def test_progress_that_is_not_asked_for_says_nothing(capsys):
+    with Progress(1, 10, 0, False) as progress:
+        progress.begin(0)
+        progress.step(10)
+        progress.end(0, {"loss": 1.0}, {})
+    assert capsys.readouterr().err == ""

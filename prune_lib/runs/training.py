@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from tqdm import tqdm
 
 from ..papers.method import Method
 from ..papers.recipe import Recipe
@@ -20,6 +19,7 @@ from ..system.errors import InputError
 from .engines import ENGINES, CompiledNet, GraphedStep
 from .execution import Execution
 from .history import PROTOCOLS, Diverged, History, Saver, circumstances, resume
+from .progress import Progress
 
 
 def train(
@@ -74,13 +74,11 @@ def train(
     history, part = resume(state, identity, model, optimizer, method, here, scaler)
     history.metric = data.metric
     distributed.barrier()  # every process has read before the first one writes
-    steps = math.ceil(len(data.train) / recipe.batch_size)
-    bar = tqdm(
-        total=recipe.epochs * steps, initial=len(history.curve) * steps + part.get("step", 0), unit="step",
-        disable=not progress or distributed.rank() > 0, mininterval=1.0, leave=True,
-    )  # fmt: skip
+    images, shown = len(data.train), progress and distributed.rank() == 0
+    done = len(history.curve) * images + min(part.get("step", 0) * recipe.batch_size, images)
+    bar = Progress(recipe.epochs, images, done, shown)
     if how.engine == "compile":
-        bar.set_postfix_str("the first step compiles, for a minute or two")
+        bar.say("the first step compiles, for a minute or two")
     if method.prunes_trained and not history.before:
         history.before = evaluate(model, data, data.test, precision)
         if data.one_shape and distributed.world_size() == 1:
@@ -90,12 +88,14 @@ def train(
     with bar:
         loop = _Loop(shared, data, recipe, optimizer, scaler, seed, precision, how, bar, saver)
         for epoch in range(len(history.curve), recipe.epochs):
-            bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
+            bar.begin(epoch)
             figures = loop.run(epoch, method, model, history, part)
             history.curve.append({"epoch": epoch, **figures})
             part = {}
-            if f"test_{data.metric}" in figures:
-                bar.set_postfix(loss=f"{figures['loss']:.3f}", test=f"{figures[f'test_{data.metric}']:.2f}%")
+            tested = f"test_{data.metric}"
+            names = [name for name in ("loss", f"heldout_{data.metric}", tested) if name in figures]
+            best = {tested: max(point.get(tested, 0.0) for point in history.curve)}
+            bar.end(epoch, {name: figures[name] for name in names}, best)
             _keep_best(history, method, model)
             if epoch + 1 == recipe.epochs or saver.worth_it():
                 saver.save(history)
@@ -169,7 +169,7 @@ class _Loop:
     seed: int
     precision: str
     how: Execution
-    bar: tqdm
+    bar: Progress
     saver: Saver
 
     def __post_init__(self):
@@ -226,7 +226,7 @@ class _Loop:
             else:
                 self._step(images, prepared, step)
             method.after_step(model)
-            self.bar.update()
+            self.bar.step(min(size, len(data.train) - step * size))
             if step + 1 < steps and self.saver.due():
                 part = {"step": step + 1, "figures": figures, "sums": self.sums.tolist(), "seconds": seconds()}
                 self._check(part["sums"][0])  # a state that has diverged must not take the place of one that has not
