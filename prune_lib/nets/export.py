@@ -9,6 +9,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,20 +54,40 @@ def export(
             read back, differ by more than 1e-5, or four roundings of half precision. What was at ``out`` is as it was.
     """
     out = Path(out)
+    to = _format(out, to)
+    return _export(_Prepared(model, example_inputs), out, to, about)
+
+
+def _format(out: Path, to: str | None) -> str:
     to = to or out.suffix.removeprefix(".")
     if to not in FORMATS:
         raise InputError(f"unknown format {to!r}; expected one of: {' '.join(FORMATS)}")
     if out.suffix != f".{to}":
         raise InputError(f"{out}: expected a name that ends in .{to}")
-    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in model.parameters()):
-        raise InputError(f"{type(model).__name__} has layers without weights yet; run the model once on its inputs")
-    model = copied(model).cpu().eval().to(memory_format=torch.contiguous_format)  # training had channels last
-    inputs, about = _of_two(model, example_inputs), dict(about or {})
+    return to
+
+
+class _Prepared:
+    """A copy of a network as it is exported, the inputs that it is tried with, and its graph once that is asked for."""
+
+    def __init__(self, model: nn.Module, example_inputs: Any):
+        if any(isinstance(parameter, nn.UninitializedParameter) for parameter in model.parameters()):
+            raise InputError(f"{type(model).__name__} has layers without weights yet; run the model once on its inputs")
+        self.model = copied(model).cpu().eval().to(memory_format=torch.contiguous_format)  # training had channels last
+        self.inputs = _of_two(self.model, example_inputs)
+
+    @cached_property
+    def program(self) -> tuple:
+        return _program(self.model, self.inputs)
+
+
+def _export(prepared: _Prepared, out: Path, to: str, about: Mapping[str, str] | None) -> dict:
+    model, inputs, about = prepared.model, prepared.inputs, dict(about or {})
     numbers = [t.dtype for t in (*model.parameters(), *tensors(inputs)) if t.is_floating_point()]
     tolerance = max([TOLERANCE, *(4 * torch.finfo(dtype).eps for dtype in numbers)])
     write = {"safetensors": _safetensors, "onnx": _onnx, "pt2": _pt2}[to]
     try:
-        data, reader, free, by = write(model, inputs, about)
+        data, reader, free, by = write(prepared, about)
     except InputError:
         raise
     except Exception as error:  # torch.export, its passes and the ONNX converter each have their own kinds
@@ -109,12 +130,10 @@ def exports(model: nn.Module, example_inputs: Any, about: Mapping[str, str] | No
     Raises:
         InputError: as ``export``.
     """
-    ours = {"arch", "widths"} <= set(about or {})
+    ours, prepared = {"arch", "widths"} <= set(about or {}), _Prepared(model, example_inputs)
     with tempfile.TemporaryDirectory() as folder:
         return {
-            to: export(model, example_inputs, Path(folder) / f"network.{to}", to, about)
-            if ours or to != "safetensors"
-            else None
+            to: _export(prepared, Path(folder) / f"network.{to}", to, about) if ours or to != "safetensors" else None
             for to in FORMATS
         }
 
@@ -166,8 +185,8 @@ def _program(model: nn.Module, inputs: Any):
     return program, [length == batch != "" for length in lengths]
 
 
-def _pt2(model: nn.Module, inputs: Any, about: dict):
-    program, free = _program(model, inputs)
+def _pt2(prepared: _Prepared, about: dict):
+    program, free = prepared.program
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={"about.json": json.dumps(about)})
 
@@ -178,12 +197,12 @@ def _pt2(model: nn.Module, inputs: Any, about: dict):
     return file.getvalue(), reader, free, f"torch {torch.__version__}"
 
 
-def _onnx(model: nn.Module, inputs: Any, about: dict):
+def _onnx(prepared: _Prepared, about: dict):
     with needs("export"):
         import onnx  # noqa: F401
         import onnxruntime
         import onnxscript  # noqa: F401  # torch's converter needs it
-    program, free = _program(model, inputs)
+    program, free = prepared.program
     converted = torch.onnx.export(program, dynamo=True, verbose=False)
     if converted is None:
         raise InputError("torch.onnx gave nothing back")
@@ -206,8 +225,10 @@ def _onnx(model: nn.Module, inputs: Any, about: dict):
     return converted.model_proto.SerializeToString(), reader, free, f"onnxruntime {version('onnxruntime')}"
 
 
-def _safetensors(model: nn.Module, inputs: Any, about: dict):
+def _safetensors(prepared: _Prepared, about: dict):
     from safetensors.torch import save
+
+    model, inputs = prepared.model, prepared.inputs
 
     if not {"arch", "widths"} <= set(about):
         raise InputError(
