@@ -25,15 +25,16 @@ def test_the_interval_is_student_s():
 def test_equality_is_judged_by_two_one_sided_tests():
     one = contrast(0.1, 0.2, 0.3, within=0.5)
     t = (0.5 - 0.2) / (0.1 / 3**0.5)
-    assert claims.p_value(one) == pytest.approx(claims.tail(t, 2))
+    assert claims.p_value(one) == pytest.approx(2 * claims.tail(t, 2))
     assert holm([one])[0].verdict == SUPPORTED
     assert holm([contrast(0.1, 0.9, -0.5, within=0.5)])[0].verdict == CANNOT_TELL
+    assert holm([contrast(-3.1, -3.0, -2.9, within=0.5)])[0].verdict == CONTRADICTED
 
 
 def test_holm_corrects_the_smallest_most_and_never_falls(monkeypatch):
     ps = iter([0.01, 0.04, None, 0.03])
     monkeypatch.setattr(claims, "p_value", lambda contrast: next(ps))
-    assert [c.holm for c in holm([contrast(1.0, 2.0)] * 4)] == pytest.approx([0.03, 0.06, 1.0, 0.06])
+    assert [c.holm for c in holm([contrast(1.0, 2.0, 3.0)] * 4)] == pytest.approx([0.03, 0.06, 1.0, 0.06])
 
 
 def test_a_verdict_says_what_more_seeds_would_do():
@@ -43,7 +44,8 @@ def test_a_verdict_says_what_more_seeds_would_do():
     n = 3 + unclear.more_seeds
     needed = [claims.quantile(0.975, k - 1) * unclear.sd / k**0.5 for k in (n, n - 1)]
     assert needed[0] < abs(unclear.mean) <= needed[1]
-    assert contrast(1.0).verdict == contrast().verdict == NOT_TESTED
+    assert {contrast(*differences).verdict for differences in ((), (1.0,), (1.0, 1.0))} == {NOT_TESTED}
+    assert claims.p_value(contrast(1.0, 1.1)) is None
 
 
 def test_a_claim_holds_only_if_each_contrast_does():

@@ -1,7 +1,8 @@
 """The papers' comparative claims, judged: paired differences between records at one recipe, with intervals.
 
 A contrast is the difference of two rows' test metric at the last epoch, seed by seed. Its interval is Student's t over
-the seeds; contrasts are judged together, corrected by Holm (1979), lest one claim in many be supported by chance.
+the seeds. The contrasts of one claim are judged together, corrected by Holm (1979): so the chance that any of them is
+told apart where there is nothing to tell is 5 % for each claim, and not for all claims together.
 """
 
 import math
@@ -20,6 +21,7 @@ from .table import Grid
 SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported here", "contradicted here", "cannot tell"
 NOT_TESTED = "not tested yet"
 LEVEL = 0.05
+LEAST_SEEDS = 3  # that a contrast must have to be judged
 MOST_SEEDS = 1000  # that a sentence about further seeds will name
 
 
@@ -33,8 +35,8 @@ class Contrast:
     within: float | None  # the claim is that they are equal to so many points
     seeds: tuple[int, ...]
     differences: tuple[float, ...]
-    p: float = 1.0  # two-sided; of a claim of equality, of the larger one-sided test (TOST)
-    holm: float = 1.0  # corrected over all contrasts that are judged together
+    p: float = 1.0  # see ``p_value``
+    holm: float = 1.0  # corrected over the contrasts that are judged together
 
     @property
     def mean(self) -> float | None:
@@ -52,11 +54,12 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        if self.sd is None or self.mean is None:
+        if self.mean is None or len(self.differences) < LEAST_SEEDS:
             return NOT_TESTED
         if self.holm >= LEVEL:
             return CANNOT_TELL
-        return SUPPORTED if self.within is not None or self.mean > 0 else CONTRADICTED
+        holds = self.mean > 0 if self.within is None else abs(self.mean) < self.within
+        return SUPPORTED if holds else CONTRADICTED
 
     @property
     def more_seeds(self) -> int | None:
@@ -71,7 +74,11 @@ class Contrast:
 
     @property
     def title(self) -> str:
-        return f"{_title(self.of)} against {_title(self.than)}"
+        """Both rows by name, and the table that they share, or each its own."""
+        one, other = get_row(self.of), get_row(self.than)
+        if one.table == other.table:
+            return f"{one.title} against {other.title} ({one.table})"
+        return f"{one.title} ({one.table}) against {other.title} ({other.table})"
 
     @property
     def shown(self) -> str:
@@ -127,7 +134,7 @@ class Claims:
         return Grid(
             cells,
             "Differences of test top-1 at the last epoch, in percentage points, with 95 % intervals over paired seeds; "
-            f"verdicts corrected by Holm over the {tested} contrasts that have two seeds or more.",
+            f"verdicts corrected by Holm over the contrasts of a claim; {tested} contrasts have three seeds or more.",
             prose=True,
         )
 
@@ -164,11 +171,9 @@ def load_claims(budget: str = "fast", text: str | None = None) -> Claims:
     Raises:
         InputError: a claim that is not whole, or names a row that there is not.
     """
-    stated = _stated(text)
-    judged = iter(holm([_contrast(fields, budget) for claim in stated.values() for fields in claim["contrasts"]]))
     return Claims([
-        Claim(name, claim["text"], claim["source"], tuple(next(judged) for _ in claim["contrasts"]))
-        for name, claim in stated.items()
+        Claim(name, claim["text"], claim["source"], tuple(holm([_contrast(of, budget) for of in claim["contrasts"]])))
+        for name, claim in _stated(text).items()
     ])  # fmt: skip
 
 
@@ -216,18 +221,19 @@ def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def p_value(contrast: Contrast) -> float | None:
-    """Student's t of the paired differences, two-sided; of a claim of equality the larger of its two one-sided tests.
+    """Student's t of the paired differences, two-sided. ``None`` below three seeds.
 
-    ``None`` below two seeds.
+    A claim that two are equal to so many points is tested both ways, that they are (two one-sided tests) and that they
+    are not, and the smaller of the two counts twice.
     """
     n = len(contrast.differences)
-    if contrast.sd is None or contrast.mean is None:
+    if contrast.sd is None or contrast.mean is None or n < LEAST_SEEDS:
         return None
     error = max(contrast.sd, 1e-9) / math.sqrt(n)
     if contrast.within is None:
         return 2 * tail(abs(contrast.mean) / error, n - 1)
-    sides = (contrast.within - contrast.mean, contrast.within + contrast.mean)
-    return max(tail(side / error, n - 1) for side in sides)
+    within = contrast.within - abs(contrast.mean)  # from the nearer limit; below zero beyond it
+    return min(1.0, 2 * tail(abs(within) / error, n - 1))
 
 
 @cache
@@ -279,6 +285,17 @@ def league(table: str, budget: str = "fast") -> list[Place]:
     return sorted(places, key=lambda place: -place.mean)
 
 
+def verdicts(budget: str = "fast") -> Sequence[Sequence[str]]:
+    """The claims that were tested, a line for each: where it is made, what was measured, and the verdict."""
+    cells = [["Claim", "Made by", "Measured here, points of top-1", "Verdict"]]
+    for claim in load_claims(budget).claims:
+        tested = [c for c in claim.contrasts if c.verdict != NOT_TESTED]
+        if tested:
+            measured = "; ".join(f"{c.title.replace(' against ', ' less ')} {c.shown}" for c in tested)
+            cells.append([claim.text, claim.source, measured, claim.verdict])
+    return cells
+
+
 def league_grid(table: str, budget: str = "fast") -> Grid:
     """The league as a table: mean and deviation, against random, before training on, and the criterion's own cost."""
     from ...papers.criteria import CRITERIA
@@ -326,11 +343,6 @@ def worth_of_test_selection(budget: str = "fast") -> Grid:
 
 def _two(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def _title(name: str) -> str:
-    row = get_row(name)
-    return f"{row.title} ({row.table})"
 
 
 def tries_grid(table: str, budget: str = "fast") -> Grid:

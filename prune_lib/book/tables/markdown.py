@@ -16,6 +16,7 @@ from ...papers.rows import COUNTS
 from ...runs.records import records
 from ...system.errors import InputError
 from ...system.reading import read_text
+from .claims import verdicts
 from .errata import errata
 from .faults import faults
 from .results import load_results
@@ -93,6 +94,7 @@ TABLES: dict[str, Callable[[], Cells]] = {
     "cdp-study": partial(study, "cdp/resnet20-study"),
     "cfdp-study": partial(study, "cfdp/resnet20-study"),
     "cfdp-resnet56": partial(study, "cfdp/resnet56-study"),
+    "claims": verdicts,
     "faults": faults,
     "filterexpo-study": partial(accuracies, "filterexpo/resnet20-study", "last"),
 }
