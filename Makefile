@@ -28,6 +28,7 @@ publish: book ## build the book, check it, and print the folder that a static ho
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(BIN)/jupytext-config set-default-viewer python
+	case "$$PRUNE_DATA" in ""|/*) ;; *) export PRUNE_DATA="$$PWD/$$PRUNE_DATA" ;; esac; \
 	$(BIN)/jupyter lab notebooks/start_here.py
 
 test: $(STAMP) ## lint, types, tests on all cores; a file's tests share what they train, and so a core
