@@ -259,6 +259,16 @@ def _progress_lines():
     return tell
 
 
+def plan(args) -> None:
+    from ..runs.estimate import as_text, estimate
+    from ..runs.queue import planned
+
+    if not 0 <= args.price <= 1e6 or not 0 < args.seconds <= 3600:
+        raise InputError("expected a price from 0 to 1,000,000 for an hour, and 0 to 3600 seconds")
+    runs = [estimate(row, args.budget, args.device, args.seconds) for row in planned(args.rows, args.budget)]
+    print(json.dumps([run.to_json() for run in runs]) if args.json else as_text(runs, args.price))
+
+
 def keep(args) -> None:
     from ..runs.kept import publish
 

@@ -25,6 +25,7 @@ EXAMPLES = {
     "results": "prune results dcff",
     "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
     "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --devices cuda:0 cuda:1 --jobs 4",
+    "plan": "prune plan 'dcff/cifar10/*' --device H100 --price 2.5",
     "keep": "prune keep filterexpo/resnet20-study/explore --budget short",
     "eval": "prune eval dcff/imagenet/r50_1.49b --weights model_best_compact.pt",
     "table": "prune table dcff/cifar10",
@@ -160,9 +161,19 @@ def _parser() -> argparse.ArgumentParser:
     _loudness(sub, "no line for each run", "also where each run's log is")
     _common(sub)
 
+    sub = command("plan", do.plan, "What runs will take, and the dense networks that they prune: hours, memory, money.")
+    sub.add_argument("rows", nargs="+", metavar="ROW", help="names, * for any")
+    sub.add_argument("--budget", default="paper", help="smoke, short, fast or paper (default: %(default)s)")
+    sub.add_argument(
+        "--device", default="auto", help="H100, A100, V100 …, or one of this machine, which is tried: cpu, cuda"
+    )
+    sub.add_argument("--price", type=float, default=0.0, metavar="X", help="of an hour, in whatever money")
+    sub.add_argument("--seconds", type=float, default=10.0, metavar="S", help="to try each row here (%(default)s)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
     sub = command("keep", do.keep, "Put a finished run's network beside its record, with a card, to be committed.")
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
-    sub.add_argument("--budget", default="smoke", help="smoke, short or paper (default: %(default)s)")
+    sub.add_argument("--budget", default="smoke", help="smoke, short, fast or paper (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="whole number from 0 (default: %(default)s)")
     sub.add_argument("--protocol", default="last", help="last, selected or test_best (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
@@ -240,7 +251,7 @@ def _execution(sub: argparse.ArgumentParser) -> None:
 
 
 def _common(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--budget", default="smoke", help="smoke, short or paper (default: %(default)s)")
+    sub.add_argument("--budget", default="smoke", help="smoke, short, fast or paper (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="whole number from 0 (default: %(default)s)")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
     sub.add_argument("--data-dir", help="where the data is (default: $PRUNE_DATA, else ./data)")
