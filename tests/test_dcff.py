@@ -45,6 +45,10 @@ def _by_definition(weight, heat, variant):
     """I_j, three loops: the mean over l of each divergence, summed over k (epsilon where the authors add it)."""
     d = torch.cdist(weight.double().flatten(1), weight.double().flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
     p = torch.softmax(-heat * d, 1)
+    if variant == "mmrazor":  # as its mutator's tensors of three dimensions have it: (C, 1, C) and a mean over dim 1
+        kl = p[:, None, :]
+        log_p, log_q = kl * (kl + 1e-7).log(), kl * torch.mean((p + 1e-7).log(), dim=1)
+        return torch.mean(log_p - log_q, dim=2).sum(1)
     epsilon, total = (1e-7 if variant == "authors" else 0), len(p)
     return torch.tensor(
         [
@@ -67,6 +71,16 @@ def test_importance_by_hand():
     weight = torch.tensor([[0.0], [math.log(3)]])
     assert importance(weight, 1.0, "paper").tolist() == pytest.approx([math.log(3) / 4] * 2)
     assert importance(weight, 1.0, "authors").tolist() == pytest.approx([math.log(3) / 4] * 2, rel=1e-5)
+
+
+def test_mmrazors_temperature_is_at_its_end_from_the_second_scoring_on():
+    """And then all rows are one-hot and all scores tie."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3))
+    method = DCFF({"0": 16}, "mmrazor")
+    network = method.prepare(network)
+    assert [method.on_epoch(network, epoch, 120)["temperature"] for epoch in range(3)] == [1, 10_000, 10_000]
+    scores = importance(torch.randn(16, 27, generator=torch.Generator().manual_seed(0)), 10_000.0, "mmrazor")
+    assert float(scores.max() - scores.min()) < 1e-6
 
 
 def test_the_papers_importance_equals_its_definition_closely():
@@ -107,7 +121,7 @@ def test_wide_layers_need_no_cube():
 
 def test_an_unknown_variant_is_named():
     for call in (lambda: DCFF({}, "author"), lambda: importance(torch.randn(2, 2), 1.0, "author")):
-        with pytest.raises(InputError, match=r"unknown DCFF variant 'author'; expected one of: authors paper"):
+        with pytest.raises(InputError, match=r"unknown DCFF variant 'author'; expected one of: authors paper mmrazor"):
             call()
 
 

@@ -3,12 +3,15 @@
 Lin, Chen, Chao, Ji, Zeng, Tian, Tian: arXiv 2107.06916. Three pure functions are the method; a thin class applies
 them to a network once an epoch.
 
-Two variants, by name:
+Three variants, by name:
 
 ``authors``  what the published code does. The scores are taken from float32 probabilities, where most of them have
              underflowed to 0 and ``0 log 0`` is not a number; a layer whose scores are not all finite keeps the
              ranking it had. In effect the ranking of epoch 0, of random filters, decides the whole run.
 ``paper``    the formula as written, from logarithms that cannot underflow, so that the ranking goes on changing.
+``mmrazor``  what MMRazor's code does (dcff_channel_mutator.py of 0480755): both logarithms have an epsilon, the second
+             is averaged over a filter's own distribution in place of all others', and the temperature goes by
+             iterations, of which there have been so many at the second scoring that it is at its end.
 """
 
 import math
@@ -23,12 +26,12 @@ from ..system.errors import InputError
 from .criteria import Group, Seen
 from .method import Method
 
-VARIANTS = ("authors", "paper")
+VARIANTS = ("authors", "paper", "mmrazor")
 ROWS = 64  # of a matrix that are worked on at once, so that a CPU finds them in its caches
 EPSILON = 1e-7  # the published code adds it to the second distribution of each divergence
 
 
-def temperature(epoch: int, epochs: int, start: float = 1.0, end: float = 10_000.0, rate: float = 1.0) -> float:
+def temperature(epoch: float, epochs: int, start: float = 1.0, end: float = 10_000.0, rate: float = 1.0) -> float:
     """T(e) of equation 10: from ``start`` at epoch 0 to ``end`` at ``epochs``, an S-curve's upper half.
 
     With the paper's ``rate`` k = 1 it does not depend on the length of the run: T is 1 in epoch 0, 4,622 in epoch 1,
@@ -83,26 +86,33 @@ def importance(weight: Tensor, temperature: float, variant: str = "authors") -> 
         I_j = sum_l P_jl log P_jl  -  1/C sum_l P_jl sum_k log P_kl,
 
     which is a matrix-vector product: O(C^2 d) time and O(C^2) memory. With ``variant='authors'`` the result holds NaN
-    wherever a probability underflowed; see the module's text.
+    wherever a probability underflowed; with ``'mmrazor'`` the sum over k is of ``log P_lk``. See the module's text.
 
     Raises:
         InputError: an unknown variant.
     """
     check_variant(variant)
-    proxies, own = distances(weight).mul_(-temperature), []
-    others = torch.zeros_like(proxies[0])
-    for rows in proxies.split(ROWS):
+    proxies = distances(weight).mul_(-temperature)
+    own = torch.zeros_like(proxies[0])
+    others = torch.zeros_like(own)
+    for start in range(0, len(proxies), ROWS):
+        rows = proxies[start : start + ROWS]
         if variant == "authors":
             found = torch.softmax(rows, 1).to(weight.dtype).double()
             logs = found.log()
             others += (found + EPSILON).log_().sum(0)
+        elif variant == "mmrazor":
+            found = torch.softmax(rows, 1)
+            logs = (found + EPSILON).log_()
+            others[start : start + ROWS] = logs.sum(1)
         else:
             logs = torch.log_softmax(rows, 1)
             found = logs.exp()
             others += logs.sum(0)
-        own.append(logs.mul_(found).sum(1))
+        own[start : start + ROWS] = logs.mul_(found).sum(1)
         rows.copy_(found)
-    return torch.cat(own) - proxies @ others / len(proxies)
+    scores = own - proxies @ others / len(proxies)
+    return scores / len(proxies) if variant == "mmrazor" else scores
 
 
 def by_divergence(group: Group, seen: Seen) -> Tensor:
@@ -120,7 +130,7 @@ class DCFF(Method):
 
     Args:
         filters: conv name -> n, the size of its bank. Other convs stay as they are. Works for any network.
-        variant: ``authors`` or ``paper``, see the module's text.
+        variant: ``authors``, ``paper`` or ``mmrazor``, see the module's text.
         every: re-score after so many steps instead of once an epoch; the temperature then goes by steps too.
     """
 
@@ -167,7 +177,8 @@ class DCFF(Method):
         Returns how many layers had finite scores, and in how many the chosen filters changed. Nothing leaves the
         device before that count.
         """
-        heat, finite, changed = temperature(epoch, epochs), [], []
+        passed = math.inf if epoch and self.variant == "mmrazor" else epoch  # it counts iterations
+        heat, finite, changed = temperature(passed, epochs), [], []
         for conv, fusion in fusions(model).values():
             filters = bank(conv)
             scores = importance(filters, heat, self.variant)
