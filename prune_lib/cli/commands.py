@@ -86,11 +86,13 @@ def show(args) -> None:
     from ..book.tables.table import recount
     from ..papers.recipe import meanings
     from ..papers.rows import get_row
+    from ..runs.settings import listing, published, settings_of
 
     row, explained = get_row(args.row), meanings()
-    counted = recount(row)
+    counted, settings = recount(row), settings_of(row)
     if args.json:
-        print(json.dumps({**row.to_json(), "recounted": counted, "fields": explained}))
+        listed = {name: asdict(setting) for name, setting in settings.items()}
+        print(json.dumps({**row.to_json(), "recounted": counted, "fields": explained, "settings": listed}))
         return
     method = " ".join(f"{name}={value}" for name, value in row.method.items())
     facts = {
@@ -109,7 +111,15 @@ def show(args) -> None:
         print(f"\n{'recipe':16}{''.join(f'{budget:>12}' for budget in given)}{'default':>12}  meaning")
         for name, about in explained.items():
             values = [str(recipe[name]) for recipe in given.values()] + [str(about["default"])]
-            print(f"{name:16}{''.join(f'{value:>12}' for value in values)}  {about['meaning']}")
+            allowed = f" ({settings[name].allowed})" if settings[name].allowed else ""
+            print(f"{name:16}{''.join(f'{value:>12}' for value in values)}  {about['meaning']}{allowed}")
+        print(f"\n{'method, machine':16}{'this row':>24}  meaning")
+        for name, value, kind, meaning in listing(row):
+            print(f"{name:16}{value if len(value) < 24 else 'as above':>24}  {meaning} ({kind})")
+        print(f"\n{'published':22} here")
+        for theirs, ours, says in published(row):
+            print(f"{theirs:22} {ours}{f', {says}' if says else ''}")
+        print(f"\nEach of these can be set: prune run {row.id} --set epochs=1 lr=0.05")
 
 
 def claims(args) -> None:
@@ -139,12 +149,16 @@ def run(args) -> int:
     from ..papers.rows import get_row
     from ..runs.records import Run, find_file
     from ..runs.runner import run as run_row
+    from ..runs.settings import changed
 
     row = get_row(args.row)
     if args.units:
         from ..nets.units import read_units
 
         row = row.with_widths(read_units(args.units, row.arch))
+    paper, row = row, changed(row, args.budget, args.set)
+    if args.set and row is paper and not args.quiet and os.environ.get("RANK", "0") == "0":
+        print(f"--set changes nothing: {row.called} has it so at {args.budget}", file=sys.stderr)
     first = os.environ.get("RANK", "0") == "0"
     if args.verbose and first:
         _say_before(row, args.budget, args.seed)
@@ -169,7 +183,7 @@ def run(args) -> int:
     elif args.quiet and record["status"] == "finished":
         pass
     elif record["status"] != "finished":
-        print(f"{record['row']}, {record['budget']}, seed {record['seed']}: {record['status']}, {record['error']}")
+        print(f"{row.called}, {record['budget']}, seed {record['seed']}: {record['status']}, {record['error']}")
     else:
         metrics = record["metrics"]
         named = {"test_best": "the epoch best on test", "selected": "the selected one", "last": "the last"}
@@ -177,7 +191,7 @@ def run(args) -> int:
         figures = ", ".join(f"{figure:.2f} % at {text}" for text, figure in by_epoch.items() if figure is not None)
         name = row.metric.replace("top1", "top-1")
         print(
-            f"{record['row']}, {record['budget']}, seed {record['seed']}: {name} {figures}; "
+            f"{row.called}, {record['budget']}, seed {record['seed']}: {name} {figures}; "
             f"{metrics['flops']:,} FLOPs ({metrics['rule']}), {metrics['params']:,} params"
         )
     return 0 if record["status"] == "finished" else 1
@@ -194,7 +208,7 @@ def _say_before(row, budget: str, seed: int) -> None:
 
     if budget in row.recipes:
         about = {
-            "row": row.id, "network": f"{row.arch}, {row.rates or 'full'}", "method": dict(row.method),
+            "row": row.called, "network": f"{row.arch}, {row.rates or 'full'}", "method": dict(row.method),
             "recipe": {"data": row.recipes[budget].data, **row.recipes[budget].not_default()},
             "state": Run(row, budget, seed).folder,
         }  # fmt: skip
@@ -214,7 +228,7 @@ def queue(args) -> int:
 
     if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
         raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
-    todo = jobs(args.rows, args.budget, range(args.seed, args.seed + args.seeds), args.weights)
+    todo = jobs(args.rows, args.budget, range(args.seed, args.seed + args.seeds), args.weights, args.set)
     if args.devices and args.device != "auto":
         raise InputError("both --device and --devices; expected one of them")
     device = "" if args.devices else args.device
@@ -228,7 +242,10 @@ def queue(args) -> int:
         if args.verbose:
             print("\n".join(f"{j.status:9} {j.name}  {j.log}" for j in todo), file=sys.stderr)
     if args.json:
-        print(json.dumps([{"row": j.row.id, "budget": j.budget, "seed": j.seed, "status": j.status} for j in todo]))
+        print(json.dumps([{
+            "row": j.row.id, "budget": j.budget, "seed": j.seed, "status": j.status,
+            **({"of": j.row.of, "set": dict(j.row.settings)} if j.row.of else {}),
+        } for j in todo]))  # fmt: skip
     elif args.list:
         words = {job.name: f"{job.name}  ({job.so_far})" if job.so_far else job.name for job in todo}
         print("\n".join(words.values()) or "every one of them has a record")

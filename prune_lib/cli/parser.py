@@ -145,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--again", action="store_true", help="also if it has a record: a new one stands beside it")
     _execution(sub)
     sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
+    _set(sub)
     sub.add_argument("--json", action="store_true", help="print the record")
     _loudness(sub, "no progress, and no last line", "also what is about to be run, and each epoch afterwards")
 
@@ -156,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--weights", metavar="FILE", help="the trained network to prune, instead of the rows' dense ones")
     sub.add_argument("--engine", default="eager", help="as for 'prune run' (default: %(default)s)")
     _execution(sub)
+    _set(sub)
     sub.add_argument("--list", action="store_true", help="only say what would be run")
     sub.add_argument("--json", action="store_true", help="print what became of each run as JSON")
     _loudness(sub, "no line for each run", "also where each run's log is")
@@ -248,6 +250,13 @@ def _execution(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--deterministic", action=argparse.BooleanOptionalAction, default=True, help="cudnn's algorithms (yes)"
     )
+
+
+def _set(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+        help="otherwise than the row has it, recorded apart: epochs=30 lr=0.05 rates='[0.5]*13' ('prune show ROW')",
+    )  # fmt: skip
 
 
 def _common(sub: argparse.ArgumentParser) -> None:

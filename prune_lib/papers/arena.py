@@ -92,6 +92,8 @@ class ByCriterion(Method):
     ):
         if macs is not None and not 0 < macs <= 1:
             raise InputError(f"criterion {criterion}: macs is {macs}; expected a share in (0, 1]")
+        if images < 1:
+            raise InputError(f"criterion {criterion}: images is {images}; expected at least 1")
         if norms not in ("masked", "authors"):
             raise InputError(f"criterion {criterion}: norms is {norms!r}; expected masked or authors")
         self.choose: Callable = importance(criterion)

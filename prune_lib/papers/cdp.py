@@ -160,7 +160,7 @@ class CDP(Method):
 
     Args:
         sparsity, flops: one of them: the share of all filters that goes, or of the FLOPs (CDP's counter) that stays.
-        balance: the papers' coe.
+        balance: what makes up for the small shares of a wide layer's filters, the paper's coe; 0: nothing does.
         criterion: ``cdp``; or a baseline at the same number of filters in each layer (``l1``, ``random``; ``scratch``
             has CDP's masks on fresh weights) or at the same FLOPs (``uniform``: one share for all layers, CDP's order).
         images: how many training images are looked at; 0 is all of them, as for CIFAR-10.
@@ -180,6 +180,14 @@ class CDP(Method):
             raise InputError(f"CDP: unknown criterion {criterion!r}; expected one of: {known}")
         if norms not in ("masked", "authors"):
             raise InputError(f"CDP: norms is {norms!r}; expected masked or authors")
+        if sparsity is not None and not 0 <= sparsity < 1:
+            raise InputError(f"CDP: sparsity is {sparsity}; expected a share in [0, 1)")
+        if flops is not None and not 0 < flops <= 1:
+            raise InputError(f"CDP: flops is {flops}; expected a share of the full network's in (0, 1]")
+        if not 0 <= balance < math.inf:
+            raise InputError(f"CDP: balance is {balance}; expected 0 (none) or a number above it")
+        if images < 0:
+            raise InputError(f"CDP: images is {images}; expected how many, 0 for all")
         self.arch, self.sparsity, self.flops, self.balance = arch, sparsity, flops, float(balance)
         self.criterion, self.images, self.norms = criterion, images, norms
 

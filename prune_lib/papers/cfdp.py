@@ -116,6 +116,7 @@ class CFDP(Method):
             by its own maps, and everything is copied.
         criterion: ``cfdp``, or a baseline at the same widths: ``l1``, ``random``, or ``scratch``, which copies nothing.
         images: how many augmented training images are looked at; the published code takes 5 batches of 128.
+        alpha: the weight of a map's own norm beside that of its frequencies.
     """
 
     prunes_trained = True
@@ -128,6 +129,10 @@ class CFDP(Method):
         if criterion not in {*OWN, *CRITERIA}:
             known = " ".join(dict.fromkeys([*OWN, *CRITERIA]))
             raise InputError(f"CFDP: unknown criterion {criterion!r}; expected one of: {known}")
+        if images < 1:
+            raise InputError(f"CFDP: images is {images}; expected at least 1")
+        if not 0 <= alpha < math.inf:
+            raise InputError(f"CFDP: alpha is {alpha}; expected a number from 0")
         self.arch, self.variant, self.criterion, self.images, self.alpha = arch, variant, criterion, images, alpha
 
     @classmethod

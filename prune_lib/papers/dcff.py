@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..nets import Arch
 from ..nets.reparam import bank, fuse, fusions
-from ..system.errors import InputError
+from ..system.errors import InputError, short
 from .criteria import Group, Seen
 from .method import Method
 
@@ -132,17 +132,17 @@ class DCFF(Method):
         filters: conv name -> n, the size of its bank. Other convs stay as they are. Works for any network.
         variant: ``authors``, ``paper`` or ``mmrazor``, see the module's text.
         every: re-score after so many steps instead of once an epoch; the temperature then goes by steps too.
+        shortcuts: fuse the convs of shortcuts as well, as mmrazor does and the authors do not.
     """
 
     def __init__(self, filters: Mapping[str, int], variant: str = "authors", every: int = 0):
         check_variant(variant)
         if type(every) is not int or every < 0:
-            raise InputError(f"DCFF: every is {every!r}; expected a whole number of steps, 0 for once an epoch")
+            raise InputError(f"DCFF: every is {short(every)}; expected a whole number of steps, 0 for once an epoch")
         self.filters, self.variant, self.every = dict(filters), variant, every
 
     @classmethod
     def for_arch(cls, arch: Arch, shortcuts: bool = False, **options) -> "DCFF":
-        """``shortcuts``: fuse the convs of shortcuts as well, as mmrazor does and the authors do not."""
         plain = [conv for conv in arch.plain if not (shortcuts and "downsample" in conv)]
         return cls({conv: n for conv, n in arch.filters.items() if conv not in plain}, **options)
 

@@ -135,6 +135,7 @@ class FilterExpo(Method):
         initial: the share that is regrown at first (init_channel_ratio).
         until: the last exploration, as a share of the epochs (T_max: 180 of 250).
         times: about how many explorations there are; the published delta_T is 2 epochs, which gives 90.
+        interval: instead, the epochs between explorations (delta_T); 0: as ``times`` says.
         select: which filters a layer keeps: ``leverage``, or by their L1 norm (``l1``).
         regrow: see ``growth``; ``none`` prunes to the same number of channels, and nothing comes back.
         allocate: ``global``: as the BatchNorm scales of all layers say; ``even``: the same share of each layer.
@@ -143,6 +144,7 @@ class FilterExpo(Method):
     def __init__(
         self, arch: Arch, sparsity: float | None = None, initial: float = 0.2, until: float = 0.72, times: int = 90,
         select: str = "leverage", regrow: str = "residual", allocate: str = "global", macs: float | None = None,
+        interval: int = 0,
     ):  # fmt: skip
         if (sparsity is None) == (macs is None):
             raise InputError(f"FilterExpo: sparsity is {sparsity} and macs is {macs}; expected one of them")
@@ -158,6 +160,9 @@ class FilterExpo(Method):
                 raise InputError(f"FilterExpo: {name} is {value!r}; expected one of: {' '.join(known)}")
         if times < 1:
             raise InputError(f"FilterExpo: times is {times}; expected at least 1")
+        if interval < 0:
+            raise InputError(f"FilterExpo: interval is {interval}; expected epochs, or 0 for as many as times says")
+        self.interval = interval
         self.arch, self.sparsity, self.initial, self.until, self.times = arch, sparsity, initial, until, times
         self.select, self.regrow, self.share, self.macs = select, regrow, allocate, macs
 
@@ -225,7 +230,9 @@ class FilterExpo(Method):
             raise InputError(
                 f"FilterExpo: {epochs} epochs are too few to explore; expected {self.until} of them to be one"
             )
-        step = max(1, round(last / self.times))
+        if self.interval > last:
+            raise InputError(f"FilterExpo: interval is {self.interval}; expected 1 … {last}, the last epoch to explore")
+        step = self.interval or max(1, round(last / self.times))
         return last - last % step, step
 
     @torch.no_grad()

@@ -36,6 +36,19 @@ FAST = {  # the budget ``fast``: one recipe for every method; tables and rows sa
 }
 
 
+RANGES = {  # of a recipe's numbers: the lowest and the highest that each may be
+    "epochs": (1, 100_000), "batch_size": (1, 1_000_000), "lr": (0, 1e6), "momentum": (0, 1), "weight_decay": (0, 1),
+    "gamma": (0, 1), "warmup": (0, 1000), "label_smoothing": (0, 1), "mixup": (0, 100), "cutout": (0, 10_000),
+    "warmup_steps": (0, 1_000_000), "warmup_from": (0, 1), "lr_min": (0, 1e6), "clip": (0, 1e6),
+    "test_every": (1, 100_000), "peak": (0, 1), "heldout": (0, 100_000_000), "train_images": (1, 100_000_000),
+}  # fmt: skip
+CHOICES = {  # of its words
+    "schedule": ("step", "linear", "cosine", "poly", "onecycle"),
+    "optimizer": ("sgd", "adam"),
+    "normalise": tuple(NORMALISE),
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """An optimizer and its schedule. The defaults are DCFF's for CIFAR-10 (its README, commands)."""
@@ -50,7 +63,7 @@ class Recipe:
     undecayed: str = ""  # but not on those whose name contains this
     decay_vectors: bool = True  # and, if false, not on biases and norms, which have one dimension
     schedule: str = (
-        "step"  # step: x gamma at each milestone; cosine: to zero; both by epochs; poly, onecycle: see lr_at
+        "step"  # step: x gamma at each milestone; linear, cosine: to zero; by epochs; poly, onecycle: see lr_at
     )
     milestones: tuple[float, ...] = (0.5, 0.75)  # as fractions of the epochs: 150 and 225 of 300
     gamma: float = 0.1  # what the learning rate is multiplied by at each milestone
@@ -72,21 +85,13 @@ class Recipe:
     train_images: int | None = None  # train on so many (balanced) images; None: all that are not held out
 
     def __post_init__(self):
-        for name, low, high in (
-            ("epochs", 1, 100_000), ("batch_size", 1, 1_000_000), ("lr", 0, 1e6), ("momentum", 0, 1),
-            ("weight_decay", 0, 1), ("gamma", 0, 1), ("warmup", 0, 1000), ("label_smoothing", 0, 1),
-            ("mixup", 0, 100),
-            ("cutout", 0, 10_000), ("warmup_steps", 0, 1_000_000), ("warmup_from", 0, 1), ("lr_min", 0, 1e6),
-            ("clip", 0, 1e6), ("test_every", 1, 100_000), ("peak", 0, 1),
-        ):  # fmt: skip
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"recipe: {name} is {value}; expected {low} … {high}")
-        for name, known in (("schedule", ("step", "cosine", "poly", "onecycle")), ("optimizer", ("sgd", "adam"))):
+            if value is not None and not low <= value <= high:
+                raise InputError(f"recipe: {name} is {short(value)}; expected {allowed(name)}")
+        for name, known in CHOICES.items():
             if getattr(self, name) not in known:
-                raise InputError(f"recipe: {name} is {getattr(self, name)!r}; expected {' or '.join(known)}")
-        if self.normalise not in NORMALISE:
-            raise InputError(f"recipe: normalise is {self.normalise!r}; expected one of: {' '.join(NORMALISE)}")
+                raise InputError(f"recipe: {name} is {short(getattr(self, name))}; expected one of: {' '.join(known)}")
         if not all(isinstance(fraction, int | float) and 0 < fraction < 1 for fraction in self.milestones):
             raise InputError(
                 f"recipe: milestones are {short(self.milestones)}; expected fractions of the epochs in (0, 1)"
@@ -136,6 +141,8 @@ class Recipe:
             lr = self.lr * (min(1.0, rise) if part < self.peak else (1 + math.cos(math.pi * fall)) / 2)
         elif self.schedule == "step":
             lr = self.lr * self.gamma ** sum(epoch >= round(f * self.epochs) for f in self.milestones)
+        elif self.schedule == "linear":
+            lr = self.lr * (1 - (epoch - self.warmup) / max(1, self.epochs - self.warmup))
         else:
             lr = 0.5 * self.lr * (1 + math.cos(math.pi * (epoch - self.warmup) / max(1, self.epochs - self.warmup)))
         if epoch < self.warmup:
@@ -145,12 +152,19 @@ class Recipe:
         return lr
 
 
+def allowed(name: str) -> str:
+    """What a recipe's field may be, in words: ``1 … 100000``, ``one of: sgd adam``; empty: not said in so few."""
+    if name in CHOICES:
+        return f"one of: {' '.join(CHOICES[name])}"
+    return f"{RANGES[name][0]:.15g} … {RANGES[name][1]:.15g}" if name in RANGES else ""
+
+
 @cache
-def meanings() -> dict[str, dict]:
-    """``{field: {"default": …, "meaning": the comment that stands beside it}}`` of a recipe's fields."""
-    fields = {field.name: {"default": field.default, "meaning": ""} for field in dataclasses.fields(Recipe)}
+def meanings(of: type = Recipe) -> dict[str, dict]:
+    """``{field: {"default": …, "meaning": the comment beside it}}`` of a recipe's fields, or another dataclass's."""
+    fields = {field.name: {"default": field.default, "meaning": ""} for field in dataclasses.fields(of)}
     name = ""
-    for line in inspect.getsource(Recipe).splitlines():
+    for line in inspect.getsource(of).splitlines():
         if found := re.match(r"    (\w+): ", line):
             name = found[1]
         if name in fields and not fields[name]["meaning"] and "  # " in line:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from ..cost.rules import RULES
 from ..nets import arch_of, check_widths, layout_of, read_spec
@@ -23,6 +24,9 @@ COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_para
 PRINTED = re.compile(r"\d+(\.\d+)?[KMBG%]?")  # a figure as papers print it
 RULE_NAMES = tuple(RULES)
 METRICS = ("top1", "top5", "base_top1", "AP", "AP50", "AP75", "APS", "APM", "APL", "mIoU")
+
+
+OWN = "own"  # what the ids of users' own rows begin with; no table has them, so nothing of theirs is judged
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Row:
     tolerance: float = 0.0  # percentage points of its metric, fixed before anything was run
     note: str = ""
     given: Widths | None = None  # a user's own widths instead of a rate list
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what a user set otherwise: of recipe, method, execution
+    of: str = ""  # the row of a paper that a user's own row is made from; empty: it is a paper's itself
     runs_of: str = ""  # the row whose runs are this one's too: one training, of which it has another figure
     judged: str = ""  # that figure, at epochs chosen by its data's metric; empty: that metric itself
 
@@ -120,11 +126,30 @@ class Row:
             why = f"{name} finds the widths itself" if name else "it is not trained here"
             others = " ".join(method for method in METHODS if method not in CHOOSES_WIDTHS)
             raise InputError(f"{self.id}: {why}, so it takes no --units; expected a row of one of: {others}")
-        digest = hashlib.sha256(json.dumps(widths, sort_keys=True).encode()).hexdigest()[:8]
+        return self._own(widths, "own widths", rates=None, given=widths, unknown="")
+
+    def with_settings(self, settings: Mapping[str, Any], **changes) -> "Row":
+        """A row of your own: this one with ``changes`` of its fields, which is what ``settings`` set.
+
+        ``prune_lib.runs.settings.changed`` reads and checks settings and knows what they change.
+        """
+        what = {"set": dict(settings), **({"widths": self.given} if self.given is not None else {})}
+        return self._own(what, " ".join(to_words(settings)), settings=settings, **changes)
+
+    def _own(self, what, said: str, **changes) -> "Row":
+        """A row made from this one, with nothing reported. Its id, ``own/…``, has a digest of ``what`` was changed."""
+        of = self.of or self.id
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
         return replace(
-            self, id=f"own/{self.id.replace('/', '-')}/{digest}", rates=None, given=widths, reported={}, unknown="",
-            runs_of="", note=f"widths given by the user, trained as {self.id}",
+            self, id=f"{OWN}/{of.replace('/', '-')}/{digest}", of=of, reported={}, runs_of="",
+            note=f"{said} given by the user, else as {of}", **changes,
         )  # fmt: skip
+
+    @property
+    def called(self) -> str:
+        """Its id; of a user's own row what it is made from and what was changed, as ``dcff/cifar10/vgg16, lr=0.05``."""
+        given = ["own widths"] if self.given is not None else []
+        return ", ".join([self.of or self.id, *given, *([" ".join(to_words(self.settings))] if self.settings else [])])
 
     def key(self, budget: str, draws: int | None = None) -> str:
         """A hash of what is trained, and no more: figures, titles and sources can be corrected without retraining.
@@ -135,6 +160,7 @@ class Row:
         rates = self.rates and self.rates.replace(" ", "")
         what: list = [self.arch, rates, self.layout, dict(self.method)]
         what += [self.given] if self.given is not None else []
+        what += [{"set": dict(self.settings)}] if self.settings else []
         draws = arch_of(self.arch).draws if draws is None else draws
         if self.method.get("name") in FROM_FRESH and draws:
             what.append({"draws": draws})
@@ -150,6 +176,17 @@ class Row:
         fields = asdict(self)
         fields["recipes"] = {budget: asdict(recipe) for budget, recipe in self.recipes.items()}
         return fields
+
+
+def to_words(settings: Mapping[str, Any]) -> list[str]:
+    """``settings`` as they are written after ``--set``, by name: ``["epochs=1", "nesterov=true"]``."""
+
+    def text(value) -> str:
+        if isinstance(value, list | tuple):
+            return f"[{','.join(map(text, value))}]"
+        return str(value) if isinstance(value, str) else json.dumps(value)  # true, null, 0.05
+
+    return [f"{name}={text(settings[name])}" for name in sorted(settings)]
 
 
 @cache

@@ -4,6 +4,13 @@ from dataclasses import dataclass
 
 from ..system.errors import InputError, short
 
+RANGES = {  # as in ``papers.recipe``: what the numbers and words may be
+    "micro_batch": "0 … 1000000",
+    "loss_scale": "0 … 2^24",
+    "engine": "one of: eager graph compile",
+    "precision": "one of: fp32 tf32 bf16 fp16",
+}
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -13,15 +20,19 @@ class Execution:
         InputError: a number that cannot be, by name.
     """
 
-    engine: str = "eager"  # of ``engines.ENGINES``: the same numbers up to rounding
-    precision: str | None = None  # of ``system.device.PRECISIONS``; None: see ``pick_precision``
+    engine: str = "eager"  # layer by layer, graph: a step as one CUDA graph, or compile: that, of fused kernels
+    precision: str | None = None  # fp32, tf32, bf16 or fp16; none: bf16 where the device multiplies it, else fp32
     micro_batch: int = 0  # images passed at once, over which the gradients of a batch add up; 0: all of it
     loss_scale: float = 0.0  # of fp16, fixed (CHEX: 128); 0: found as the training goes
     deterministic: bool = True  # cudnn's; without, it tries its algorithms and takes the fastest
 
     def __post_init__(self):
+        for name in ("engine", "precision"):
+            value, known = getattr(self, name), RANGES[name].split()[2:]
+            if value is not None and value not in known:
+                raise InputError(f"unknown {name} {short(value)}; expected one of: {' '.join(known)}")
         if type(self.micro_batch) is not int or not 0 <= self.micro_batch <= 1_000_000:
-            raise InputError(f"micro-batch is {short(self.micro_batch)}; expected a number of images, 0 for all")
+            raise InputError(f"micro-batch is {short(self.micro_batch)}; expected 1 … 1000000 images, 0 for all")
         if not 0 <= self.loss_scale <= 2**24:
             raise InputError(
                 f"loss-scale is {short(self.loss_scale)}; expected a factor up to 2^24, or 0 to have it found"

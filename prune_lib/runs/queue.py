@@ -22,6 +22,7 @@ from ..system.ending import WITH_PARENT
 from ..system.errors import InputError
 from ..system.paths import cores, home, make_folder
 from .records import Run, find, unfinished
+from .settings import Given, changed
 
 FIRST = (  # tables in the order in which a card is best spent; then all others on CIFAR-10
     "dcff/cifar10", "cdp/cifar10-dense", "cfdp/cifar10-dense", "dcff/cifar10-dense", "cfdp/cifar10", "cdp/cifar10",
@@ -44,7 +45,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.row.id} {self.budget} seed {self.seed}"
+        return f"{self.row.called} {self.budget} seed {self.seed}"
 
     @property
     def run(self) -> Run:
@@ -67,18 +68,27 @@ class Job:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def jobs(patterns: Sequence[str], budget: str, seeds: Iterable[int], weights: str | Path | None = None) -> list[Job]:
+def jobs(
+    patterns: Sequence[str], budget: str, seeds: Iterable[int], weights: str | Path | None = None, given: Given = None
+) -> list[Job]:
     """What has no finished record, best first: seed by seed, the tables in the order of ``FIRST``.
 
     Args:
         patterns: names of rows, with ``*`` for any; empty: every row of CIFAR-10 that can be trained.
         weights: the trained network that these prune; without it, also the dense rows whose networks they prune.
+        given: settings of the rows that are named, as for ``settings.changed``; not of dense rows that these prune.
 
     Raises:
-        InputError: an unknown budget, a pattern that no row that can be trained has, or a row that is finished from
-            other ``weights``.
+        InputError: an unknown budget, a setting that a row does not have, a pattern that no row that can be trained
+            has, or a row that is finished from other ``weights``.
     """
-    every = [Job(row, budget, seed) for seed in seeds for row in planned(patterns, budget, dense=not weights)]
+    rows = planned(patterns, budget, dense=not weights)
+    if given:
+        named = {row.id for row in planned(patterns, budget, dense=False)}
+        starts = {row.start for row in rows if row.id in named and not weights}
+        own = [changed(row, budget, given) for row in rows if row.id in named]
+        rows = list({row.id: row for row in (*(row for row in rows if row.id in starts), *own)}.values())
+    every = [Job(row, budget, seed) for seed in seeds for row in rows]
     if weights:
         from .runner import from_others  # the weights are read and compared, by torch
 
@@ -239,7 +249,7 @@ def _run(job: Job, device: str, threads: int, options: Sequence[str], stop: _Sto
         return job
     job.log, job.device = folder / "log", device
     make_folder(folder)
-    words = [sys.executable, "-m", "prune_lib", "run", job.row.id, "--budget", job.budget, "--seed", str(job.seed)]
+    words = [sys.executable, "-m", "prune_lib", *job.run.words]
     words += [*(("--device", device) if device else ()), *options]
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ, "PRUNE_HOME": str(home())}
     process = stop.start(job, words, environment)

@@ -4,12 +4,13 @@ import json
 import math
 import os
 import re
+import shlex
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..papers.rows import BUDGETS, METRICS, Row
+from ..papers.rows import BUDGETS, METRICS, OWN, Row, to_words
 from ..system import lock
 from ..system.errors import InputError, short
 from ..system.files import sweep, sync, write_text
@@ -82,34 +83,45 @@ class Run:
         return self.row.earlier_keys(self.budget).get(self.key, "")
 
     @property
+    def words(self) -> list[str]:
+        """What is written after ``prune`` to run it."""
+        words = ["run", self.row.of or self.row.id, "--budget", self.budget, "--seed", str(self.seed)]
+        return words + (["--set", *to_words(self.row.settings)] if self.row.settings else [])
+
+    @property
     def command(self) -> str:
-        return f"prune run {self.row.id} --budget {self.budget} --seed {self.seed}"
+        return shlex.join(["prune", *self.words]) + (" --units FILE" if self.row.given is not None else "")
 
     def __str__(self) -> str:
-        return f"{self.row.id}, {self.budget}, seed {self.seed}"
+        return f"{self.row.called}, {self.budget}, seed {self.seed}"
 
 
 def records(row: Row | None = None, budget: str | None = None) -> Iterator[dict]:
     """The records under ``results/``, in the order of their names: of ``row`` or of all, at ``budget`` or at any.
 
     Those that came with an installed package are among them; of two of the same name home's counts. Records of a row
-    that has since changed what it trains are left out: they belong to another key.
+    that has since changed what it trains are left out: they belong to another key. Those of rows that a user has
+    changed are of these rows alone, and never among all.
     """
-    for _, record in _read(row):
+    for _, record in _read(row.runs if row else ""):
         mine = row is None or (record["budget"] in row.recipes and record["key"] == row.key(record["budget"]))
         if budget in (None, record["budget"]) and mine:
             yield record
 
 
-def _read(row: Row | None = None) -> Iterator[tuple[Path, dict]]:
-    """Each file of records, of ``row`` or of all, and what it holds."""
+def own_records(row: Row) -> list[dict]:
+    """Finished records of what users made from ``row``: other settings or widths. They count for nothing else."""
+    of = [record for _, record in _read(f"{OWN}/{row.id.replace('/', '-')}") if record["status"] == "finished"]
+    return [record for record in of if record.get("of") == row.id]
+
+
+def _read(folder: str) -> Iterator[tuple[Path, dict]]:
+    """Each file of records below ``folder``, or everywhere but in users' own rows, and what it holds."""
     found = {
-        path.relative_to(shelf): path
-        for shelf in reversed(shelves())
-        for path in (shelf / (row.runs if row else "")).rglob("*.json")
+        path.relative_to(shelf): path for shelf in reversed(shelves()) for path in (shelf / folder).rglob("*.json")
     }
     for name, path in sorted(found.items()):
-        if name.parts[0] in CHECKS:
+        if name.parts[0] in CHECKS or (name.parts[0] == OWN and not folder):
             continue
         record = from_json(read_text(path), f"{path}: not a record")
         if wrong := wrong_with(record):
@@ -126,14 +138,14 @@ def find(run: Run) -> dict | None:
 def find_file(run: Run) -> tuple[Path, dict] | None:
     """The same, and the file that it is in."""
     named = (run.budget, run.seed, run.key, "finished")
-    of = [(path, r) for path, r in _read(run.row) if (r["budget"], r["seed"], r["key"], r["status"]) == named]
+    of = [(path, r) for path, r in _read(run.row.runs) if (r["budget"], r["seed"], r["key"], r["status"]) == named]
     return min(of, key=lambda made: str(made[1]["provenance"].get("ended", "")), default=None)
 
 
 def superseded(row: Row) -> dict[str, list[dict]]:
     """Finished records of ``row`` that count no longer, by why: ``{why: records}``."""
     by_reason: dict[str, list[dict]] = {}
-    for _, record in _read(row):
+    for _, record in _read(row.runs):
         if record["budget"] in row.recipes and record["status"] == "finished":
             why = row.earlier_keys(record["budget"]).get(record["key"])
             by_reason.setdefault(why, []).append(record) if why else None

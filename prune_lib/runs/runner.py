@@ -30,6 +30,7 @@ from . import training
 from .execution import Execution
 from .history import PROTOCOLS, Diverged, History, circumstances, exactness
 from .records import Run, append, find, rounded, tidy
+from .settings import execution as execution_of
 
 SCHEMA = 1
 
@@ -40,6 +41,7 @@ class How:
 
     device: torch.device
     execution: Execution  # whose precision is the one that is used
+    elsewhere: Execution  # how the dense network that is pruned is trained: without the settings of this row
     data_dir: str | Path | None = None
     weights: str | Path | None = None  # the trained network that is pruned, where the method prunes one
     progress: bool = True
@@ -81,14 +83,16 @@ def run(
     this = _checked(row, budget, seed)
     if not save_every >= 0:
         raise InputError(f"save_every is {save_every}; expected seconds, from 0")
-    asked = Execution(**execution)
+    asked, plain = Execution(**execution_of(this.row, execution)), Execution(**execution)
     if distributed.world_size() == 1 and not again and (record := _done(this, weights)):
         return record
     if why := this.row.why_not(budget, weights=weights is not None):
-        raise InputError(f"{this.row.id} {why}")
+        raise InputError(f"{this.row.called} {why}")
+    if weights is None and this.row.start and "data" in this.row.settings:
+        raise InputError(f"{this.row.called}: the network that it prunes is trained on other data; name its --weights")
     where = pick_device(device)
     asked = dataclasses.replace(asked, precision=pick_precision(where, asked.precision))
-    how = How(where, asked, data_dir, weights, progress, save_every)
+    how = How(where, asked, plain, data_dir, weights, progress, save_every)
     check_writable(home() / "results" / this.row.runs, "the run's record")
     distributed.init_process_group(where)
     allow_tf32(asked.precision == "tf32")
@@ -291,7 +295,7 @@ def _dense(this: Run, classes: int, how: How):
     source = Run(get_row(this.row.start), this.budget, this.seed)
     run(
         source.row, source.budget, source.seed, device=str(how.device), data_dir=how.data_dir, progress=how.progress,
-        again=distributed.on_first(lambda: source.weights("selected") is None), **vars(how.execution),
+        again=distributed.on_first(lambda: source.weights("selected") is None), **vars(how.elsewhere),
     )  # fmt: skip
     distributed.barrier()  # the first process has written it
     dense = network(source.row, source.budget, source.seed, "selected")
@@ -334,6 +338,7 @@ def _describe(this: Run, device: torch.device) -> dict:
         "budget": this.budget,
         "seed": this.seed,
         "key": this.key,
+        **({"of": row.of, "set": dict(row.settings)} if row.of else {}),
         "arch": row.arch,
         "rates": row.rates,
         "method": dict(row.method),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from ...papers.rows import BUDGETS, METRICS, Row, all_rows, paper_name
+from ...papers.rows import BUDGETS, METRICS, OWN, Row, all_rows, paper_name
 from ...runs.records import Run, records, superseded_lines
 from ...system.paths import home
 from .errata import NAMES
@@ -135,8 +135,13 @@ def load_results(paper: str = "", least: str = "short", among: Mapping[str, Row]
 
 
 def record_files() -> list[Path]:
-    """The records that the results page may link to: those of every budget but ``smoke``, below ``results/``."""
-    return [path for path in sorted((home() / "results").rglob("*.json")) if not path.name.startswith(("smoke-", "."))]
+    """The records that the results page may link to: those of every budget but ``smoke``, of the papers' rows."""
+    folder = home() / "results"
+    return [
+        path
+        for path in sorted(folder.rglob("*.json"))
+        if not path.name.startswith(("smoke-", ".")) and path.relative_to(folder).parts[0] != OWN
+    ]
 
 
 def _result(row: Row, least: str) -> Result:

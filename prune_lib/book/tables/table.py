@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ...papers.rows import COUNTS, METRICS, Row, table_rows
-from ...runs.records import records, superseded_lines, unfinished
+from ...papers.rows import COUNTS, METRICS, Row, table_rows, to_words
+from ...runs.records import own_records, records, superseded_lines, unfinished
+from ...system.errors import short
 from .verdict import EXACT, INCONSISTENT, NOT_PUBLIC, TONES, Accuracy, Printed, judge, prints_like
 
+SHOWN = 5  # runs with a user's own settings that a caption names
+QUOTES = "\"'"
 METRIC_NAMES = {"top1": "Top-1", "top5": "Top-5", "base_top1": "Full network's top-1"}
 
 
@@ -21,6 +24,7 @@ class Line:
     accuracy: Accuracy
     unfinished: Sequence[str] = ()  # runs that were started and did not finish, in words
     superseded: Sequence[str] = ()  # records that no longer count, in words
+    own: Sequence[str] = ()  # finished runs with settings or widths of the user's own, in words
 
     def recounted(self, figure: str) -> str:
         """A recounted figure with as many digits as the paper prints, or two decimals if it prints none."""
@@ -87,6 +91,7 @@ class Line:
             "verdict": measured.verdict,
             "unfinished": list(self.unfinished),
             "superseded": list(self.superseded),
+            "own": list(self.own),
             "unknown": self.row.unknown,
             "note": self.row.note,
         }
@@ -156,6 +161,9 @@ class Table:
         left = f" Not finished, and in no figure: {'; '.join(open_ends)}." if open_ends else ""
         old = [f"{line.row.title}, {words}" for line in self.lines for words in line.superseded]
         left += f" In no figure either: {'; '.join(old)}." if old else ""
+        own = [words for line in self.lines for words in line.own]
+        more = f" and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
+        left += f" Changed by the user, in no figure and not judged: {'; '.join(own[:SHOWN])}{more}." if own else ""
         return (
             Grid(self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
             Grid(
@@ -189,8 +197,19 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
         known = list(records(row) if row.method else ())
         accuracy = judge(row.printed, row.tolerance, known, row.metric)
         begun = unfinished(row, known) if row.method else ()
-        lines.append(Line(row, recount(row), accuracy, begun, superseded_lines(row)))
+        own = [own_words(row, record) for record in own_records(row)] if row.method else ()
+        lines.append(Line(row, recount(row), accuracy, begun, superseded_lines(row), own))
     return Table(name, lines)
+
+
+def own_words(row: Row, record: dict) -> str:
+    """A run that a user changed: ``VGG-16, lr=0.05 (short, seed 0): 93.20 at the last epoch``."""
+    settings, figure = record.get("set") or {}, record["metrics"].get(f"{row.metric}_last")
+    said = " ".join(to_words(settings)) if isinstance(settings, dict) and settings else "own widths"
+    measured = f"{figure:.2f}" if isinstance(figure, int | float) else "–"
+    return (
+        f"{row.title}, {short(said).strip(QUOTES)} ({record['budget']}, seed {record['seed']}): {measured} at the last"
+    )
 
 
 def side_by_side(records: Mapping[str, dict], metric: str) -> Grid:
