@@ -22,6 +22,7 @@ budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on tw
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 weights = ""  # a trained dense network to prune; empty: the one that the dense row leaves, trained first
 net = "resnet20"  # whose study is shown: resnet20 or resnet56
 
@@ -29,7 +30,7 @@ net = "resnet20"  # whose study is shown: resnet20 or resnet56
 from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, weights=str,
+    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict), weights=str,
     net=("resnet20", "resnet56"),
 )  # fmt: skip
 
@@ -78,12 +79,14 @@ charts.source(cdp.keep_above)
 from tqdm import tqdm
 
 from prune_lib.papers import table_rows
-from prune_lib.runs import best_record, run
+from prune_lib.runs import best_record, changed_rows, run
 
 STUDY = f"cdp/{net}-study"
 rows = table_rows(STUDY)
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke", "weights": weights or None}
 chosen = rows if budget != "smoke" else [row for row in rows if row.method["sparsity"] in (0.3, 0.4)][:3]
+if set:
+    rows = chosen = changed_rows(chosen, budget, set)
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]

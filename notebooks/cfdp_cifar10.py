@@ -22,12 +22,15 @@ budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on tw
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 weights = ""  # a trained dense network to prune; empty: the one that the dense row leaves, trained first
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
-check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, weights=str)
+check_parameters(
+    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict), weights=str
+)
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables import load_table
@@ -104,11 +107,14 @@ from tqdm import tqdm
 
 from prune_lib.cost import cost
 from prune_lib.papers import table_rows
-from prune_lib.runs import best_record, run
+from prune_lib.runs import best_record, changed_rows, run
 
 rows = {net: table_rows(f"cfdp/{net}-study") for net in ("resnet20", "resnet56")}
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke", "weights": weights or None}
 chosen = [row for row in rows["resnet20"] if budget != "smoke" or row.id.split("/")[-1].startswith("r20")]
+if set:
+    chosen = changed_rows(chosen, budget, set)
+    rows = {"resnet20": chosen}
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"CFDP, {budget}", unit="row")]
 
 # %% tags=["hide-input"]

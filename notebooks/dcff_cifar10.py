@@ -24,13 +24,14 @@ budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, under an hour on tw
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 cam_arch = "resnet56"  # which network Grad-CAM looks at, full and compact
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str,
+    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict),
     cam_arch=("vgg16", "resnet56", "resnet110", "googlenet"),
 )  # fmt: skip
 
@@ -135,9 +136,9 @@ for arch in ("vgg16", "resnet56", "googlenet"):
 # %% tags=["hide-input"]
 from tqdm import tqdm
 
-from prune_lib.runs import run
+from prune_lib.runs import changed_rows, run
 
-made = {}
+rows, made = changed_rows(rows, budget, set), {}
 for row in tqdm(rows, desc=f"{TABLE}, {budget}", unit="row"):
     made[row.title] = run(row, budget, seed, device=device, data_dir=data_dir or None, progress=budget != "smoke")
 for title, record in made.items():
@@ -196,7 +197,8 @@ def look(model):
     return [data.classes[c] for c in predicted], gradcam.grad_cam(model, arch_of(cam_arch).cam_layer, inputs, labels)
 
 
-compact_row, full_row = get_row(f"{TABLE}/{cam_arch}"), get_row(f"{TABLE}-dense/{cam_arch}")
+both = [get_row(f"{TABLE}/{cam_arch}"), get_row(f"{TABLE}-dense/{cam_arch}")]
+compact_row, full_row = changed_rows(both, budget, set)
 recipe = compact_row.recipes[budget]
 data = load(recipe.data, data_dir or None, heldout=recipe.heldout, train_images=recipe.train_images)
 first = torch.tensor([int((data.test.labels == label).nonzero()[0]) for label in range(len(data.classes))])

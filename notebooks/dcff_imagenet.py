@@ -21,13 +21,14 @@ budget = "smoke"  # smoke: digits, seconds; short: 1,000 sample images, minutes;
 seed = 0
 device = "auto"
 data_dir = ""  # where imagenet/ or imagenet-sample/ is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 row = "r50_1.49b"  # which row to train here; the others are trained by naming them, or by prune run
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str,
+    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict),
     row=("r50_0.96b", "r50_1.49b", "r50_2.25b", "r50_1.52b_cos", "r50_1.38b_cos", "r50_1.02b_cos"),
 )  # fmt: skip
 
@@ -42,9 +43,10 @@ check_parameters(
 from prune_lib.book.figures import charts
 from prune_lib.nets import arch_of
 from prune_lib.papers import get_row, table_rows
+from prune_lib.runs import changed
 
 TABLE = "dcff/imagenet"
-trained = get_row(f"{TABLE}/{row}")
+trained = changed(get_row(f"{TABLE}/{row}"), budget, set)
 charts.widths(arch_of(trained.arch).filters, trained.widths, f"{trained.title}: {trained.rates}")
 
 # %% [markdown]
@@ -60,7 +62,7 @@ from prune_lib.runs import best_record, run
 record = run(trained, budget, seed, device=device, data_dir=data_dir or None, progress=budget != "smoke")
 where, curves = record["provenance"], record["curves"]
 print(
-    f"{record['row']}, {budget}, seed {seed}: {where['data']['name']}, {where['precision']} on {where['hardware']['name']}"
+    f"{trained.called}, {budget}, seed {seed}: {where['data']['name']}, {where['precision']} on {where['hardware']['name']}"
 )
 for epoch, (loss, speed) in enumerate(zip(curves["loss"], curves["images_per_second"], strict=True), 1):
     print(f"epoch {epoch}: training loss {loss:.3f}, {speed:,.0f} images/s")

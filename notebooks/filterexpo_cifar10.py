@@ -23,11 +23,12 @@ budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on tw
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
-check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str)
+check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict))
 
 # %% [markdown]
 # ## The method
@@ -70,20 +71,22 @@ charts.source(filterexpo.growth)
 from tqdm import tqdm
 
 from prune_lib.papers import table_rows
-from prune_lib.runs import best_record, run
+from prune_lib.runs import best_record, changed_rows, run
 
 STUDY = "filterexpo/resnet20-study"
 rows = table_rows(STUDY)
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke"}
 chosen = rows if budget != "smoke" else rows[:2]
+if set:
+    rows = chosen = changed_rows(chosen, budget, set)
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables import Grid, load_table, mean_sd
+from prune_lib.book.tables import Grid, load_line, mean_sd
 
 best = {row.id: record for row in rows if (record := best_record(row))}
 lines = [["Row", "Budget", "Seeds", "Channels", "FLOPs (chex)", "Top-1, last epoch", "Best on test, in budget"]]
-for line in load_table(STUDY).lines:
+for line in map(load_line, rows):
     if record := best.get(line.row.id):
         metrics, seeds = record["metrics"], ", ".join(map(str, line.accuracy.seeds))
         lines.append([
@@ -111,7 +114,7 @@ Grid(
 from prune_lib.nets import arch_of
 from prune_lib.nets.slim import from_text
 
-shown = best[f"{STUDY}/explore"]
+shown = next(best[row.id] for row in rows if (row.of or row.id) == f"{STUDY}/explore")
 filters = {conv: arch_of(shown["arch"]).filters[conv] for conv in shown["found"]["layers"]}
 explorations = [
     (epoch, from_text(text, filters)) for epoch, text in enumerate(shown["curves"]["kept"]) if text is not None

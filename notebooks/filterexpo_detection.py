@@ -21,14 +21,16 @@ budget = "smoke"  # smoke: a minute or two; short: longer; paper: the whole reci
 seed = 0
 device = "auto"
 data_dir = ""  # where coco/ is, for paper; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 net = "small"  # small: a thin ResNet-18 on drawn images; published: the networks of the tables
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, net=("small", "published")
-)
+    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict),
+    net=("small", "published"),
+)  # fmt: skip
 
 # %% [markdown]
 # ## What CHEX says
@@ -85,7 +87,7 @@ names = {
 if net == "published":
     published = ("detection-dense/mask_rcnn", "detection/mask_rcnn_bbox", "detection-dense/ssd300", "detection/ssd_50")
     names = {name: f"filterexpo/{row}" for name, row in zip(names, published, strict=True)}
-all_four = compare(names, budget, seed, device=device, data_dir=data_dir)
+all_four = compare(names, budget, seed, device=device, data_dir=data_dir, given=set)
 
 # %% tags=["hide-input"]
 heads = ("AP", "AP50", "AP75", "segm_AP", "segm_AP50", "segm_AP75")

@@ -24,6 +24,7 @@ budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on tw
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 weights = ""  # a trained dense network to prune; empty: the one that the dense row leaves, trained first
 pruned = "cdp/resnet20-study/s30_cdp"  # the row whose network is looked at
 control = "cdp/resnet20-study/s30_random"  # the same widths, filters at random
@@ -33,18 +34,19 @@ per_class = 10  # how many test images of each class the figures are over
 from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, weights=str, pruned=str,
-    control=str, per_class=int,
+    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict), weights=str,
+    pruned=str, control=str, per_class=int,
 )  # fmt: skip
 
 # %% tags=["hide-input"]
 from prune_lib.nets import arch_of, build
 from prune_lib.nets.weights import fit, read_weights
 from prune_lib.papers import get_row, normalised
-from prune_lib.runs import network, run
+from prune_lib.runs import changed_rows, network, run
 from prune_lib.tasks import load
 
-rows = {"pruned": get_row(pruned), "random": get_row(control)}
+both = changed_rows([get_row(pruned), get_row(control)], budget, set)
+rows = dict(zip(("pruned", "random"), both, strict=True))
 arch = arch_of(rows["pruned"].arch)
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke", "weights": weights or None}
 networks = {}
@@ -52,7 +54,7 @@ for name, row in rows.items():
     record = run(row, budget, seed, **options)
     networks[name] = network(row, budget, seed)
     print(
-        f"{name:7} {row.id}: top-1 {record['metrics']['top1_before']:.2f} % as pruned, {record['metrics']['top1_last']:.2f} % trained on"
+        f"{name:7} {row.called}: top-1 {record['metrics']['top1_before']:.2f} % as pruned, {record['metrics']['top1_last']:.2f} % trained on"
     )
 recipe = rows["pruned"].recipes[budget]
 data = normalised(load(recipe.data, data_dir or None, heldout=recipe.heldout), recipe)

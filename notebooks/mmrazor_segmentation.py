@@ -21,14 +21,16 @@ budget = "smoke"  # smoke: seconds; short: minutes; paper: the whole recipe
 seed = 0
 device = "auto"
 data_dir = ""  # where cityscapes/ is, for paper; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 net = "small"  # small: a thin ResNet-18 on drawn images; published: the network of the table
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, net=("small", "published")
-)
+    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict),
+    net=("small", "published"),
+)  # fmt: skip
 
 # %% [markdown]
 # ## What mmrazor says
@@ -60,7 +62,7 @@ from prune_lib.book.compared import compare, fused
 names = {"full": f"{TABLE}-small/dense", "compact": f"{TABLE}-small/dcff"}
 if net == "published":
     names = {"full": f"{TABLE}-dense/pointrend", "compact": f"{TABLE}/pointrend"}
-both = compare(names, budget, seed, device=device, data_dir=data_dir)
+both = compare(names, budget, seed, device=device, data_dir=data_dir, given=set)
 print(fused(both.rows["compact"]))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test metric of each epoch, of the full and of the compact network"}}

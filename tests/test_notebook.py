@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -86,6 +88,47 @@ def test_parameters_are_checked_by_name_type_and_choice():
             check_parameters(given, a=int)
 
 
+def test_a_parameter_may_have_one_of_several_types():
+    for value in ("epochs=1", {"epochs": 1}):
+        check_parameters({"set": value}, set=(str, dict))
+    with pytest.raises(InputError, match="parameter set is 3, int; expected str or dict"):
+        check_parameters({"set": 3}, set=(str, dict))
+
+
+SETTING = textwrap.dedent(
+    """
+    # %% tags=["parameters"]
+    set = ""  # otherwise than the rows have it
+
+    # %%
+    from prune_lib.book.site.notebook import check_parameters
+
+    check_parameters(globals(), set=(str, dict))
+
+    # %%
+    from prune_lib.runs import changed
+
+    print(sorted(changed("dcff/cifar10/vgg16", "smoke", set).settings.items()))
+    """
+)
+
+
+@pytest.mark.parametrize("way", ["-p", "-y", "-f"])
+def test_papermill_gives_a_notebook_settings_as_a_text_or_as_yaml(way, tmp_path):
+    (tmp_path / "setting.py").write_text(SETTING)
+    (tmp_path / "given.yaml").write_text("set:\n  epochs: 1\n  lr: 2e-2\n")
+    words = {
+        "-p": ["-p", "set", "epochs=1 lr=0.02"],
+        "-y": ["-y", "set: {epochs: 1, lr: 0.02}"],
+        "-f": ["-f", str(tmp_path / "given.yaml")],
+    }[way]
+    out = tmp_path / "out.ipynb"
+    tool = [sys.executable, "-m", "papermill", f"text:{tmp_path / 'setting.py'}", str(out), "--no-progress-bar"]
+    done = subprocess.run([*tool, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert _printed(out).strip() == "[('epochs', 1), ('lr', 0.02)]"
+
+
 def _notebook(path, **cell):
     base = {"cell_type": "code", "source": "1", "execution_count": 1, "outputs": [], "metadata": {}}
     path.write_text(json.dumps({"cells": [base | cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
@@ -105,9 +148,6 @@ def test_failures_are_found(tmp_path):
 
 
 def test_a_failed_notebook_fails_the_book(tmp_path):
-    import subprocess
-    import sys
-
     for name in ("_config.yml", "references.bib", "bibliography.md"):
         (tmp_path / name).write_text((ROOT / "book" / name).read_text())
     (tmp_path / "_static").mkdir()
@@ -123,7 +163,9 @@ def test_a_failed_notebook_fails_the_book(tmp_path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_the_notebooks_are_text_with_parameters_and_nothing_worth_reusing(path):
     notebook = json.loads(TextHandler.read(f"text:{path}"))
-    assert parameters_of(path)
+    parameters = parameters_of(path)
+    assert parameters
+    assert ("set" in parameters) == ("budget" in parameters)  # what trains can be told how
     assert not any(cell.get("outputs") for cell in notebook["cells"])
     code = "\n".join("".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code")
     assert not re.search(r"^\s*class \w+", code, re.MULTILINE)

@@ -16,7 +16,7 @@ from prune_lib.papers.rows import all_rows, get_row, to_words
 from prune_lib.runs import queue, records, runner, settings
 from prune_lib.runs.execution import Execution
 from prune_lib.runs.records import Run
-from prune_lib.runs.settings import ALIASES, changed, read_given, settings_of
+from prune_lib.runs.settings import ALIASES, changed, changed_rows, read_given, settings_of
 from prune_lib.system.errors import InputError
 
 DCFF, CDP = "dcff/cifar10/resnet56", "cdp/resnet20-study/s30_cdp"
@@ -287,6 +287,19 @@ def test_own_widths_and_settings_go_together(project):
     assert own.widths == row.widths
     with pytest.raises(InputError, match="both rates and units"):
         changed(row, "smoke", "rates=[0.5]*30")
+
+
+def test_rows_of_one_comparison_are_changed_by_what_each_has():
+    full, compact = get_row("mmrazor/detection-small/dense"), get_row("mmrazor/detection-small/dcff")
+    given = {"epochs": 1, "every": 3, "rates": compact.rates.replace("0.5", "0.25")}
+    own = changed_rows([full, compact], "smoke", given)
+    assert [set(row.settings) for row in own] == [{"epochs"}, set(given)]
+    assert not own[0].pruned
+    assert changed_rows([full, compact], "smoke", "") == [full, compact]
+    with pytest.raises(InputError, match="sparsity is for cdp filterexpo"):
+        changed_rows([full, compact], "smoke", "epochs=1 sparsity=0.5")
+    with pytest.raises(InputError, match="unknown setting 'epoch'"):
+        changed_rows([full, compact], "smoke", "epoch=1")
 
 
 def test_a_linear_schedule_falls_to_zero_after_its_warm_up():

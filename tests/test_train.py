@@ -65,7 +65,7 @@ def test_the_warm_up_rises_step_by_step():
         ({"lr": -0.1}, "lr is -0.1; expected 0"),
         ({"lr": float("nan")}, "lr is nan; expected 0"),
         ({"momentum": 1.5}, "momentum is 1.5; expected 0"),
-        ({"schedule": "linear"}, "schedule is 'linear'; expected step or cosine"),
+        ({"schedule": "saw"}, "schedule is 'saw'; expected one of: step linear cosine"),
         ({"milestones": [0.5, 150]}, "expected fractions of the epochs"),
     ],
 )

@@ -10,6 +10,7 @@ from torch import nn
 from ..nets import arch_of
 from ..papers import Row, get_row
 from ..runs.runner import network, run
+from ..runs.settings import Given, changed_rows
 from ..system.errors import InputError
 from ..tasks import load
 from .figures import charts
@@ -68,14 +69,23 @@ class Compared:
 
 
 def compare(
-    names: Mapping[str, str], budget: str, seed: int = 0, *, device: str = "auto", data_dir: str = ""
+    names: Mapping[str, str],
+    budget: str,
+    seed: int = 0,
+    *,
+    device: str = "auto",
+    data_dir: str = "",
+    given: Given = None,
 ) -> Compared:
     """Train the rows ``names`` (shown as -> row), or read their records where there are any.
 
+    Args:
+        given: settings, as ``prune run --set`` takes them; each row is changed by those that it has.
+
     Raises:
-        InputError: an unknown row or budget, data that are missing, or a run that came to no end.
+        InputError: an unknown row, budget or setting, data that are missing, or a run that came to no end.
     """
-    rows = {name: get_row(row) for name, row in names.items()}
+    rows = dict(zip(names, changed_rows([get_row(row) for row in names.values()], budget, given), strict=True))
     options: dict[str, Any] = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke"}
     records = {name: run(row, budget, seed, **options) for name, row in rows.items()}
     for name, record in records.items():

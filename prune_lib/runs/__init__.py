@@ -13,6 +13,8 @@ _NAMES = {
     "evaluate": "training",
     "load": "kept",
     "evaluate_weights": "given",
+    "changed": "settings",
+    "changed_rows": "settings",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazily(__name__, _NAMES)

@@ -147,7 +147,7 @@ def read_given(given: Given) -> dict[str, Any]:
             raise InputError(f"set: {short(given)}: {error}; expected such as epochs=30 rates='[0.5]*13'") from None
         pairs = []
         for word in words:
-            name, equals, value = word.partition("=")
+            name, equals, value = word.partition("=") if isinstance(word, str) else ("", "", "")
             if not equals or not name.strip():
                 raise InputError(f"set: {short(word)} is no setting; expected such as epochs=30 lr=0.05, after the row")
             pairs.append((name, value))
@@ -227,6 +227,30 @@ def changed(row: Row | str, budget: str, given: Given) -> Row:
         return _changed(row, budget, known, _canonical(row, budget, known, read))
     except InputError as error:
         raise InputError(f"{row.called}: {error}") from None
+
+
+def changed_rows(rows: Sequence[Row], budget: str, given: Given) -> list[Row]:
+    """Rows of one comparison, each ``changed`` by those of the settings that it has; as they are if nothing is given.
+
+    ``rates`` are not for a row of which nothing is pruned: it stays the full network beside the others.
+
+    Raises:
+        InputError: as ``changed``, or a setting that none of the rows has.
+    """
+    read = read_given(given)
+    mine = [{name: value for name, value in read.items() if _has(row, name)} for row in rows]
+    for name, value in read.items():
+        if not any(name in some for some in mine):
+            for row in rows:  # the first says why
+                changed(row, budget, {name: value})
+    return [changed(row, budget, some) for row, some in zip(rows, mine, strict=True)]
+
+
+def _has(row: Row, name: str) -> bool:
+    known = settings_of(row)
+    aliases = _aliases(row.method["name"]) if known else {}
+    ours = name if name in known or name not in aliases else aliases[name].to
+    return ours in known and (ours != "rates" or row.pruned)
 
 
 def _canonical(row: Row, budget: str, known: Mapping[str, Setting], read: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def check_parameters(namespace: Mapping[str, object], **expected: type | Sequenc
     """Refuse parameters that a notebook does not have, or that have a wrong type or value.
 
     Called with ``globals()`` in the cell after the parameters: every public name that exists by then comes from the
-    parameters cell or from papermill. ``expected`` maps each name to its type, or to the values it may take.
+    parameters cell or from papermill. ``expected`` maps each name to its type, to several types, or to the values it
+    may take.
 
     Raises:
         InputError: an unknown name, a wrong type, or a value that is not among those allowed.
@@ -73,13 +74,14 @@ def check_parameters(namespace: Mapping[str, object], **expected: type | Sequenc
         if name not in expected:
             raise InputError(f"unknown parameter {name!r}; expected one of: {' '.join(expected)}")
         allowed = expected[name]
-        if isinstance(allowed, type):
-            if type(value) is not allowed:
-                hint = f" (papermill's -r {name} {value} keeps text as it is)" if allowed is str else ""
-                kind = type(value).__name__
-                raise InputError(f"parameter {name} is {value!r}, {kind}; expected {allowed.__name__}{hint}")
-        elif value not in allowed:
-            raise InputError(f"parameter {name} is {value!r}; expected one of: {' '.join(map(str, allowed))}")
+        kinds = [allowed] if isinstance(allowed, type) else list(allowed)
+        if all(isinstance(kind, type) for kind in kinds):
+            if type(value) not in kinds:
+                hint = f" (papermill's -r {name} {value} keeps text as it is)" if str in kinds else ""
+                named = " or ".join(kind.__name__ for kind in kinds)
+                raise InputError(f"parameter {name} is {value!r}, {type(value).__name__}; expected {named}{hint}")
+        elif value not in kinds:
+            raise InputError(f"parameter {name} is {value!r}; expected one of: {' '.join(map(str, kinds))}")
 
 
 def execute(source: Path, output: Path, parameters: Mapping[str, object], progress: bool = True) -> None:

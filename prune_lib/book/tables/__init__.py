@@ -6,6 +6,7 @@ _NAMES = {
     "Grid": "table",
     "Table": "table",
     "export_grid": "table",
+    "load_line": "table",
     "load_table": "table",
     "mean_sd": "table",
     "recount": "table",

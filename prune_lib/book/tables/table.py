@@ -192,14 +192,20 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     Raises:
         InputError: there is no such table, or a record is damaged.
     """
-    lines = []
-    for row in table_rows(name, among):
-        known = list(records(row) if row.method else ())
-        accuracy = judge(row.printed, row.tolerance, known, row.metric)
-        begun = unfinished(row, known) if row.method else ()
-        own = [own_words(row, record) for record in own_records(row)] if row.method else ()
-        lines.append(Line(row, recount(row), accuracy, begun, superseded_lines(row), own))
-    return Table(name, lines)
+    return Table(name, [load_line(row) for row in table_rows(name, among)])
+
+
+def load_line(row: Row) -> Line:
+    """One row, recounted, with all of its records under ``results/``.
+
+    Raises:
+        InputError: a record is damaged.
+    """
+    known = list(records(row) if row.method else ())
+    accuracy = judge(row.printed, row.tolerance, known, row.metric)
+    begun = unfinished(row, known) if row.method else ()
+    own = [own_words(row, record) for record in own_records(row)] if row.method else ()
+    return Line(row, recount(row), accuracy, begun, superseded_lines(row), own)
 
 
 def own_words(row: Row, record: dict) -> str:
