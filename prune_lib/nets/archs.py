@@ -18,6 +18,7 @@ ARCHS: dict[str, Arch] = {
         googlenet("googlenet"),
         densenet40("densenet40"),
         *(resnet(f"resnet{depth}", depth) for depth in STAGES),
+        resnet("resnet50_v1", 50, early_stride=True),
         resnet("resnet50_v1c", 50, deep_stem=True),
         mobilenet_v2("mobilenet_v2"),
         under("faster_rcnn", "detection:FasterRCNN", resnet("", 50), (3, 800, 1280), 80, "box_class"),

@@ -13,8 +13,11 @@ MOBILE_STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1)  # of Mobil
 SSD300 = ((256, 512, 2), (256, 512, 2), (128, 256, 2), (128, 256, 1), (128, 256, 1))  # see ``ssd.SSD``'s ``extras``
 
 
-def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64, stages: int = 4) -> Arch:
-    """ImageNet ResNet, v1.5 (the stride is on the 3x3 conv); ``deep_stem`` has three 3x3 convs before, v1c.
+def resnet(
+    name: str, depth: int, deep_stem: bool = False, width: int = 64, stages: int = 4, early_stride: bool = False
+) -> Arch:
+    """ImageNet ResNet, v1.5 (the stride is on the 3x3 conv); ``deep_stem`` has three 3x3 convs before, v1c, and
+    ``early_stride`` the stride on the first 1x1 conv, v1.
 
     Its first stage has ``width`` filters, and each of the others twice as many as the one before. With fewer ``stages``
     it is a backbone without the last.
@@ -78,8 +81,9 @@ def resnet(name: str, depth: int, deep_stem: bool = False, width: int = 64, stag
                 inputs |= {f"{at}.downsample.0": (source,), f"{at}.downsample.1": (f"{at}.downsample.0",)}
             source = outputs[0]
     inputs["fc"] = (source,)
+    options = {"deep_stem": deep_stem} | ({"early_stride": True} if early_stride else {})
     return make_arch(
-        name, "resnet:ResNet", filters, tuple(outer), layouts, inputs, options={"deep_stem": deep_stem}, head="fc",
+        name, "resnet:ResNet", filters, tuple(outer), layouts, inputs, options=options, head="fc",
         image=(3, 224, 224), classes=1000, cam_layer="layer4", redrawn=(FAN_OUT,),
     )  # fmt: skip
 

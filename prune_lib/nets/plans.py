@@ -79,7 +79,9 @@ def googlenet(p: Plan, x: Shape, widths: Widths, classes: int) -> None:
     p.linear("linear", _flat(p.pool("avgpool", x, 8, 8, kind="AvgPool2d")), classes)
 
 
-def stages(p: Plan, x: Shape, widths: Widths, at: str = "", third_stride: int = 2) -> list[Shape]:
+def stages(
+    p: Plan, x: Shape, widths: Widths, at: str = "", third_stride: int = 2, early_stride: bool = False
+) -> list[Shape]:
     """The maps of a ResNet's stages, whose modules are named ``at + …``; SSD's third stage keeps its stride at 1."""
     if f"{at}stem.0" in widths:
         for i, stride in ((0, 2), (3, 1), (6, 1)):
@@ -92,27 +94,31 @@ def stages(p: Plan, x: Shape, widths: Widths, at: str = "", third_stride: int = 
     for stage, stride in ((1, 1), (2, 2), (3, third_stride), (4, 2)):
         block = 0
         while f"{at}layer{stage}.{block}.conv1" in widths:
-            x = _block(p, x, widths, f"{at}layer{stage}.{block}", stride if block == 0 else 1)
+            x = _block(p, x, widths, f"{at}layer{stage}.{block}", stride if block == 0 else 1, early_stride)
             block += 1
         if block:
             maps.append(x)
     return maps
 
 
-def _block(p: Plan, x: Shape, widths: Widths, at: str, stride: int) -> Shape:
-    """Two 3x3 convs, or 1x1, 3x3 and 1x1; the first 3x3 conv has the stride, and a conv of the shortcut comes first."""
+def _block(p: Plan, x: Shape, widths: Widths, at: str, stride: int, early_stride: bool) -> Shape:
+    """Two 3x3 convs, or 1x1, 3x3 and 1x1; the first 3x3 conv has the stride, and a conv of the shortcut comes first.
+
+    With ``early_stride`` the very first conv has it.
+    """
     if (conv := f"{at}.downsample.0") in widths:
         p.norm(f"{at}.downsample.1", p.conv(conv, x, widths[conv], 1, stride))
     kernels = (1, 3, 1) if f"{at}.conv3" in widths else (3, 3)
     for i, kernel in enumerate(kernels, 1):
-        step = stride if i == kernels.index(3) + 1 else 1
+        step = stride if i == (1 if early_stride else kernels.index(3) + 1) else 1
         names = f"{at}.conv{i}", f"{at}.bn{i}", f"{at}.relu{i}"
         x = p.conv_norm_relu(names, x, widths[names[0]], kernel, step)
     return x
 
 
-def resnet(p: Plan, x: Shape, widths: Widths, classes: int, deep_stem: bool = False) -> None:
-    p.linear("fc", _flat(p.global_pool("avgpool", stages(p, x, widths)[-1])), classes)
+def resnet(p: Plan, x: Shape, widths: Widths, classes: int, early_stride: bool = False, **_) -> None:
+    x = stages(p, x, widths, early_stride=early_stride)[-1]
+    p.linear("fc", _flat(p.global_pool("avgpool", x)), classes)
 
 
 def mobilenet_v2(p: Plan, x: Shape, widths: Widths, classes: int) -> None:

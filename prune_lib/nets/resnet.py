@@ -1,4 +1,6 @@
-"""ImageNet ResNets, v1.5 (He et al. 2016, arXiv 1512.03385; the stride of a bottleneck is on its 3x3 conv).
+"""ImageNet ResNets (He et al. 2016, arXiv 1512.03385), v1.5: the stride of a bottleneck is on its 3x3 conv.
+
+With ``early_stride`` it is on the first 1x1 conv, as the first authors have it (v1).
 
 Module names are torchvision's, so that published weights load as they are; those of the deep stem are OpenMMLab's.
 """
@@ -13,10 +15,10 @@ from .init import he_fan_out
 class Block(nn.Module):
     """Two 3x3 convs, or 1x1, 3x3 and 1x1, beside a shortcut, which has a conv where the shape changes."""
 
-    def __init__(self, channels: int, widths: list[int], stride: int, shortcut: int | None):
+    def __init__(self, channels: int, widths: list[int], stride: int, shortcut: int | None, early_stride: bool = False):
         super().__init__()
         kernels = (3, 3) if len(widths) == 2 else (1, 3, 1)
-        strided = kernels.index(3)
+        strided = 0 if early_stride else kernels.index(3)
         for i, (filters, kernel) in enumerate(zip(widths, kernels, strict=True)):
             step = stride if i == strided else 1
             self.add_module(
@@ -49,7 +51,9 @@ class ResNet(nn.Module):
 
     init_filters = staticmethod(he_fan_out)
 
-    def __init__(self, widths: Mapping[str, int], num_classes: int = 1000, deep_stem: bool = False):
+    def __init__(
+        self, widths: Mapping[str, int], num_classes: int = 1000, deep_stem: bool = False, early_stride: bool = False
+    ):
         super().__init__()
         self.deep_stem = deep_stem
         if deep_stem:
@@ -70,7 +74,7 @@ class ResNet(nn.Module):
                 prefix = f"layer{stage}.{len(blocks)}."
                 own = [n for conv, n in widths.items() if conv.startswith(f"{prefix}conv")]
                 stride = 2 if stage > 1 and len(blocks) == 0 else 1
-                blocks.append(Block(channels, own, stride, widths.get(f"{prefix}downsample.0")))
+                blocks.append(Block(channels, own, stride, widths.get(f"{prefix}downsample.0"), early_stride))
                 channels = own[-1]
             self.add_module(f"layer{stage}", blocks)
         if num_classes:
