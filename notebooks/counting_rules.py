@@ -79,7 +79,8 @@ charts.above({name: c.flops for name, c in counted.items()}, "macs", f"{arch}, p
 # The authors of DCFF print 2.25B for their third ResNet-50; mmrazor prints 2260M for DCFF. Are these two networks?
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables import prints_like, recount
+from prune_lib.book.tables import recount
+from prune_lib.cost import prints_like
 from prune_lib.papers import get_row
 
 theirs, razor = get_row("dcff/imagenet/r50_2.25b"), get_row("mmrazor/classification/resnet50")

@@ -42,7 +42,7 @@ table
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Reported top-1 over reported FLOPs, for structures made by hand, by ABCPruner and by EagleEye"}}
 from prune_lib.book.figures import charts
-from prune_lib.book.tables import Printed
+from prune_lib.cost import Printed
 
 points = {}
 for line in table.lines:

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from prune_lib.book.tables.table import Line, recount
-from prune_lib.book.tables.verdict import Accuracy, Printed
+from prune_lib.book.tables.verdict import Accuracy
+from prune_lib.cost.printed import Printed
 from prune_lib.papers import rows
 from prune_lib.papers.rows import all_claims, all_rows, get_row, read_claims, read_tables
 from prune_lib.system.errors import InputError

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from prune_lib.book.tables.table import load_table, side_by_side
-from prune_lib.book.tables.verdict import Accuracy, judge, prints_like
+from prune_lib.book.tables.verdict import Accuracy, judge
+from prune_lib.cost.printed import prints_like
 from prune_lib.papers import rows
 from prune_lib.papers.rows import all_rows, get_row, read_tables, table_rows
 from prune_lib.system.errors import InputError

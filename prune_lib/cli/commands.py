@@ -48,6 +48,27 @@ def cost(args) -> None:
     print()
 
 
+def check(args) -> int:
+    from ..cost.checking import check as trace
+    from ..papers.rows import printed_networks
+
+    known = [] if args.rates else printed_networks(args.arch)
+    options = {name: getattr(args, name) for name in ("layout", "params", "base", "cut", "classes")}
+    found = trace(args.figure, args.arch, args.rates, image=_sides(args.image), known=known, **options)
+    print(json.dumps(found.to_json()) if args.json else found)
+    return 0 if found.found else 1
+
+
+def _sides(text: str | None) -> tuple[int, int] | None:
+    """Height and width from ``224`` or ``512x1024``."""
+    if text is None:
+        return None
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and len(side) < 6 for side in sides):
+        raise InputError(f"--image {short(text)}; expected pixels such as 224 or 512x1024")
+    return int(sides[0]), int(sides[-1])
+
+
 def _of_weights(path: str, arch: Arch | None) -> tuple[Arch, Widths, dict]:
     """``(arch, widths, what else cost() is to know)`` of a compact network's file, without torch where it can."""
     from ..nets.headers import read_header

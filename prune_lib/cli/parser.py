@@ -17,6 +17,7 @@ from .output import never_refuse
 
 EXAMPLES = {
     "cost": "prune cost vgg16 --rates '[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'",
+    "check": "prune check 55.84M --arch resnet56 --base 125.49M --cut 55.5%",
     "units": "prune units resnet50 > units.yaml",
     "rows": "prune rows --json",
     "show": "prune show dcff/cifar10/resnet56",
@@ -41,6 +42,7 @@ a first quarter of an hour:
   prune doctor                                 what this machine can do, and what to mend
   prune rows                                   what the papers report
   prune cost vgg16 --rates '[0.5]*13'          what a spec costs
+  prune check 4.1G --arch resnet50             which ways of counting print a figure
   prune run dcff/cifar10/vgg16                 train, evaluate and record a row, small and on digits
   prune table dcff/cifar10                     reported, recounted, measured
   prune COMMAND --help                         what a command takes, with an example
@@ -103,6 +105,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--weights", metavar="FILE", help="a compact network's weights instead: the widths are theirs")
     sub.add_argument("--layout", help="whose list it is: dcff, hrank, … (default: the network's own first)")
     sub.add_argument("--rule", default="thop-0.0.31", help="counting rule, or 'all' (default: %(default)s)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("check", do.check, "Say which ways of counting a network print a figure; exit code 1 if none does.")
+    sub.add_argument("figure", help="as printed: 55.84M, '4.1 GFLOPs', '0.85M params', or a cut such as 76.8%%")
+    sub.add_argument("--arch", required=True, help=f"{' '.join(ARCHS)}; or torchvision's, as resnet152")
+    sub.add_argument("--rates", metavar="SPEC", help="as the paper writes them (default: full, or a row of the papers)")
+    sub.add_argument("--layout", help="whose list it is (default: every layout with so many rates)")
+    sub.add_argument("--params", metavar="FIGURE", help="the params printed beside it")
+    sub.add_argument("--base", metavar="FIGURE", help="the full network's, as printed")
+    sub.add_argument("--cut", metavar="PERCENT", help="how much was cut, as printed: 55.5%% or 2.2x")
+    sub.add_argument("--image", metavar="HxW", help="pixels that were counted at (default: the usual sizes)")
+    sub.add_argument("--classes", type=int, metavar="N", help="of the network (default: its own; CIFAR's also 100)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("units", do.units, "List the groups of convs that must keep the same channels, as a file to edit.")

@@ -1,9 +1,12 @@
-"""What a network costs: params, FLOPs under a named counting rule, time."""
+"""What a network costs: params, FLOPs under a named counting rule, time; and which way of counting prints a figure."""
 
 from ..system.faces import lazily
 
 _NAMES = {
     "DEFAULT_RULE": "rules",
+    "Printed": "printed",
+    "prints_like": "printed",
+    "check": "checking",
     "RULES": "rules",
     "Rule": "rules",
     "rule_called": "rules",

@@ -46,11 +46,11 @@ def count(
         raise InputError(f"kept: the network has no conv called {unknown[0]!r}")
     first = {module: name for name, module in reversed(names.items())}  # under which a shared module is traced
     masks = {first[names[name]]: filters for name, filters in (kept or {}).items()}
-    flops = _flops(layers, chosen, skip, window, masks)
+    flops = flops_of(layers, chosen, skip, window, masks)
     return sum(p.numel() for p in model.parameters()), flops
 
 
-def _flops(
+def flops_of(
     layers: Sequence[Layer], rule: Rule, skip: Collection[str] = (), window: Collection[str] = (),
     kept: Mapping[str, int] | None = None,
 ) -> int:  # fmt: skip
@@ -101,16 +101,16 @@ def cost(
     skip = how.functional + (how.functional_in_base if widths is None else ())
     in_base = how.functional + how.functional_in_base
     base, mine = _plan(about, None, classes), _plan(about, widths, classes)
-    full = _flops(base.layers, chosen, in_base, how.window_pools)
+    full = flops_of(base.layers, chosen, in_base, how.window_pools)
     params, layers = mine.params, mine.layers
     if widths is not None and chosen.masked:
-        flops = _flops(base.layers, chosen, kept=widths)
+        flops = flops_of(base.layers, chosen, kept=widths)
     elif model is not None:
         params, flops = count(model, chosen, about.image, skip, how.window_pools)
     else:
         if nonzero is not None:
             layers = [replace(layer, nonzero=nonzero.get(layer.name)) for layer in layers]
-        flops = _flops(layers, chosen, skip, how.window_pools)
+        flops = flops_of(layers, chosen, skip, how.window_pools)
     cuts = (100 * (1 - few / all_) for few, all_ in ((params, base.params), (flops, full)))
     return Cost(about.name, chosen.name, params, flops, base.params, full, *cuts)
 

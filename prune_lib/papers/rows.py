@@ -3,15 +3,16 @@
 import difflib
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ..cost.printed import PRINTED
 from ..cost.rules import RULES
-from ..nets import arch_of, check_widths, layout_of, read_spec
+from ..cost.ways import Subject, family
+from ..nets import ARCHS, arch_of, check_widths, layout_of, read_spec
 from ..nets.spec import Widths
 from ..system.errors import InputError, short
 from ..system.reading import check_name, from_yaml
@@ -21,7 +22,6 @@ from .recipe import FAST, Recipe
 
 BUDGETS = ("smoke", "short", "fast", "paper")  # from seconds on embedded digits to the whole published recipe
 COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
-PRINTED = re.compile(r"\d+(\.\d+)?[KMBG%]?")  # a figure as papers print it
 RULE_NAMES = tuple(RULES)
 METRICS = ("top1", "top5", "base_top1", "AP", "AP50", "AP75", "APS", "APM", "APL", "mIoU")
 
@@ -271,6 +271,20 @@ def table_rows(table: str, among: Mapping[str, Row] | None = None) -> list[Row]:
         tables = dict.fromkeys(row.table for row in among.values())
         raise InputError(f"unknown table {short(table)}; expected one of: {' '.join(tables)}")
     return rows
+
+
+def printed_networks(arch: str) -> list[Subject]:
+    """The pruned networks of the rows of ``arch`` and its family, each once: a figure may be of one of them."""
+    if arch not in ARCHS:
+        return []
+    names = {arch, *(other.name for other in family(arch))}
+    found: dict[tuple, Subject] = {}
+    for row in all_rows().values():
+        if row.arch in names and row.pruned and not row.unknown:
+            about = arch_of(row.arch)
+            subject = Subject(row.id, about, row.widths, about.layout(row.layout), narrow=True)
+            found.setdefault((row.arch, *row.widths.items()), subject)
+    return list(found.values())
 
 
 def read_document(paper: str, text: str) -> dict:

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prune_lib.book.site import notebook
-from prune_lib.book.tables.verdict import Printed
 from prune_lib.cli import parser
+from prune_lib.cost.printed import Printed
 from prune_lib.nets import check_widths, spec
 from prune_lib.nets.units import read_units, to_yaml
 from prune_lib.papers.recipe import Recipe

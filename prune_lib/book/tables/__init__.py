@@ -13,8 +13,6 @@ _NAMES = {
     "side_by_side": "table",
     "load_results": "results",
     "judge": "verdict",
-    "prints_like": "verdict",
-    "Printed": "verdict",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazily(__name__, _NAMES)

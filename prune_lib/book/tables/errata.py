@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 
+from ...cost.printed import Printed, prints_like
 from ...papers.rows import Row, all_claims, all_rows
 from ...system.errors import InputError
 from .table import Grid, Line, load_table, recount
-from .verdict import Printed, prints_like
 
 NAMES = {
     "flops": "FLOPs", "flops_cut": "FLOPs cut", "params": "params", "params_cut": "params cut", "top1": "top-1",

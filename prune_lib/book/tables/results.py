@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from ...cost.printed import Printed
 from ...papers.rows import BUDGETS, METRICS, OWN, Row, all_rows, paper_name
 from ...runs.records import Run, records, superseded_lines
 from ...system.paths import home
 from .errata import NAMES
 from .table import Line, recount, tone
-from .verdict import Printed, judge
+from .verdict import judge
 
 NONE = "–"
 HEADS = (  # (group, heading, name of its filter)

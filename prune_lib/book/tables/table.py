@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from ...cost.printed import Printed, prints_like
 from ...papers.rows import COUNTS, METRICS, Row, table_rows, to_words
 from ...runs.records import own_records, records, superseded_lines, unfinished
 from ...system.errors import short
-from .verdict import EXACT, INCONSISTENT, NOT_PUBLIC, TONES, Accuracy, Printed, judge, prints_like
+from .verdict import EXACT, INCONSISTENT, NOT_PUBLIC, TONES, Accuracy, judge
 
 SHOWN = 5  # runs with a user's own settings that a caption names
 QUOTES = "\"'"

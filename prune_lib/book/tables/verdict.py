@@ -5,13 +5,11 @@ by the papers' own protocol (the epoch best on test), against a tolerance that t
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 from statistics import mean, stdev
 
-from ...system.errors import InputError
+from ...cost.printed import Printed
 
 REPRODUCED = "reproduced"  # the mean is at least the reported figure less the tolerance
 WITHIN_NOISE = "within noise"  # it is below that, but by no more than chance explains
@@ -24,53 +22,6 @@ TONES = {  # how a table colours a verdict: the classes ``prune-good`` … of ``
     EXACT: "good", REPRODUCED: "good", WITHIN_NOISE: "fair", NOT_PUBLIC: "fair", NOT_REPRODUCED: "poor",
     INCONSISTENT: "poor",
 }  # fmt: skip
-
-_UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "": 1, "%": 1}
-_PRINTED = re.compile(r"(?P<number>\d+(?:\.(?P<decimals>\d+))?)(?P<unit>[KMBG%]?)")
-
-
-@dataclass(frozen=True)
-class Printed:
-    """A figure as a paper prints it: ``72.77M`` is 72.77, two decimals, unit M.
-
-    A count printed as a whole number that ends in zeros is taken as rounded there: ``960M`` has -1 decimals.
-    """
-
-    number: float
-    decimals: int
-    unit: str
-
-    @classmethod
-    def read(cls, text: str) -> "Printed":
-        match = _PRINTED.fullmatch(str(text).strip())
-        if not match:
-            raise InputError(f"printed figure {text!r}; expected such as 72.77M, 0.96B or 76.83%")
-        number, decimals = match["number"], len(match["decimals"] or "")
-        if not decimals and match["unit"] != "%" and len(number) > 1:
-            decimals = len(number.rstrip("0")) - len(number)
-        return cls(float(number), decimals, match["unit"])
-
-    @property
-    def value(self) -> float:
-        """The figure in units of one: ``72.77M`` is 72,770,000."""
-        return float(Decimal(repr(self.number)) * Decimal(_UNITS[self.unit]))
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """The range of values printed like this, in units of one: ``72.77M`` is 72,765,000 to 72,775,000."""
-        half, unit = 0.5 * 10.0**-self.decimals, _UNITS[self.unit]
-        return (self.number - half) * unit, (self.number + half) * unit
-
-    def like(self, value: float) -> str:
-        """``value`` printed in the same unit with as many decimals, halves rounded up."""
-        step = Decimal(1).scaleb(-self.decimals)
-        scaled = Decimal(repr(value)) / Decimal(_UNITS[self.unit])
-        return f"{scaled.quantize(step, ROUND_HALF_UP):f}{self.unit}"
-
-
-def prints_like(value: float, reported: str) -> str:
-    """``value`` printed in the way of ``reported``: ``prints_like(72771956, "72.77M")`` is ``"72.77M"``."""
-    return Printed.read(reported).like(value)
 
 
 @dataclass(frozen=True)
