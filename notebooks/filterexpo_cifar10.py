@@ -144,8 +144,7 @@ charts.widths(
 # the budget that is printed with it; a `short` run and a reported accuracy cannot be compared.
 
 # %% tags=["hide-input"]
-from prune_lib.cost import Printed
-from prune_lib.cost import cost
+from prune_lib.cost import Printed, cost
 from prune_lib.papers import all_rows
 
 lines = [["Row", "Share of the FLOPs", "Top-1 reported", "Best on test, measured", "Budget"]]
