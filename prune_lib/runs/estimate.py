@@ -13,11 +13,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
 from ..cost.counting import cost
-from ..nets.networks import arch_of
+from ..nets.networks import arch_of, build
+from ..papers.method import Method
+from ..papers.methods import make_method
 from ..papers.recipe import Recipe
 from ..papers.rows import Row
 from ..system.errors import InputError, short
+from ..tasks.images import ImageSet, Split
+from .training import train
 
 BANDWIDTH = {  # TB/s of a card's memory, from its maker's data sheet
     "T4": 0.32, "L4": 0.30, "V100": 0.90, "A10": 0.60, "L40S": 0.864, "RTX3090": 0.936, "RTX4090": 1.008,
@@ -96,13 +103,6 @@ def measured(row: Row, recipe: Recipe, device: str, seconds: float) -> float:
 
     What a criterion looks at before the training is left out, and so is reading images from a disk.
     """
-    import torch
-
-    from ..nets import build
-    from ..papers.method import Method
-    from ..papers.methods import make_method
-    from .training import train
-
     if device not in ("auto", "cpu") and not device.startswith("cuda"):
         raise InputError(f"unknown device {short(device)}; expected auto, cpu, cuda, or one of: {' '.join(BANDWIDTH)}")
     about = arch_of(row.arch)
@@ -127,11 +127,7 @@ def measured(row: Row, recipe: Recipe, device: str, seconds: float) -> float:
         steps = max(steps + 1, min(512, math.ceil(steps * (seconds - spent) / (2 * took))))
 
 
-def _noise(images: int, shape: Sequence[int], classes: int):
-    import torch
-
-    from ..tasks.images import ImageSet, Split
-
+def _noise(images: int, shape: Sequence[int], classes: int) -> ImageSet:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (images, *shape), dtype=torch.uint8, generator=generator)
     some = Split(pixels, torch.randint(classes, (images,), generator=generator))
@@ -143,11 +139,6 @@ def _memory(row: Row, recipe: Recipe) -> float | None:
     """Bytes at the recipe's batch: what autograd keeps of two images, counted, and four copies of the weights."""
     if recipe.data not in ("cifar10", "imagenet"):
         return None
-    import torch
-    from torch.autograd.graph import saved_tensors_hooks
-
-    from ..nets import build
-
     about, kept = arch_of(row.arch), {}
     model = build(row.arch, None if row.unknown else row.widths).train()
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
