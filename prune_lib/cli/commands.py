@@ -59,6 +59,13 @@ def check(args) -> int:
     return 0 if found.found else 1
 
 
+def inspect(args) -> None:
+    from ..runs.inspection import inspect as look
+
+    found = look(args.file)
+    print(json.dumps(found.to_json()) if args.json else found)
+
+
 def _sides(text: str | None) -> tuple[int, int] | None:
     """Height and width from ``224`` or ``512x1024``."""
     if text is None:

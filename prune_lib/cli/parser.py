@@ -18,6 +18,7 @@ from .output import never_refuse
 EXAMPLES = {
     "cost": "prune cost vgg16 --rates '[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'",
     "check": "prune check 55.84M --arch resnet56 --base 125.49M --cut 55.5%",
+    "inspect": "prune inspect model_best.pth.tar",
     "units": "prune units resnet50 > units.yaml",
     "rows": "prune rows --json",
     "show": "prune show dcff/cifar10/resnet56",
@@ -117,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--cut", metavar="PERCENT", help="how much was cut, as printed: 55.5%% or 2.2x")
     sub.add_argument("--image", metavar="HxW", help="pixels that were counted at (default: the usual sizes)")
     sub.add_argument("--classes", type=int, metavar="N", help="of the network (default: its own; CIFAR's also 100)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("inspect", do.inspect, "Say what somebody's checkpoint is: network, widths, zeros, costs, claims.")
+    sub.add_argument("file", help=".pth .pth.tar .pt .bin .safetensors …; read as data, nothing in it is run")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("units", do.units, "List the groups of convs that must keep the same channels, as a file to edit.")

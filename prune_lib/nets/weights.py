@@ -9,17 +9,9 @@ from torch import Tensor, nn
 
 from ..system.archive import check_zip
 from ..system.errors import InputError, short
+from .names import INERT, LEFTOVERS, WRAPPERS, bare
 from .networks import arch_of, build, check_finite, check_widths, load_network
 from .spec import Widths
-
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a state dict
-LEFTOVERS = ("total_ops", "total_params", "n_averaged")  # buffers that thop, and averaging, leave behind
-INSIDE = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}  # wrappers' names, anywhere in a name
-AROUND = ("module", "model", "net", "network")  # what wraps a whole network, if all names begin with it
-INERT = [  # what numbers beside the weights are made of; none of it is needed, and none of it is run
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
-    *(f"numpy.{name}" for name in ("dtype", "ndarray")), "argparse.Namespace",
-]  # fmt: skip
 
 
 class _Inert:
@@ -77,19 +69,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if tensor.numel() * tensor.element_size() > size:
             raise InputError(f"{path}: {short(name)} is {_shape(tensor)}; expected no more than the file holds")
     tensors = {n: t for n, t in found.items() if n.rsplit(".", 1)[-1] not in LEFTOVERS}
-    names = _bare(list(tensors))
+    names = bare(list(tensors))
     if len(set(names)) < len(names):
         raise InputError(f"{path}: names that differ only in wrappers ({_few(list(tensors))}); expected one network's")
     return dict(zip(names, tensors.values(), strict=True))
-
-
-def _bare(names: list[str]) -> list[str]:
-    """Names without what wrappers put before them: compiled, parallel, averaged, or in a training module."""
-    names = [".".join(part for part in name.split(".") if part not in INSIDE) for name in names]
-    names = [name.removeprefix("module.") for name in names]
-    while names and any(all(name.startswith(f"{around}.") for name in names) for around in AROUND):
-        names = [name.partition(".")[2] for name in names]
-    return names
 
 
 def _check_head(path: Path) -> None:

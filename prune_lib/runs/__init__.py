@@ -11,6 +11,7 @@ _NAMES = {
     "unfinished": "records",
     "train": "training",
     "evaluate": "training",
+    "inspect": "inspection",
     "load": "kept",
     "evaluate_weights": "given",
     "changed": "settings",
