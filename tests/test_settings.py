@@ -11,13 +11,15 @@ from prune_lib.book.tables.results import record_files
 from prune_lib.cli.parser import main
 from prune_lib.papers.methods import METHODS
 from prune_lib.papers.options import options_of
+from prune_lib.papers.published import ALIASES
 from prune_lib.papers.recipe import CHOICES, RANGES, Recipe
-from prune_lib.papers.rows import all_rows, get_row, to_words
+from prune_lib.papers.rows import all_rows, get_row
 from prune_lib.runs import queue, records, runner, settings
 from prune_lib.runs.execution import Execution
 from prune_lib.runs.records import Run
-from prune_lib.runs.settings import ALIASES, changed, changed_rows, read_given, settings_of
+from prune_lib.runs.settings import changed, changed_rows, settings_of
 from prune_lib.system.errors import InputError
+from prune_lib.system.words import read_given, to_words
 
 DCFF, CDP = "dcff/cifar10/resnet56", "cdp/resnet20-study/s30_cdp"
 CFDP, EXPO = "cfdp/resnet20-study/r50_cfdp", "filterexpo/resnet20-study/explore"
@@ -110,6 +112,7 @@ def test_what_changes_nothing_is_the_row():
     recipe = row.recipes["paper"]
     assert changed(row, "paper", f"epochs={recipe.epochs} lr={recipe.lr} variant=authors engine=eager") is row
     assert changed(row, "paper", "") is row
+    assert changed(row, "paper", {"cprate": f" {row.rates} "}) is row
     assert changed(row, "paper", f"epochs={recipe.epochs} lr=0.2").settings == {"lr": 0.2}
 
 
@@ -149,7 +152,7 @@ BAD = [
     (DCFF, "rates='[0.5", "No closing quotation"),
     (DCFF, "rates=__import__('os')", "__import__"),
     (DCFF, "rates=[0.5]*3", "the spec has 3 rates; expected 30"),
-    (DCFF, "seed=1", "seed is no setting; expected it as --seed"),
+    (DCFF, "seed=1", "seed is no setting; expected --seed beside --set"),
     (DCFF, "sparsity=0.5", "sparsity is for cdp filterexpo; dcff/cifar10/resnet56 is of dcff"),
     (DCFF, "limit=5", "limit is for cfdp;"),
     (DCFF, "variant=x", "unknown DCFF variant 'x'; expected one of: authors paper"),
@@ -165,6 +168,8 @@ BAD = [
     (CDP, "sparsity=1", "sparsity is 1.0; expected a share in [0, 1)"),
     (CDP, "sparsity=.5 flops=.5", "expected one of them"),
     (CDP, "rates=[0.5]*12", "cdp finds the widths itself, so it takes no rates"),
+    (CDP, "compress_rate=[0.5]*12", "cdp finds the widths itself, so it takes no compress_rate"),
+    (DCFF, "resume=x", "resume is no setting; expected nothing: the same command goes on"),
     (CDP, "criterion=x", "unknown criterion 'x'; expected one of: cdp"),
     (CFDP, "limit=0.3", "limit is '0.3'; expected a whole number"),
     (CFDP, "alpha=-1", "alpha is -1.0; expected a number from 0"),
@@ -298,6 +303,8 @@ def test_rows_of_one_comparison_are_changed_by_what_each_has():
     assert changed_rows([full, compact], "smoke", "") == [full, compact]
     with pytest.raises(InputError, match="sparsity is for cdp filterexpo"):
         changed_rows([full, compact], "smoke", "epochs=1 sparsity=0.5")
+    with pytest.raises(InputError, match="rates is for none of these rows"):
+        changed_rows([full], "smoke", {"rates": "[0.25]*12"})
     with pytest.raises(InputError, match="unknown setting 'epoch'"):
         changed_rows([full, compact], "smoke", "epoch=1")
 

@@ -10,8 +10,9 @@ from torch import nn
 from ..nets import arch_of
 from ..papers import Row, get_row
 from ..runs.runner import network, run
-from ..runs.settings import Given, changed_rows
+from ..runs.settings import changed_rows
 from ..system.errors import InputError
+from ..system.words import Given
 from ..tasks import load
 from .figures import charts
 from .tables.table import Grid, side_by_side

@@ -16,6 +16,7 @@ from ..nets import ARCHS, arch_of, check_widths, layout_of, read_spec
 from ..nets.spec import Widths
 from ..system.errors import InputError, short
 from ..system.reading import check_name, from_yaml
+from ..system.words import to_words
 from ..tasks import metric_of
 from .methods import CHOOSES_WIDTHS, FROM_FRESH, METHODS, PRUNES_TRAINED
 from .recipe import FAST, Recipe
@@ -176,17 +177,6 @@ class Row:
         fields = asdict(self)
         fields["recipes"] = {budget: asdict(recipe) for budget, recipe in self.recipes.items()}
         return fields
-
-
-def to_words(settings: Mapping[str, Any]) -> list[str]:
-    """``settings`` as they are written after ``--set``, by name: ``["epochs=1", "nesterov=true"]``."""
-
-    def text(value) -> str:
-        if isinstance(value, list | tuple):
-            return f"[{','.join(map(text, value))}]"
-        return str(value) if isinstance(value, str) else json.dumps(value)  # true, null, 0.05
-
-    return [f"{name}={text(settings[name])}" for name in sorted(settings)]
 
 
 @cache

@@ -21,8 +21,9 @@ from ..system import lock
 from ..system.ending import WITH_PARENT
 from ..system.errors import InputError
 from ..system.paths import cores, home, make_folder
+from ..system.words import Given
 from .records import Run, find, unfinished
-from .settings import Given, changed
+from .settings import changed
 
 FIRST = (  # tables in the order in which a card is best spent; then all others on CIFAR-10
     "dcff/cifar10", "cdp/cifar10-dense", "cfdp/cifar10-dense", "dcff/cifar10-dense", "cfdp/cifar10", "cdp/cifar10",

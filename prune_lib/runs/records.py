@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..papers.rows import BUDGETS, METRICS, OWN, Row, to_words
+from ..papers.rows import BUDGETS, METRICS, OWN, Row
 from ..system import lock
 from ..system.errors import InputError, short
 from ..system.files import sweep, sync, write_text
 from ..system.paths import home, shelves
 from ..system.reading import from_json, read_text
+from ..system.words import to_words
 
 STEM = re.compile(r"(?P<budget>[a-z]+)-seed(?P<seed>\d{1,10})-(?P<key>[0-9a-f]{10})(?=$|[-.])", re.ASCII)
 STATUSES = ("finished", "diverged", "failed")

@@ -5,28 +5,34 @@ kept apart: no table, verdict or claim takes them.
 """
 
 import difflib
-import re
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..papers.methods import METHODS, make_method
 from ..papers.options import options_of
+from ..papers.published import ALIASES, aliases_of
 from ..papers.recipe import Recipe, allowed, meanings
-from ..papers.rows import BUDGETS, Row, get_row, to_words
+from ..papers.rows import BUDGETS, Row, get_row
 from ..system.errors import InputError, short
+from ..system.words import Given, read_given, read_value, to_words
 from ..tasks import SETS, metric_of
 from .execution import RANGES as OF_EXECUTION
 from .execution import Execution
 
-Given = str | Sequence[str] | Mapping[str, Any] | None  # settings as words, as one text, or as a mapping
 ONE_OF = {"cdp": ("sparsity", "flops"), "filterexpo": ("sparsity", "macs")}  # options of which one says the budget
-ELSEWHERE = {  # what is an option of the command, and a parameter of a notebook, of its own
-    "budget": "--budget", "seed": "--seed", "seeds": "--seeds", "device": "--device", "data_dir": "--data-dir",
-    "data_path": "--data-dir", "dataroot": "--data-dir", "weights": "--weights", "units": "--units", "gpus": "--device",
-    "pretrained_dir": "--weights", "pretrain_dir": "--weights",
-}  # fmt: skip
+BESIDE = "beside --set, or set in Python and notebooks"
+ELSEWHERE = {  # what is no setting, and where it is said
+    **{
+        name: f"--{name.replace('_', '-')} {BESIDE}"
+        for name in ("budget", "seed", "seeds", "device", "weights", "units")
+    },
+    **dict.fromkeys(("data_dir", "data_path", "dataroot"), f"--data-dir {BESIDE}"),
+    **dict.fromkeys(("pretrained_dir", "pretrain_dir"), f"--weights {BESIDE}"),
+    "gpus": f"--device {BESIDE}",
+    "resume": "nothing: the same command goes on where it was interrupted",
+    "evaluate": "'prune eval ROW --weights FILE'",
+}
 
 
 @dataclass(frozen=True)
@@ -41,62 +47,6 @@ class Setting:
     published: tuple[str, ...] = ()  # other names, as the papers' commands have them
 
 
-class Alias(NamedTuple):
-    """A name of the papers' commands for a field of ours; ``convert``, if they differ, makes its value ours."""
-
-    to: str
-    convert: Callable[[Any, Row, int], Any] | None = None  # (value, row, epochs) -> value
-    says: str = ""
-
-
-def _batches(name: str, size: Callable[[Row], int]):
-    def convert(value, row: Row, epochs: int) -> int:
-        return _in_range(read_value(name, "int", value), name, 1, 1_000_000) * size(row)
-
-    return convert
-
-
-def _milestones(value, row: Row, epochs: int) -> tuple[float, ...]:
-    numbers = read_value("lr_decay_step", "tuple[float, ...]", value)
-    return tuple(_in_range(number, "lr_decay_step", 1, epochs - 1) / epochs for number in numbers)
-
-
-def _either(name: str, yes: str, no: str):
-    return lambda value, row, epochs: yes if read_value(name, "bool", value) else no
-
-
-def _in_range(value, name: str, low: int, high: int):
-    if not low <= value <= high:
-        raise InputError(f"{name} is {value:g}; expected {low} … {high}")
-    return value
-
-
-ALIASES = {
-    **dict.fromkeys(("batch", "train_batch_size", "optimizer_batch_size"), Alias("batch_size")),
-    **dict.fromkeys(("lr_type", "lr_schedule"), Alias("schedule", lambda v, *_: "cosine" if v == "cos" else v)),
-    **dict.fromkeys(("cprate", "compress_rate"), Alias("rates")),
-    "num_epochs": Alias("epochs"),
-    "lr_decay_step": Alias("milestones", _milestones, "in epochs"),
-    "mom": Alias("momentum"),
-    "wd": Alias("weight_decay"),
-    "data_set": Alias("data"),
-    "coe": Alias("balance"),
-    "stop_batch": Alias(
-        "images", _batches("stop_batch", lambda row: 128 if row.dataset == "ImageNet" else 10_000),
-        "in batches: of 128 images of ImageNet, of 10,000 of CIFAR-10",
-    ),
-    "limit": Alias("images", _batches("limit", lambda row: 128), "in batches of 128 images"),
-    "channel_sparsity": Alias("sparsity"),
-    "init_channel_ratio": Alias("initial"),
-    "T_max": Alias("until"),
-    "delta_T": Alias("interval"),
-    "sampling": Alias("regrow", _either("sampling", "gram", "uniform"), "yes: gram, no: uniform"),
-    "static_loss_scale": Alias("loss_scale"),
-    "amp": Alias("precision", _either("amp", "fp16", "fp32"), "yes: fp16, no: fp32"),
-}  # fmt: skip
-OF_A_METHOD = {"stop_batch": "cdp", "coe": "cdp", "limit": "cfdp"}  # names that only its own commands have
-
-
 def settings_of(row: Row, budget: str | None = None) -> dict[str, Setting]:
     """``{name: setting}`` of all that can be set of ``row``; defaults are its own, a recipe's those at ``budget``."""
     if not row.method:
@@ -105,7 +55,8 @@ def settings_of(row: Row, budget: str | None = None) -> dict[str, Setting]:
     recipe = row.recipes[budget] if budget else Recipe()
     found = {}
     if not row.finds_widths:
-        found["rates"] = Setting("row", "str", row.rates, "the rates of its layout's groups, as the papers write them")
+        compact = row.rates and "".join(row.rates.split())
+        found["rates"] = Setting("row", "str", compact, "the rates of its layout's groups, as the papers write them")
     for field, about in meanings().items():
         of = " ".join(known for known in SETS if metric_of(known) == metric_of(row.data)) if field == "data" else ""
         words = f"one of: {of}" if of else allowed(field)
@@ -117,91 +68,13 @@ def settings_of(row: Row, budget: str | None = None) -> dict[str, Setting]:
         words = OF_EXECUTION.get(field, "")
         found[field] = Setting("execution", _kinds(Execution)[field], about["default"], about["meaning"], words)
     return {
-        field: replace(setting, published=tuple(a for a, alias in _aliases(name).items() if alias.to == field))
+        field: replace(setting, published=tuple(a for a, alias in aliases_of(name).items() if alias.to == field))
         for field, setting in found.items()
     }
 
 
 def _kinds(of: type) -> dict[str, str]:
     return {f.name: f.type.__name__ if f.type in (int, float, str, bool) else str(f.type) for f in fields(of)}  # type: ignore[arg-type, union-attr]
-
-
-def _aliases(method: str) -> dict[str, Alias]:
-    return {name: alias for name, alias in ALIASES.items() if OF_A_METHOD.get(name, method) == method}
-
-
-def read_given(given: Given) -> dict[str, Any]:
-    """Settings as ``{name: value}``, from words ``name=value``, from one text of such words, or from a mapping.
-
-    Raises:
-        InputError: a word that is none, or a name that is there twice.
-    """
-    if not given:
-        return {}
-    if isinstance(given, Mapping):
-        pairs = list(given.items())
-    else:
-        try:
-            words = shlex.split(given) if isinstance(given, str) else list(given)
-        except ValueError as error:
-            raise InputError(f"set: {short(given)}: {error}; expected such as epochs=30 rates='[0.5]*13'") from None
-        pairs = []
-        for word in words:
-            name, equals, value = word.partition("=") if isinstance(word, str) else ("", "", "")
-            if not equals or not name.strip():
-                raise InputError(f"set: {short(word)} is no setting; expected such as epochs=30 lr=0.05, after the row")
-            pairs.append((name, value))
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        name = name.strip().lstrip("-").replace("-", "_") if isinstance(name, str) else name
-        if not isinstance(name, str):
-            raise InputError(f"set: {short(name)} is no name; expected such as epochs")
-        if name in found:
-            raise InputError(f"set: {short(name)} is there twice; expected once")
-        found[name] = value
-    return found
-
-
-def read_value(name: str, kind: str, value: Any, allowed: str = "") -> Any:
-    """``value``, a text or already of its type, as the ``kind`` that a field is annotated with.
-
-    Args:
-        allowed: what it may be, in words, for the message.
-
-    Raises:
-        InputError: it is none.
-    """
-    optional, kind = kind.endswith(" | None"), kind.removesuffix(" | None")
-    text = value.strip() if isinstance(value, str) else value
-    if optional and (text is None or (isinstance(text, str) and text.lower() in ("none", "null", "all"))):
-        return None
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
-    if kind.startswith("tuple"):
-        if isinstance(text, str):
-            text = [part for part in re.split(r"[,\s]+", text.strip("[]()")) if part]
-        if isinstance(text, int | float):
-            text = [text]
-        if isinstance(text, list | tuple) and len(text) <= 1000:
-            return tuple(read_value(name, "float", part) for part in text)
-        raise InputError(f"set: {name} is {short(value)}; expected numbers, such as [0.5,0.75]")
-    if kind == "bool":
-        said = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(str(text).lower())
-        if said is not None and isinstance(text, str | bool | int):
-            return said
-    elif kind == "int":
-        if isinstance(text, str) and re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII):
-            return int(text)
-        if type(text) is int and abs(text) < 10**18:
-            return text
-    elif kind == "float":
-        if isinstance(text, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.I):
-            text = float(text)
-        if not isinstance(text, str | bool) and isinstance(text, int | float) and abs(text) < 2.0**1000:
-            return float(text)
-    elif isinstance(text, str) and len(text) <= 20_000:
-        return text
-    expected = [words[kind], *([allowed] if allowed else []), *(["or none"] if optional else [])]
-    raise InputError(f"set: {name} is {short(value)}; expected {', '.join(expected)}")
 
 
 def changed(row: Row | str, budget: str, given: Given) -> Row:
@@ -243,19 +116,20 @@ def changed_rows(rows: Sequence[Row], budget: str, given: Given) -> list[Row]:
         if not any(name in some for some in mine):
             for row in rows:  # the first says why
                 changed(row, budget, {name: value})
+            raise InputError(f"set: {name} is for none of these rows, of which nothing is pruned")
     return [changed(row, budget, some) for row, some in zip(rows, mine, strict=True)]
 
 
 def _has(row: Row, name: str) -> bool:
     known = settings_of(row)
-    aliases = _aliases(row.method["name"]) if known else {}
+    aliases = aliases_of(row.method["name"]) if known else {}
     ours = name if name in known or name not in aliases else aliases[name].to
     return ours in known and (ours != "rates" or row.pruned)
 
 
 def _canonical(row: Row, budget: str, known: Mapping[str, Setting], read: Mapping[str, Any]) -> dict[str, Any]:
     """What was read, by our names and of the fields' types; of what is already so, nothing."""
-    aliases = _aliases(row.method["name"])
+    aliases = aliases_of(row.method["name"])
     values: dict[str, Any] = {}
     said: dict[str, str] = {}  # our name -> the name that was read
     for name in sorted(read, key=lambda name: name in aliases and bool(aliases[name].convert)):  # epochs come first
@@ -270,20 +144,22 @@ def _canonical(row: Row, budget: str, known: Mapping[str, Setting], read: Mappin
             epochs = values.get("epochs", row.recipes[budget].epochs)
             value = alias.convert(value, row, epochs)
         values[ours], said[ours] = read_value(name, known[ours].kind, value, known[ours].allowed), name
+    if "rates" in values:
+        values["rates"] = "".join(values["rates"].split())
     return {name: value for name, value in values.items() if value != known[name].default}
 
 
 def _unknown(name: str, row: Row, known: Mapping[str, Setting]) -> str:
     """What is wrong with a name that no field of ``row`` has."""
     if name in ELSEWHERE:
-        return f"set: {name} is no setting; expected it as {ELSEWHERE[name]}, or beside set in Python and notebooks"
-    if name == "rates":
-        return f"set: {row.method['name']} finds the widths itself, so it takes no rates"
+        return f"set: {name} is no setting; expected {ELSEWHERE[name]}"
     ours = ALIASES[name].to if name in ALIASES else name
-    theirs = [method for method in METHODS if ours in options_of(method) and name in {ours, *_aliases(method)}]
+    if ours == "rates":
+        return f"set: {row.method['name']} finds the widths itself, so it takes no {name}"
+    theirs = [method for method in METHODS if ours in options_of(method) and name in {ours, *aliases_of(method)}]
     if theirs and name not in known:
         return f"set: {name} is for {' '.join(theirs)}; {row.of or row.id} is of {row.method['name']}"
-    names = [*known, *(alias for alias, to in _aliases(row.method["name"]).items() if to.to in known)]
+    names = [*known, *(alias for alias, to in aliases_of(row.method["name"]).items() if to.to in known)]
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or ["epochs", "lr"]
     return f"set: unknown setting {short(name)}; expected such as {' '.join(near)} ('prune show {row.of or row.id}')"
 
@@ -305,7 +181,7 @@ def _changed(row: Row, budget: str, known: Mapping[str, Setting], values: dict[s
     if parts["row"]:
         if row.given is not None:
             raise InputError("set: both rates and units; expected one of them")
-        changes |= {"rates": parts["row"]["rates"].replace(" ", ""), "unknown": ""}
+        changes |= {"rates": parts["row"]["rates"], "unknown": ""}
     own = row.with_settings(dict(sorted({**row.settings, **values}.items())), **changes)
     if parts["row"]:
         _ = own.widths
@@ -356,5 +232,5 @@ def listing(row: Row) -> list[list[str]]:
 def published(row: Row) -> list[list[str]]:
     """The names that the papers' commands have for what can be set of ``row``: theirs, ours, and how they differ."""
     known = settings_of(row)
-    aliases = _aliases(row.method["name"]) if known else {}
+    aliases = aliases_of(row.method["name"]) if known else {}
     return [[name, alias.to, alias.says] for name, alias in aliases.items() if alias.to in known and name not in known]

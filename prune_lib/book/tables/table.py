@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from ...cost.printed import Printed, prints_like
-from ...papers.rows import COUNTS, METRICS, Row, table_rows, to_words
+from ...papers.rows import COUNTS, METRICS, Row, table_rows
 from ...runs.records import own_records, records, superseded_lines, unfinished
 from ...system.errors import short
+from ...system.words import to_words
 from .verdict import EXACT, INCONSISTENT, NOT_PUBLIC, TONES, Accuracy, judge
 
 SHOWN = 5  # runs with a user's own settings that a caption names
