@@ -155,6 +155,12 @@ def test_what_contradicts_is_explained(given, words):
     assert any(words in text for text in texts), texts
 
 
+def test_the_plainest_way_may_have_changes_and_give_the_cut():
+    found = check("108.61M", "vgg16", HRANK, cut="65.3%")
+    assert found.figure.prints[0].way.other == 2
+    assert [s.holds for s in found.statements] == [True, True]
+
+
 def test_a_speed_up_is_a_cut():
     assert all(_said(base="126.55M", cut="2.27x").values())
     assert not all(_said(base="126.55M", cut="3x").values())
@@ -248,6 +254,11 @@ def test_torchvisions_networks_are_counted_as_it_says_itself(name):
     by_hand = check(f"{said['_ops']:.3f}G", name, image=(224, 224))
     assert by_hand.figure.prints[0].way.rule in ("macs", "torch's FlopCounterMode, halved")
     assert check(f"{said['num_params']} params", name, image=(224, 224)).figure.prints[0].all_changes == ()
+
+
+def test_torchvisions_auxiliary_heads_and_other_sizes_are_tried():
+    assert _found(check("23.83M", "inception_v3"))["all parameters", ("auxiliary heads left out",)] == 23_834_568
+    assert _found(check("5.34G", "torchvision/resnet50"))["macs", ("256x256 images",)] == 5_340_348_416
 
 
 def test_a_network_that_both_have_is_pointed_out():

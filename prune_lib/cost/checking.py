@@ -15,7 +15,7 @@ from ..nets.archs import ARCHS
 from ..nets.networks import arch_of, read_spec
 from ..system.errors import InputError
 from .printed import Printed, figure
-from .ways import EARLY, INPUTS, MOST, Subject, Way, of_variant, ways
+from .ways import EARLY, INPUTS, MOST, Subject, Variant, Way, of_variant, ways
 
 SHOWN = 6  # ways, and misses, that are put into words
 WEIGHTS = {
@@ -74,9 +74,11 @@ class Traced:
             return text + [f"{w.value:16,}  {w.value / value - 1:+.2%}  {w.network}: {w}" for w in self.near]
         groups: dict[tuple, list[Print]] = {}
         for found in self.prints:
-            groups.setdefault((found.way.of, found.way.network, found.all_changes), []).append(found)
+            of, network, value = found.way.of, found.way.network, found.way.value
+            key = of, network, found.all_changes, None if found.all_changes else value
+            groups.setdefault(key, []).append(found)
         text = [f"{len(self.prints)} of {self.tried} ways to count print it, the plainest first:"]
-        for (of, network, changes), alike in [*groups.items()][:SHOWN]:
+        for (of, network, changes, _), alike in [*groups.items()][:SHOWN]:
             rules = ", ".join(found.way.rule for found in alike)
             text.append(f"{alike[0].way.value:16,}  {of} of {network}: {'; '.join((rules, *changes))}")
         if len(groups) > SHOWN:
@@ -179,6 +181,8 @@ def check(
         traced = _trace(text, counted.cuts(kinds))
     else:
         traced = _trace(text, [way for way in counted.ways if way.of in kinds])
+        if not traced.prints and counted.at_other_sizes():
+            traced = _trace(text, [way for way in counted.ways if way.of in kinds])
     kind = traced.prints[0].way.of if traced.prints else kinds[0]
     others = {}
     if given["params"]:
@@ -193,7 +197,12 @@ class _Counted:
     """All ways to count what was named: the pruned networks that it may be, and the full one."""
 
     def __init__(self, arch, rates, layout, image, classes, known):
-        self.given, self.rates = arch, rates
+        self.given, self.rates, self.classes, self.others = (
+            arch,
+            rates,
+            classes,
+            False,
+        )  # whether other sizes are still to be tried
         if arch in ARCHS:
             about = arch_of(arch)
             self.name = about.name
@@ -216,8 +225,8 @@ class _Counted:
             if rates is not None or layout is not None:
                 raise InputError(f"{arch}: torchvision's networks are counted full; rates are for: {' '.join(ARCHS)}")
             self.name = arch
-            found = [way for variant in variants(arch, image, classes) for way in of_variant(arch, variant)]
-            self.full, self.pruned = sorted(found, key=lambda way: (way.other, len(way.changes))), []
+            self.full, self.pruned = _plainest_first(arch, variants(arch, image, classes)), []
+            self.others = image is None
 
     @cached_property
     def ways(self) -> list[Way]:
@@ -226,6 +235,17 @@ class _Counted:
             return [*self.full, *self.pruned]
         full = [replace(way, changes=(FULL, *way.changes)) for way in self.full if way.other < MOST]
         return [*self.pruned, *full]
+
+    def at_other_sizes(self) -> bool:
+        """Look at torchvision's network at other sizes too; whether there is anything new to look at."""
+        if not self.others:
+            return False
+        from .zoo import variants
+
+        self.full += _plainest_first(self.given, variants(self.given, None, self.classes, others=True))
+        self.others = False
+        del self.ways
+        return True
 
     def cuts(self, kinds) -> list[Way]:
         """The pruned networks' ways, each with how many millionths of a percent of the full network it cuts."""
@@ -240,6 +260,11 @@ class _Counted:
         if found or self.given not in ("vgg16", "googlenet"):
             return []
         return [f"{self.given} here is CIFAR-10's; ImageNet's is --arch torchvision/{self.given}"]
+
+
+def _plainest_first(network: str, found: Iterable[Variant]) -> list[Way]:
+    listed = [way for variant in found for way in of_variant(network, variant)]
+    return sorted(listed, key=lambda way: (way.other, len(way.changes)))
 
 
 def _readings(about, rates: str, layout: str | None) -> list[Subject]:
@@ -443,7 +468,7 @@ def _own_cut(counted: _Counted, traced: Traced, share: tuple[str, float, float])
     cuts = [(way, 1 - way.value / whole[way.key]) for way in pruned]
     if not cuts:
         return Statement(False, f"no way that prints {traced.printed} gives a cut")
-    for way, cut in (pair for pair in cuts if pair[0].other <= 1):
+    for way, cut in (cuts[0], *(pair for pair in cuts if pair[0].other <= 1)):
         if least <= cut <= most:
             return Statement(True, f"{way} alone gives {traced.printed} and a cut of {100 * cut:.2f}%, printed {text}")
     way, cut = cuts[0]

@@ -1,4 +1,4 @@
-"""torchvision's networks, traced: what each calls for one image of its own size and of a few others."""
+"""torchvision's networks, traced: what each calls for one image of its own size, or of a few others."""
 
 import difflib
 from collections.abc import Iterator
@@ -9,13 +9,15 @@ from ..system.errors import InputError, short
 from .ways import Variant
 
 PREFIXES = ("torchvision/", "torchvision.", "torchvision:")
-OTHER_SIDES = (224, 256, 299)  # pixels, tried where no size is named
+OTHER_SIDES = (224, 256, 299)  # pixels, tried where nothing fits at its own size
 FRAMES = 16  # of a clip of video
 DETECTED = (800, 800)  # pixels of an image for detection
 
 
-def variants(name: str, image: tuple[int, int] | None = None, classes: int | None = None) -> Iterator[Variant]:
-    """The network as torchvision builds it, at its own size of images and others, or at ``image`` alone.
+def variants(
+    name: str, image: tuple[int, int] | None = None, classes: int | None = None, others: bool = False
+) -> Iterator[Variant]:
+    """The network as torchvision builds it, at its own size of images or at ``image``; or at the ``others``.
 
     Raises:
         InputError: torchvision has no such network, or it cannot be counted at that size.
@@ -34,13 +36,21 @@ def variants(name: str, image: tuple[int, int] | None = None, classes: int | Non
         )
     model = _model(bare, classes)
     own = image or _size(bare)
+    if others:
+        yield from _at_other_sizes(bare, model, own)
+        return
     kinds = _params(model)
-    yield _variant(bare, model, own, (), kinds)
+    whole = _variant(bare, model, own, (), kinds)
+    yield whole
     if auxiliary := sum(p.numel() for part, p in model.named_parameters() if "aux" in part.lower()):
-        whole = {**dict.fromkeys(kinds, 0), "convs": sum(kinds[k] for k in kinds if k in COUNTED) - auxiliary}
-        yield _variant(bare, model, own, ("auxiliary heads left out",), whole)
-    plain = "." not in type(model).__module__.removeprefix("torchvision.models.")
-    for side in OTHER_SIDES if image is None and plain else ():
+        left = {**dict.fromkeys(kinds, 0), "convs": sum(kinds[k] for k in kinds if k in COUNTED) - auxiliary}
+        layers = [layer for layer in whole.layers if "aux" not in layer.name.lower()]
+        yield Variant(("auxiliary heads left out",), layers, masked=False, params=left)
+
+
+def _at_other_sizes(bare: str, model: Any, own: tuple[int, int]) -> Iterator[Variant]:
+    plain = "." not in type(model).__module__.removeprefix("torchvision.models.")  # one image in, one answer out
+    for side in OTHER_SIDES if plain else ():
         if (side, side) != own:
             try:
                 yield _variant(bare, model, (side, side), (f"{side}x{side} images",), None)
@@ -62,6 +72,8 @@ def _model(name: str, classes: int | None) -> Any:
     module = get_builder_module(name)
     if "detection" in module or "segmentation" in module:
         options["weights_backbone"] = None
+    if name.startswith(("fcn_", "deeplabv3_")):
+        options["aux_loss"] = True  # as its published weights are
     try:
         with torch.random.fork_rng(devices=[]), torch.device("cpu" if "detection" in module else "meta"):
             torch.manual_seed(0)
