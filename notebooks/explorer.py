@@ -120,3 +120,15 @@ None if moving else subject.compared(network, pruned)
 # %% [markdown]
 # The curves are of one network and the images above; how criteria compare after training on is the matter of the chapters
 # on CDP and CFDP.
+
+# %% [markdown]
+# ## Where a figure comes from
+#
+# Which ways of counting print it, as `prune check` says; and whether a figure, its base and its cut agree.
+
+# %% tags=["hide-input"]
+from prune_lib.cost import check
+
+widgets.figure() if moving else print(
+    check("55.84M", "resnet56", get_row("dcff/cifar10/resnet56").rates, base="125.49M", cut="55.5%")
+)

@@ -154,6 +154,20 @@ def test_the_sliders_and_the_spec_follow_each_other():
         assert _find(box, "FloatSlider", "rate 1") is not None
 
 
+def test_a_figure_that_is_typed_is_traced():
+    box = widgets.figure()
+    assert "55,835,840  FLOPs of dcff/cifar10/resnet56: thop-0.0.31" in _texts(box)
+    assert "no one way prints both" in _texts(box)
+    _find(box, "Text", "figure").value = "99.99M"
+    assert "nothing prints it" in _texts(box)
+    _find(box, "Text", "figure").value = "<b>"
+    assert "figure &#x27;&lt;b&gt;&#x27;; expected a number" in _texts(box)
+    _find(box, "Dropdown", "network").value = "resnet50"
+    _find(box, "Text", "base").value = _find(box, "Text", "cut").value = ""
+    _find(box, "Text", "figure").value = "3.86G"
+    assert "3,857,973,248  FLOPs of resnet50: macs, cdp, chex; the stride on the first 1x1 convs" in _texts(box)
+
+
 def test_a_change_costs_less_than_a_second_of_one_core(network):
     """By the processor's clock, which a busy machine does not stop; first times, which import, are not counted."""
     spec, filters, sparsity = widgets.specs(), widgets.filters(network), widgets.sparsity(network)

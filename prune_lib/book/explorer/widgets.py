@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ...cost import check
 from ...nets import ARCHS
-from ...papers.rows import get_row
+from ...papers.rows import get_row, printed_networks
 from ...system.errors import InputError, needs
 from . import pictures, subject
 from .subject import OFFERED, SPREADS, Subject
@@ -94,6 +95,38 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     paper.observe(other_paper, "value")
     which.observe(chosen, "value")
     return ipywidgets.VBox([ipywidgets.HBox([paper, which]), text, sliders, note, chart, counts])
+
+
+def figure(printed: str = "55.84M", arch: str = "resnet56", base: str = "125.49M", cut: str = "55.5%") -> Any:
+    """Type a figure that a paper prints, and what is printed beside it: the ways of counting that print it follow."""
+    with needs("lab"):
+        import ipywidgets
+
+    wide = ipywidgets.Layout(width="95%")
+    network = ipywidgets.Dropdown(options=list(ARCHS), value=arch, description="network")
+    texts = {
+        name: ipywidgets.Text(value=value, description=name, continuous_update=False)
+        for name, value in {"figure": printed, "params": "", "base": base, "cut": cut}.items()
+    }
+    rates = ipywidgets.Text(description="rates", continuous_update=False, layout=wide)
+    found, note = ipywidgets.HTML(), ipywidgets.HTML()
+
+    def follow(_change=None) -> None:
+        def work() -> str:
+            given = {name: text.value.strip() or None for name, text in texts.items()}
+            spec = rates.value.strip() or None
+            known = [] if spec else printed_networks(network.value)
+            checked = check(given.pop("figure") or "", network.value, spec, known=known, **given)
+            found.value = f'<pre style="line-height: 1.4">{html.escape(str(checked))}</pre>'
+            return "something prints it" if checked.found else "nothing prints it"
+
+        _timed(note, work)
+
+    follow()
+    for widget in (network, rates, *texts.values()):
+        widget.observe(follow, "value")
+    rows = ipywidgets.HBox([network, texts["figure"], texts["params"]]), ipywidgets.HBox([texts["base"], texts["cut"]])
+    return ipywidgets.VBox([*rows, rates, note, found])
 
 
 def filters(of: Subject) -> Any:
