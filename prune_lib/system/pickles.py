@@ -67,6 +67,7 @@ class _Machine:
 
     def __init__(self, make: Make):
         self.make, self.stack, self.marks, self.memo = make, [], [], {}  # type: ignore[var-annotated]
+        self.places: dict[int, list[int]] = {}  # of things that their state will turn into something else
 
     def do(self, name: str, argument: Any) -> None:
         method = getattr(self, f"do_{name.lower()}", None)
@@ -82,7 +83,7 @@ class _Machine:
             count = int(name[5:])
             self.stack.append(tuple(self.take(count)))
         elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-            self.memo[argument] = self.stack[-1]
+            self.remember(argument)
         elif name in ("BINGET", "LONG_BINGET", "GET"):
             self.stack.append(self.memo[argument])
         elif name not in ("PROTO", "FRAME"):
@@ -98,6 +99,11 @@ class _Machine:
     def since_mark(self) -> list:
         return self.take(len(self.stack) - self.marks.pop())
 
+    def remember(self, place: int) -> None:
+        self.memo[place] = value = self.stack[-1]
+        if isinstance(value, Thing) and value.name in BUILT:
+            self.places.setdefault(id(value), []).append(place)
+
     def do_mark(self, _) -> None:
         self.marks.append(len(self.stack))
 
@@ -111,7 +117,7 @@ class _Machine:
         self.stack.append(self.stack[-1])
 
     def do_memoize(self, _) -> None:
-        self.memo[len(self.memo)] = self.stack[-1]
+        self.remember(len(self.memo))
 
     def do_tuple(self, _) -> None:
         self.stack.append(tuple(self.since_mark()))
@@ -202,7 +208,7 @@ class _Machine:
             target.state = state
             self.stack[-1] = built = self.make("build", (target,)) if target.name in BUILT else target
             if built is not target:
-                self.memo = {key: built if value is target else value for key, value in self.memo.items()}
+                self.memo |= dict.fromkeys(self.places.pop(id(target), ()), built)
 
     def do_binpersid(self, _) -> None:
         (argument,) = self.take(1)
