@@ -73,7 +73,7 @@ def test_the_wheel_holds_tables_digits_and_committed_records_and_no_weights(whee
 
 
 def test_a_base_install_does_all_that_needs_no_notebook(bare, monkeypatch):
-    row, table = "arena/tries/a", "filterexpo/resnet20-study"
+    row, table = "arena/tries/b", "filterexpo/resnet20-study"
     cost, rows, shown, digits, made = bare([
         ["cost", "vgg16", "--rates", "[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6", "--rule", "all", "--json"],
         ["rows", "--json"],
