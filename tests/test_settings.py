@@ -309,6 +309,28 @@ def test_rows_of_one_comparison_are_changed_by_what_each_has():
         changed_rows([full, compact], "smoke", "epoch=1")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--precision fp8", "unknown precision 'fp8'; expected one of: fp32 tf32 bf16 fp16"),
+        ("--engine x", "unknown engine 'x'; expected one of: eager graph compile"),
+        ("--micro-batch -1", "micro-batch is -1; expected 1 … 1000000 images"),
+        ("--loss-scale 128", "loss-scale 128 is for precision fp16"),
+        ("--precision fp16 --loss-scale nan", "loss-scale is nan; expected a factor up to 2^24"),
+        ("--precision fp32 --set amp=yes", "precision is 'fp32', and 'fp16' by set"),
+    ],
+)
+def test_what_no_machine_can_do_is_refused_before_anything_runs(words, says, project, capsys):
+    commands = [["run", DCFF, "--device", "cpu"]]
+    commands += [] if "--set" in words else [["queue", "--rows", DCFF, "--device", "cpu"]]
+    for command in commands:
+        assert main([*command, *words.split()]) == 2
+        err = capsys.readouterr().err
+        assert says in err
+        assert err.count("\n") == 1
+    assert not [path for path in project.rglob("*") if path.is_file()]
+
+
 def test_a_linear_schedule_falls_to_zero_after_its_warm_up():
     recipe = Recipe(schedule="linear", lr=0.8, epochs=10, warmup=2)
     assert [round(recipe.lr_at(epoch, 3, 4), 6) for epoch in (0, 1, 2, 6, 9)] == [0.5, 0.9, 0.8, 0.4, 0.1]

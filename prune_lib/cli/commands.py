@@ -252,8 +252,10 @@ def _say_epochs(record: dict) -> None:
 
 
 def queue(args) -> int:
+    from ..runs.execution import Execution
     from ..runs.queue import jobs, work
 
+    Execution(**_execution(args))  # refused here, and not by each of its runs
     if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
         raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
     todo = jobs(args.rows, args.budget, range(args.seed, args.seed + args.seeds), args.weights, args.set)
