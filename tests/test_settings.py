@@ -331,6 +331,17 @@ def test_what_no_machine_can_do_is_refused_before_anything_runs(words, says, pro
     assert not [path for path in project.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [("--mean 5 0 0", "mean is [5.0, 0.0, 0.0]; expected each channel's in [0, 1]"),
+     ("--std 0 1 1", "std is [0.0, 1.0, 1.0]; expected each channel's in (0, 1]"),
+     ("--std nan 1 1", "expected each channel's in (0, 1]")],
+)  # fmt: skip
+def test_constants_that_no_images_have_are_refused(words, says, project, capsys):
+    assert main(["eval", DCFF, "--weights", "x.safetensors", "--data", "digits", *words.split()]) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_a_linear_schedule_falls_to_zero_after_its_warm_up():
     recipe = Recipe(schedule="linear", lr=0.8, epochs=10, warmup=2)
     assert [round(recipe.lr_at(epoch, 3, 4), 6) for epoch in (0, 1, 2, 6, 9)] == [0.5, 0.9, 0.8, 0.4, 0.1]

@@ -10,7 +10,7 @@ from ..nets.weights import fit, read_compact, read_weights
 from ..papers.rows import Row, get_row
 from ..system import distributed
 from ..system.device import allow_tf32, pick_device, pick_precision
-from ..system.errors import InputError
+from ..system.errors import InputError, short
 from ..tasks import registry
 from .training import evaluate
 
@@ -45,6 +45,10 @@ def evaluate_weights(
     if data is None and not row.recipes:
         raise InputError(f"{row.id} has no recipe that names its data; name the image set with --data")
 
+    if not all(0 <= value <= 1 for value in mean or ()):
+        raise InputError(f"mean is {short(list(mean or ()))}; expected each channel's in [0, 1]")
+    if not all(0 < value <= 1 for value in std or ()):
+        raise InputError(f"std is {short(list(std or ()))}; expected each channel's in (0, 1]")
     where = pick_device(device)
     precision = pick_precision(where, precision)
     allow_tf32(precision == "tf32")
