@@ -153,8 +153,8 @@ def test_given_weights_are_evaluated_as_a_row(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "prune_lib.runs.given.evaluate", lambda model, data, split, precision: seen.append((data.mean, data.std)) or {}
     )
-    evaluate_weights("dcff/cifar10/resnet56", path, data="digits", device="cpu", mean=(0, 0, 0), std=(9, 9, 9))
-    assert seen == [((0, 0, 0), (9, 9, 9))]
+    evaluate_weights("dcff/cifar10/resnet56", path, data="digits", device="cpu", mean=(0, 0, 0), std=(0.9, 0.9, 0.9))
+    assert seen == [((0, 0, 0), (0.9, 0.9, 0.9))]
     with pytest.raises(InputError, match=r"no weights at .*nowhere.pt"):
         evaluate_weights("dcff/cifar10/resnet56", tmp_path / "nowhere.pt")
 
