@@ -42,9 +42,11 @@ test-browser: $(STAMP) ## the built book and JupyterLab's explorer in a real chr
 
 faults: $(STAMP) ## the fault campaign of make test alone; leaves its counts for the book
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile tests/faults --keep-faults "make faults"
+	$(BIN)/python -m prune_lib.book.tables.markdown book/reliability.md
 
 soak: $(STAMP) ## the same at length: 200 kills for each method, 200,000 generated inputs
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist load tests/faults --soak --keep-faults "make soak"
+	$(BIN)/python -m prune_lib.book.tables.markdown book/reliability.md
 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environment.yml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --no-header --no-annotate pyproject.toml --output-file requirements.lock
