@@ -117,6 +117,10 @@ def test_run_again_leaves_a_second_record_beside_the_first(tmp_path, monkeypatch
     assert old["networks"] == new["networks"] == first["networks"]
     assert new["provenance"]["started"] >= old["provenance"]["ended"]
     assert records.find(Run(ROW, "smoke", 0)) == old  # the first that ended counts
+    for path, record in zip(Run(ROW, "smoke", 0).files, (old, new), strict=True):  # within one second too
+        same = record["provenance"] | {"ended": "2026-01-01T00:00:00+00:00"}
+        path.write_text(json.dumps(record | {"provenance": same}))
+    assert records.find_file(Run(ROW, "smoke", 0))[0] == Run(ROW, "smoke", 0).files[0]
 
 
 def test_a_record_without_weights_says_how_to_have_them(tmp_path, monkeypatch, finished):

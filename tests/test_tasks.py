@@ -263,8 +263,9 @@ def test_one_training_of_mask_rcnn_is_both_of_its_rows(project, drawn):
     assert (box.printed, mask.printed) == ("37.3", "34.5")
     for row in all_rows().values():
         if row.runs_of:
-            assert all(row.key(budget) == get_row(row.runs_of).key(budget) for budget in row.recipes)
-            assert Run(row, "paper", 0).folder == Run(get_row(row.runs_of), "paper", 0).folder
+            for budget in row.recipes:
+                assert row.key(budget) == get_row(row.runs_of).key(budget)
+                assert Run(row, budget, 0).folder == Run(get_row(row.runs_of), budget, 0).folder
     metrics = {f"{score}_{p}": 30.0 + (score == "AP") for score in ("AP", "segm_AP") for p in ("test_best", "last")}
     about = {"row": box.id, "budget": "paper", "seed": 0, "key": box.key("paper"), "status": "finished"}
     record = about | {"metrics": metrics, "curves": {}, "networks": {}, "provenance": {"data": {"test": 5000}}}

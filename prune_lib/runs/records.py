@@ -20,7 +20,7 @@ from ..system.words import to_words
 
 STEM = re.compile(r"(?P<budget>[a-z]+)-seed(?P<seed>\d{1,10})-(?P<key>[0-9a-f]{10})(?=$|[-.])", re.ASCII)
 STATUSES = ("finished", "diverged", "failed")
-CHECKS = ("browser", "faults")  # folders of what checks of the whole found, which is no run: ``prune_lib.book``
+CHECKS = ("browser", "injected")  # folders of what checks of the whole found, which is no run: ``prune_lib.book``
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Run:
     def files(self) -> list[Path]:
         """Its records: one, and one more for each time that it was run again or came to no good end."""
         folder = home() / "results" / self.row.runs
-        return sorted(folder.glob(f"{self.stem}*.json"), key=lambda path: (len(path.name), path.name))
+        return sorted(folder.glob(f"{self.stem}*.json"), key=_turn)
 
     @property
     def superseded(self) -> str:
@@ -140,7 +140,12 @@ def find_file(run: Run) -> tuple[Path, dict] | None:
     """The same, and the file that it is in."""
     named = (run.budget, run.seed, run.key, "finished")
     of = [(path, r) for path, r in _read(run.row.runs) if (r["budget"], r["seed"], r["key"], r["status"]) == named]
-    return min(of, key=lambda made: str(made[1]["provenance"].get("ended", "")), default=None)
+    return min(of, key=lambda made: (str(made[1]["provenance"].get("ended", "")), _turn(made[0])), default=None)
+
+
+def _turn(path: Path) -> tuple[int, str]:
+    """In what order records of one name were written: ``x.json``, ``x-2.json``, …, ``x-10.json``."""
+    return len(path.name), path.name
 
 
 def superseded(row: Row) -> dict[str, list[dict]]:

@@ -31,7 +31,7 @@ def code_version(folder: Path = PACKAGE) -> str:
     try:
         git = ["git", "-C", str(folder)]
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        status = ["status", "--porcelain", "--", ".", ":(exclude,top)results/browser", ":(exclude,top)results/faults"]
+        status = ["status", "--porcelain", "--", ".", ":(exclude,top)results/browser", ":(exclude,top)results/injected"]
         changed = subprocess.run([*git, *status], capture_output=True, text=True, check=True)
         return f"{__version__}+{commit.stdout.strip()}{'.changed' if changed.stdout.strip() else ''}"
     except (OSError, subprocess.CalledProcessError):

@@ -32,7 +32,7 @@ FAULTS = {  # kind of fault, as tests/faults count them -> what is done, and wha
 
 
 def faults_file() -> Path:
-    return home() / "results" / "faults" / "checks.json"
+    return home() / "results" / "injected" / "checks.json"
 
 
 def save_faults(injected: Mapping[str, int], broken: int, command: str) -> Path:
