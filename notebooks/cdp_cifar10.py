@@ -18,21 +18,19 @@
 # is looked at once, filters are masked, and it is trained on.
 
 # %% tags=["parameters", "hide-input"]
-budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; paper: the whole recipe
+budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; also tiny, paper
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
 set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 weights = ""  # a trained dense network to prune; empty: the one that the dense row leaves, trained first
+rows = ""  # which of the paper's own to train: names such as resnet20, or all; empty: only the study below
 net = "resnet20"  # whose study is shown: resnet20 or resnet56
 
 # %% tags=["remove-input"]
-from prune_lib.book.site.notebook import check_parameters
+from prune_lib.book.site.notebook import check_training
 
-check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict), weights=str,
-    net=("resnet20", "resnet56"),
-)  # fmt: skip
+check_training(globals(), net=("resnet20", "resnet56"))
 
 # %% [markdown]
 # ## What the paper says
@@ -44,6 +42,12 @@ check_parameters(
 from prune_lib.book.tables import load_table
 
 load_table("cdp/cifar10")
+
+# %% tags=["hide-input"]
+from prune_lib.book.trained import train
+
+OWN = "cdp/cifar10"
+train(OWN, rows, budget, seed, device=device, data_dir=data_dir, given=set, weights=weights) if rows else None
 
 # %% [markdown]
 # ## The method
@@ -82,23 +86,23 @@ from prune_lib.papers import table_rows
 from prune_lib.runs import best_record, changed_rows, run
 
 STUDY = f"cdp/{net}-study"
-rows = table_rows(STUDY)
+study = table_rows(STUDY)
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke", "weights": weights or None}
-chosen = rows if budget != "smoke" else [row for row in rows if row.method["sparsity"] in (0.3, 0.4)][:3]
+chosen = study if budget != "smoke" else [row for row in study if row.method["sparsity"] in (0.3, 0.4)][:3]
 if set:
-    rows = chosen = changed_rows(chosen, budget, set)
+    study = chosen = changed_rows(chosen, budget, set)
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables import Grid
 from prune_lib.cost import cost
 
-best = {row.id: record for row in rows if (record := best_record(row))}
+best = {row.id: record for row in study if (record := best_record(row))}
 full = cost(net, None, "cdp").flops
 lines = [
     ["Row", "Budget", "Masked, by CDP's counter", "Removed, multiply-accumulates", "Before", "After", "Emptied layers"]
 ]
-for row in rows:
+for row in study:
     if record := best.get(row.id):
         metrics, found = record["metrics"], record["found"]
         lines.append([
@@ -120,7 +124,7 @@ Grid(lines, f"{net}: sparsity and criterion; test top-1 (%) as pruned, and at th
 # layers, at CDP's FLOPs; *scratch* has CDP's masks on fresh weights.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Top-1 over the share of FLOPs that stays, before and after training on, for CDP and the baselines"}}
-charts.tradeoff([(row, best[row.id]) for row in rows if row.id in best], full)
+charts.tradeoff([(row, best[row.id]) for row in study if row.id in best], full)
 
 # %% [markdown]
 # How to read it: the left panel is the criterion alone. The right panel is what a short training makes of it, at the
@@ -138,7 +142,7 @@ from prune_lib.nets import arch_of
 shown = next(
     (
         best[row.id]
-        for row in rows
+        for row in study
         if row.id in best and row.method["criterion"] == "cdp" and row.method["sparsity"] >= 0.3
     ),
     None,

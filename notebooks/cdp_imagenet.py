@@ -17,12 +17,19 @@
 # files*, which is about the first 20 of the 1,000 classes: the published code does not shuffle them.
 
 # %% tags=["parameters", "hide-input"]
+budget = ""  # tiny: a few images, minutes; short: 1,000 sample images; paper: all of ImageNet; empty: recounts only
+seed = 0
+device = "auto"
+data_dir = ""  # where imagenet/ or imagenet-sample/ is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
+weights = ""  # a trained full network to prune, or torchvision; empty: the one that the dense row leaves, trained first
+rows = "all"  # which of the paper's to train: names such as resnet18, or all
 arch = "resnet50"  # resnet18 or resnet50: whose full network is counted below
 
 # %% tags=["remove-input"]
-from prune_lib.book.site.notebook import check_parameters
+from prune_lib.book.site.notebook import check_training
 
-check_parameters(globals(), arch=("resnet18", "resnet50"))
+check_training(globals(), needed=False, arch=("resnet18", "resnet50"))
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables import Grid, load_table
@@ -60,6 +67,13 @@ for share in (0.1, 0.2, 0.3, 0.4, 0.5):
 Grid(lines, f"{arch}: CDP's counter does not credit a pruned residual stream to the convs that read it.")
 
 # %% [markdown]
-# To run it: `prune run cdp/cifar10/resnet56_a --weights FILE` shows the three steps on CIFAR-10. The ImageNet rows are not
-# trained here: their sparsities are not published, and the README's command is not the scripts' recipe (see
-# [the errata](errata)).
+# ## Run
+#
+# The sparsities are not published, so each row is pruned until it has the printed share of the FLOPs, and trained by its
+# script, which is not the README's command (see [the errata](errata)). Scores, selection and training are one run;
+# `prune score` and `prune select` do the first two alone.
+
+# %% tags=["hide-input"]
+from prune_lib.book.trained import train
+
+train("cdp/imagenet", rows, budget, seed, device=device, data_dir=data_dir, given=set, weights=weights)

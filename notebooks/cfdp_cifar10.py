@@ -18,24 +18,29 @@
 # earlier repository, HRankPlus.
 
 # %% tags=["parameters", "hide-input"]
-budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; paper: the whole recipe
+budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; also tiny, paper
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
 set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 weights = ""  # a trained dense network to prune; empty: the one that the dense row leaves, trained first
+rows = ""  # which of the paper's own to train: names such as resnet56, or all; empty: only the study below
 
 # %% tags=["remove-input"]
-from prune_lib.book.site.notebook import check_parameters
+from prune_lib.book.site.notebook import check_training
 
-check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict), weights=str
-)
+check_training(globals())
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables import load_table
 
 load_table("cfdp/cifar10")
+
+# %% tags=["hide-input"]
+from prune_lib.book.trained import train
+
+OWN = "cfdp/cifar10"
+train(OWN, rows, budget, seed, device=device, data_dir=data_dir, given=set, weights=weights) if rows else None
 
 # %% [markdown]
 # ## The method
@@ -109,17 +114,17 @@ from prune_lib.cost import cost
 from prune_lib.papers import table_rows
 from prune_lib.runs import best_record, changed_rows, run
 
-rows = {net: table_rows(f"cfdp/{net}-study") for net in ("resnet20", "resnet56")}
+studies = {net: table_rows(f"cfdp/{net}-study") for net in ("resnet20", "resnet56")}
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke", "weights": weights or None}
-chosen = [row for row in rows["resnet20"] if budget != "smoke" or row.id.split("/")[-1].startswith("r20")]
+chosen = [row for row in studies["resnet20"] if budget != "smoke" or row.id.split("/")[-1].startswith("r20")]
 if set:
     chosen = changed_rows(chosen, budget, set)
-    rows = {"resnet20": chosen}
+    studies = {"resnet20": chosen}
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"CFDP, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
 lines = [["Network", "Rate, criterion", "Budget", "FLOPs", "of full", "Before", "After"]]
-for net, some in rows.items():
+for net, some in studies.items():
     full = cost(net, None, "thop-0.0.31", "hrank").flops
     for row in some:
         if record := best_record(row):
@@ -131,7 +136,7 @@ for net, some in rows.items():
 Grid(lines, "Test top-1 (%) as pruned, and at the last epoch of the training after it.")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Top-1 over the share of FLOPs that stays, before and after training on, for CFDP and the baselines"}}
-best = [(row, record) for row in rows["resnet20"] if (record := best_record(row))]
+best = [(row, record) for row in studies["resnet20"] if (record := best_record(row))]
 charts.tradeoff(best, cost("resnet20", None, "thop-0.0.31", "hrank").flops)
 
 # %% [markdown]

@@ -20,19 +20,20 @@
 # {cite}`szegedy2015going`.
 
 # %% tags=["parameters", "hide-input"]
-budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, under an hour on two cores; paper: the whole recipe
+budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, under an hour on two cores; also tiny, paper
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
 set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
+weights = ""  # nothing: no row here prunes a trained network
+rows = "all"  # which to train: names such as resnet56, or all
 cam_arch = "resnet56"  # which network Grad-CAM looks at, full and compact
 
 # %% tags=["remove-input"]
-from prune_lib.book.site.notebook import check_parameters
+from prune_lib.book.site.notebook import check_training
 
-check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict),
-    cam_arch=("vgg16", "resnet56", "resnet110", "googlenet"),
+check_training(
+    globals(), cam_arch=("vgg16", "resnet56", "resnet110", "googlenet")
 )  # fmt: skip
 
 # %% [markdown]
@@ -43,8 +44,8 @@ from prune_lib.book.figures import charts, gradcam
 from prune_lib.papers import dcff, table_rows
 
 TABLE = "dcff/cifar10"
-rows = table_rows(TABLE)
-for row in rows:
+table = table_rows(TABLE)
+for row in table:
     figures = ", ".join(f"{name.replace('_', ' ')} {printed}" for name, printed in row.reported.items())
     print(f"{row.title:10}  {figures}")
 
@@ -54,7 +55,7 @@ for row in rows:
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv of VGG-16, those kept in front of all"}}
 from prune_lib.nets import arch_of
 
-vgg = rows[0]
+vgg = table[0]
 charts.widths(arch_of(vgg.arch).filters, vgg.widths, f"VGG-16, {vgg.rates}")
 
 # %% [markdown]
@@ -134,19 +135,11 @@ for arch in ("vgg16", "resnet56", "googlenet"):
 # Each row is trained once at the budget of this notebook; a run that has a record is not repeated.
 
 # %% tags=["hide-input"]
-from tqdm import tqdm
-
+from prune_lib.book.trained import train
 from prune_lib.runs import changed_rows, run
 
-rows, made = changed_rows(rows, budget, set), {}
-for row in tqdm(rows, desc=f"{TABLE}, {budget}", unit="row"):
-    made[row.title] = run(row, budget, seed, device=device, data_dir=data_dir or None, progress=budget != "smoke")
-for title, record in made.items():
-    figures, where = record["metrics"], record["provenance"]
-    print(
-        f"{title:10}  top-1 {figures['top1_last']:5.2f} % at the last epoch, {where['wall_seconds']:7.1f} s, "
-        f"{where['precision']} on {where['hardware']['device']}, {where['data']['name']}"
-    )
+trained = train(TABLE, rows, budget, seed, device=device, data_dir=data_dir, given=set, weights=weights)
+trained
 
 # %% [markdown]
 # ## Reported, recounted, measured, verdict
@@ -164,7 +157,7 @@ load_table(TABLE)
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training and test top-1 over the epochs, a panel for each network"}}
 from prune_lib.runs import best_record
 
-best = {row.title: best_record(row) for row in rows}
+best = {row.title: best_record(row) for row in trained.rows or table}
 charts.curves(best)
 
 # %% [markdown]
@@ -184,10 +177,9 @@ charts.rankings(best)
 # widths is the control: what chance gives.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Ten images and, below each, the Grad-CAM maps of the full, the compact and an untrained network"}}
-from prune_lib.papers import get_row
+from prune_lib.papers import get_row, open_data
 from prune_lib.runs import network
 from prune_lib.system import InputError
-from prune_lib.tasks import load
 
 
 def look(model):
@@ -200,7 +192,7 @@ def look(model):
 both = [get_row(f"{TABLE}/{cam_arch}"), get_row(f"{TABLE}-dense/{cam_arch}")]
 compact_row, full_row = changed_rows(both, budget, set)
 recipe = compact_row.recipes[budget]
-data = load(recipe.data, data_dir or None, heldout=recipe.heldout, train_images=recipe.train_images)
+data = open_data(recipe, data_dir or None)
 first = torch.tensor([int((data.test.labels == label).nonzero()[0]) for label in range(len(data.classes))])
 inputs, labels = data.normalise(data.test.images[first]), data.test.labels[first]
 try:

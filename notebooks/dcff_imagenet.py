@@ -17,20 +17,20 @@
 # ResNet-50s by two schedules, and a MobileNetV2 whose widths were never published.
 
 # %% tags=["parameters", "hide-input"]
-budget = "smoke"  # smoke: digits, seconds; short: 1,000 sample images, minutes; paper: ImageNet, 90 or 180 epochs
+budget = (
+    "smoke"  # smoke: digits, seconds; short: 1,000 sample images, minutes; paper: ImageNet, 90 or 180 epochs; also tiny
+)
 seed = 0
 device = "auto"
 data_dir = ""  # where imagenet/ or imagenet-sample/ is; empty: $PRUNE_DATA, else data/
 set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
-row = "r50_1.49b"  # which row to train here; the others are trained by naming them, or by prune run
+weights = ""  # nothing: no row here prunes a trained network
+rows = "r50_1.49b"  # which to train here, the first of them in full detail: names, or all
 
 # %% tags=["remove-input"]
-from prune_lib.book.site.notebook import check_parameters
+from prune_lib.book.site.notebook import check_training
 
-check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict),
-    row=("r50_0.96b", "r50_1.49b", "r50_2.25b", "r50_1.52b_cos", "r50_1.38b_cos", "r50_1.02b_cos"),
-)  # fmt: skip
+check_training(globals())
 
 # %% [markdown]
 # ## What the paper says
@@ -42,30 +42,32 @@ check_parameters(
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bar chart: filters of each conv of ResNet-50, those kept in front of all"}}
 from prune_lib.book.figures import charts
 from prune_lib.nets import arch_of
-from prune_lib.papers import get_row, table_rows
-from prune_lib.runs import changed
+from prune_lib.papers import table_rows
 
 TABLE = "dcff/imagenet"
-trained = changed(get_row(f"{TABLE}/{row}"), budget, set)
-charts.widths(arch_of(trained.arch).filters, trained.widths, f"{trained.title}: {trained.rates}")
+known = [row for row in table_rows(TABLE) if not row.unknown]
+shown = next((row for row in known if row.id.split("/")[-1] in rows.split()), known[0])
+charts.widths(arch_of(shown.arch).filters, shown.widths, f"{shown.title}: {shown.rates}")
 
 # %% [markdown]
 # ## Run
 #
-# One row, at the budget of this notebook. `paper` is the published recipe on the whole of ImageNet. `short` passes twice
-# over a sample of one image for each class through the real loader, to show that everything runs and how fast; **no
-# accuracy can be read off it**, since its images are those it was trained on. `smoke` takes the embedded digits.
+# One row unless more are named, at the budget of this notebook. `paper` is the published recipe on the whole of ImageNet.
+# `short` passes twice over a sample of one image for each class through the real loader, to show that everything runs
+# and how fast; **no accuracy can be read off it**, since its images are those it was trained on. `tiny` takes a few
+# images of the real set, `smoke` the embedded digits.
 
 # %% tags=["hide-input"]
-from prune_lib.runs import best_record, run
+from prune_lib.book.trained import train
+from prune_lib.runs import best_record
 
-record = run(trained, budget, seed, device=device, data_dir=data_dir or None, progress=budget != "smoke")
-where, curves = record["provenance"], record["curves"]
-print(
-    f"{trained.called}, {budget}, seed {seed}: {where['data']['name']}, {where['precision']} on {where['hardware']['name']}"
-)
-for epoch, (loss, speed) in enumerate(zip(curves["loss"], curves["images_per_second"], strict=True), 1):
-    print(f"epoch {epoch}: training loss {loss:.3f}, {speed:,.0f} images/s")
+trained = train(TABLE, rows, budget, seed, device=device, data_dir=data_dir, given=set, weights=weights)
+for row, record in zip(trained.rows, trained.records, strict=True):
+    where, curves = record["provenance"], record["curves"]
+    print(f"{row.called}: {where['precision']} on {where['hardware']['name']}")
+    for epoch, (loss, speed) in enumerate(zip(curves["loss"], curves["images_per_second"], strict=True), 1):
+        print(f"epoch {epoch}: training loss {loss:.3f}, {speed:,.0f} images/s")
+trained
 
 # %% [markdown]
 # ## Reported, recounted, measured, verdict

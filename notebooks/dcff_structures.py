@@ -18,12 +18,19 @@
 # it the widths that matter, or which filters fill them? The table answers it only if the pairs cost the same.
 
 # %% tags=["parameters", "hide-input"]
+budget = ""  # tiny: a few images, minutes; short: 1,000 sample images; paper: all of ImageNet; empty: recounts only
+seed = 0
+device = "auto"
+data_dir = ""  # where imagenet/ or imagenet-sample/ is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
+weights = ""  # nothing: no row here prunes a trained network
+rows = "all"  # which to train: names such as p1_abcpruner or structures-plain/p6_eagleeye, or all
 rule = "macs"  # the counting rule beside the table's own, at the end of this chapter
 
 # %% tags=["remove-input"]
-from prune_lib.book.site.notebook import check_parameters
+from prune_lib.book.site.notebook import check_training
 
-check_parameters(globals(), rule=str)
+check_training(globals(), needed=False, rule=str)
 
 # %% [markdown]
 # ## The table
@@ -102,3 +109,14 @@ for line in table.lines:
             ]
         )
 Grid(lines, "Rows whose widths are known, all by the same counter.")
+
+# %% [markdown]
+# ## Run
+#
+# By DCFF as the table has it, and the searched structures also as plain networks, by the recipes of those who searched
+# them. The hand-made rows are those of [DCFF on ImageNet](dcff_imagenet), and share their runs.
+
+# %% tags=["hide-input"]
+from prune_lib.book.trained import train
+
+train([TABLE, f"{TABLE}-plain"], rows, budget, seed, device=device, data_dir=data_dir, given=set, weights=weights)

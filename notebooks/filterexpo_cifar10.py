@@ -19,16 +19,18 @@
 # method runs on the networks of the other papers, which nobody has published.
 
 # %% tags=["parameters", "hide-input"]
-budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; paper: the whole recipe
+budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; also tiny, paper
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
 set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
+weights = ""  # nothing: no row here prunes a trained network
+rows = ""  # which other networks to train too: vgg16, resnet56, resnet110, googlenet, or all; empty: only ResNet-20
 
 # %% tags=["remove-input"]
-from prune_lib.book.site.notebook import check_parameters
+from prune_lib.book.site.notebook import check_training
 
-check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict))
+check_training(globals())
 
 # %% [markdown]
 # ## The method
@@ -74,19 +76,19 @@ from prune_lib.papers import table_rows
 from prune_lib.runs import best_record, changed_rows, run
 
 STUDY = "filterexpo/resnet20-study"
-rows = table_rows(STUDY)
+study = table_rows(STUDY)
 options = {"device": device, "data_dir": data_dir or None, "progress": budget != "smoke"}
-chosen = rows if budget != "smoke" else rows[:2]
+chosen = study if budget != "smoke" else study[:2]
 if set:
-    rows = chosen = changed_rows(chosen, budget, set)
+    study = chosen = changed_rows(chosen, budget, set)
 made = [run(row, budget, seed, **options) for row in tqdm(chosen, desc=f"{STUDY}, {budget}", unit="row")]
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables import Grid, load_line, mean_sd
 
-best = {row.id: record for row in rows if (record := best_record(row))}
+best = {row.id: record for row in study if (record := best_record(row))}
 lines = [["Row", "Budget", "Seeds", "Channels", "FLOPs (chex)", "Top-1, last epoch", "Best on test, in budget"]]
-for line in map(load_line, rows):
+for line in map(load_line, study):
     if record := best.get(line.row.id):
         metrics, seeds = record["metrics"], ", ".join(map(str, line.accuracy.seeds))
         lines.append([
@@ -114,7 +116,7 @@ Grid(
 from prune_lib.nets import arch_of
 from prune_lib.nets.slim import from_text
 
-shown = next(best[row.id] for row in rows if (row.of or row.id) == f"{STUDY}/explore")
+shown = next(best[row.id] for row in study if (row.of or row.id) == f"{STUDY}/explore")
 filters = {conv: arch_of(shown["arch"]).filters[conv] for conv in shown["found"]["layers"]}
 explorations = [
     (epoch, from_text(text, filters)) for epoch, text in enumerate(shown["curves"]["kept"]) if text is not None
@@ -136,6 +138,12 @@ charts.widths(
     {**arch_of(shown["arch"]).filters, **shown["found"]["kept"]},
     f"{shown['row']}, {shown['budget']}",
 )
+
+# %% tags=["hide-input"]
+from prune_lib.book.trained import train
+
+OWN = "filterexpo/cifar10"
+train(OWN, rows, budget, seed, device=device, data_dir=data_dir, given=set, weights=weights) if rows else None
 
 # %% [markdown]
 # ## Beside the other papers

@@ -17,13 +17,20 @@
 # is found while it trains, and the checkpoints are on a file-sharing site; only the full networks can be recounted.
 
 # %% tags=["parameters", "hide-input"]
+budget = ""  # tiny: a few images, minutes; short: 1,000 sample images; paper: all of ImageNet; empty: recounts only
+seed = 0
+device = "auto"
+data_dir = ""  # where imagenet/ or imagenet-sample/ is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
+weights = ""  # nothing: no row here prunes a trained network
+rows = "all"  # which to train: names such as resnet50_2g, or all that have a published sparsity
 arch = "resnet50"  # whose budgets are shown: resnet18, resnet34, resnet50 or resnet101
 sparsities = "0.2 0.3 0.4 0.5 0.6 0.7 0.8"  # shares of the channels that can go
 
 # %% tags=["remove-input"]
-from prune_lib.book.site.notebook import check_parameters
+from prune_lib.book.site.notebook import check_training
 
-check_parameters(globals(), arch=("resnet18", "resnet34", "resnet50", "resnet101"), sparsities=str)
+check_training(globals(), needed=False, arch=("resnet18", "resnet34", "resnet50", "resnet101"), sparsities=str)
 
 # %% tags=["hide-input"]
 from prune_lib.book.tables import load_table
@@ -66,14 +73,21 @@ Grid(lines, f"{arch}: {len(filters)} convs have channels that can go; {full:,} F
 # %% [markdown]
 # ResNet-50 at the published sparsity of 0.5 would have 1.64G, and the row says 2G: if both are right, the threshold took
 # more channels from where they are cheap.
+
+# %% [markdown]
+# ## Run
 #
-# ## How to run it
-#
+# The recipe is that of the repository's script for the 2G row (250 epochs, 90 explorations); the row of 1G is trained with
+# the example at the head of its README. The other rows' sparsities are not published, so there is nothing to train.
+
+# %% tags=["hide-input"]
+from prune_lib.book.trained import train
+
+train("filterexpo/imagenet", rows, budget, seed, device=device, data_dir=data_dir, given=set, weights=weights)
+
+# %% [markdown]
 # ```console
 # $ torchrun --nproc-per-node 8 -m prune_lib run filterexpo/imagenet/resnet50_2g --budget paper
 # $ prune cost --weights runs/filterexpo/imagenet/resnet50_2g/…/last.safetensors --rule chex   # count what it found
 # $ prune eval filterexpo/imagenet/resnet50_2g --weights FILE                                 # evaluate a pruned network
 # ```
-#
-# The recipe is that of the repository's script for the 2G row (250 epochs, 90 explorations); the row of 1G is trained with
-# the example at the head of its README. The other rows' sparsities are not published, so there is nothing to train.

@@ -41,9 +41,8 @@ check_parameters(
 # %% tags=["hide-input"]
 from prune_lib.nets import arch_of, build
 from prune_lib.nets.weights import fit, read_weights
-from prune_lib.papers import get_row, normalised
+from prune_lib.papers import get_row, open_data
 from prune_lib.runs import changed_rows, network, run
-from prune_lib.tasks import load
 
 both = changed_rows([get_row(pruned), get_row(control)], budget, set)
 rows = dict(zip(("pruned", "random"), both, strict=True))
@@ -57,7 +56,7 @@ for name, row in rows.items():
         f"{name:7} {row.called}: top-1 {record['metrics']['top1_before']:.2f} % as pruned, {record['metrics']['top1_last']:.2f} % trained on"
     )
 recipe = rows["pruned"].recipes[budget]
-data = normalised(load(recipe.data, data_dir or None, heldout=recipe.heldout), recipe)
+data = open_data(recipe, data_dir or None)
 if weights:
     full = build(arch.name, None, len(data.classes))
     fit(full, read_weights(weights), weights)

@@ -1,5 +1,6 @@
 """The queue runs what has no record, and networks that are kept load in one line."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -114,14 +115,14 @@ def test_weights_that_are_not_there_are_named(project):
 
 def test_what_cannot_be_run_is_refused_by_name_and_planned_by_nobody(project):
     """A row whose widths are not public, by a method that must be given them; and one with nothing to prune."""
-    for name, words in (
-        ("dcff/imagenet/mobilenet_v2", r"cannot be trained: the repository .*; expected own widths"),
-        ("cfdp/imagenet/resnet50", r"prunes a trained resnet50; name its weights with --weights"),
-    ):
-        for refused in (prune_lib.run, lambda row, budget: queue.jobs([row], budget, [0])):
-            with pytest.raises(InputError, match=f"^{name} {words}"):
-                refused(name, "short")
-        assert not any(row.id == name for row in queue.planned(["*"], "short"))
+    name, words = "dcff/imagenet/mobilenet_v2", r"cannot be trained: the repository .*; expected own widths"
+    for refused in (prune_lib.run, lambda row, budget: queue.jobs([row], budget, [0])):
+        with pytest.raises(InputError, match=f"^{name} {words}"):
+            refused(name, "short")
+    assert not any(row.id == name for row in queue.planned(["*"], "short"))
+    alone = dataclasses.replace(get_row("cfdp/imagenet/resnet50"), start="")
+    with pytest.raises(InputError, match=f"^{alone.id} prunes a trained resnet50; name its weights with --weights"):
+        prune_lib.run(alone, "short")
     assert any(row.id == "cfdp/imagenet/resnet50" for row in queue.planned(["*"], "short", dense=False))
     assert not list(project.rglob("*.json")) + list(project.glob("runs"))
     for row in queue.planned(["*"], "smoke"):

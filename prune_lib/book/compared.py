@@ -8,12 +8,11 @@ from typing import Any
 from torch import nn
 
 from ..nets import arch_of
-from ..papers import Row, get_row
+from ..papers import Row, get_row, open_data
 from ..runs.runner import network, run
 from ..runs.settings import changed_rows
 from ..system.errors import InputError
 from ..system.words import Given
-from ..tasks import load
 from .figures import charts
 from .tables.table import Grid, side_by_side
 
@@ -53,8 +52,7 @@ class Compared:
     @cached_property
     def data(self) -> Any:
         """The set that all of them were trained on."""
-        recipe = next(iter(self.rows.values())).recipes[self.budget]
-        return load(recipe.data, self.data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
+        return open_data(next(iter(self.rows.values())).recipes[self.budget], self.data_dir)
 
     @cached_property
     def networks(self) -> dict[str, nn.Module]:

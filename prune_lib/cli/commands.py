@@ -174,6 +174,7 @@ def results(args) -> None:
 
 
 def run(args) -> int:
+    _settle(args)
     from ..papers.rows import get_row
     from ..runs.records import Run, find_file
     from ..runs.runner import run as run_row
@@ -223,6 +224,20 @@ def run(args) -> int:
             f"{metrics['flops']:,} FLOPs ({metrics['rule']}), {metrics['params']:,} params"
         )
     return 0 if record["status"] == "finished" else 1
+
+
+def _settle(args) -> None:
+    """What mmrazor's options say that is not of the row: who started this, where results go, and in what precision."""
+    from ..system import paths, slurm
+
+    slurm.settle(args.launcher)
+    if args.amp:
+        if args.precision not in (None, "fp16"):
+            raise InputError(f"both --amp and --precision {args.precision}; expected one of them")
+        args.precision = "fp16"
+    if args.work_dir:
+        os.environ.setdefault("PRUNE_DATA", str(paths.home() / "data"))
+        os.environ["PRUNE_HOME"] = paths.absolute(args.work_dir)
 
 
 def _execution(args) -> dict:
@@ -324,6 +339,9 @@ def keep(args) -> None:
 
 
 def evaluate(args) -> None:
+    from ..system.slurm import settle
+
+    settle(args.launcher)
     from ..runs.given import evaluate_weights
 
     found = evaluate_weights(

@@ -165,6 +165,10 @@ def _parser() -> argparse.ArgumentParser:
     _execution(sub)
     sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
     _set(sub)
+    _launch(sub)
+    sub.add_argument("--work-dir", metavar="DIR", help="where results/ and runs/ are (default: the project)")
+    sub.add_argument("--resume", action="store_true", help="nothing: a run always goes on from its last state")
+    sub.add_argument("--amp", action="store_true", help="--precision fp16, its loss scaled as it needs")
     sub.add_argument("--json", action="store_true", help="print the record")
     _loudness(sub, "no progress, and no last line", "also what is about to be run, and each epoch afterwards")
 
@@ -184,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("plan", do.plan, "What runs will take, and the dense networks that they prune: hours, memory, money.")
     sub.add_argument("rows", nargs="+", metavar="ROW", help="names, * for any")
-    sub.add_argument("--budget", default="paper", help="smoke, short, fast or paper (default: %(default)s)")
+    sub.add_argument("--budget", default="paper", help="smoke, tiny, short, fast or paper (default: %(default)s)")
     sub.add_argument(
         "--device", default="auto", help="H100, A100, V100 …, or one of this machine, which is tried: cpu, cuda"
     )
@@ -194,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("keep", do.keep, "Put a finished run's network beside its record, with a card, to be committed.")
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
-    sub.add_argument("--budget", default="smoke", help="smoke, short, fast or paper (default: %(default)s)")
+    sub.add_argument("--budget", default="smoke", help="smoke, tiny, short, fast or paper (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="whole number from 0 (default: %(default)s)")
     sub.add_argument("--protocol", default="last", help="last, selected or test_best (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
@@ -205,6 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("mean", "std"):
         sub.add_argument(f"--{name}", type=float, nargs=3, metavar="X", help=f"{name} of red, green, blue in [0, 1]")
     _precision(sub, "fp32")
+    _launch(sub)
     sub.add_argument("--data", help="another image set than the row's: cifar10, imagenet, imagenet-sample …")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
     sub.add_argument("--data-dir", help="where the data is (default: $PRUNE_DATA, else ./data)")
@@ -273,13 +278,20 @@ def _execution(sub: argparse.ArgumentParser) -> None:
 
 def _set(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+        "--set", "--cfg-options", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
         help="otherwise than the row has it, recorded apart: epochs=30 lr=0.05 rates='[0.5]*13' ('prune show ROW')",
     )  # fmt: skip
 
 
+def _launch(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--launcher", default="", choices=("none", "pytorch", "slurm"), metavar="L",
+        help="who started these processes: none, pytorch (torchrun) or slurm (srun) (default: as torchrun says)",
+    )  # fmt: skip
+
+
 def _common(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--budget", default="smoke", help="smoke, short, fast or paper (default: %(default)s)")
+    sub.add_argument("--budget", default="smoke", help="smoke, tiny, short, fast or paper (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="whole number from 0 (default: %(default)s)")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
     sub.add_argument("--data-dir", help="where the data is (default: $PRUNE_DATA, else ./data)")

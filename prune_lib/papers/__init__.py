@@ -12,7 +12,7 @@ _NAMES = {
     "Method": "method",
     "Start": "method",
     "Recipe": "recipe",
-    "normalised": "recipe",
+    "open_data": "recipe",
     "BUDGETS": "rows",
     "Row": "rows",
     "all_rows": "rows",

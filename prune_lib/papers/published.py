@@ -42,7 +42,7 @@ ALIASES = {
     **dict.fromkeys(("batch", "train_batch_size", "optimizer_batch_size"), Alias("batch_size")),
     **dict.fromkeys(("lr_type", "lr_schedule"), Alias("schedule", lambda v, *_: "cosine" if v == "cos" else v)),
     **dict.fromkeys(("cprate", "compress_rate"), Alias("rates")),
-    "num_epochs": Alias("epochs"),
+    **dict.fromkeys(("num_epochs", "train_cfg.max_epochs"), Alias("epochs")),
     "lr_decay_step": Alias("milestones", _milestones, "in epochs"),
     "mom": Alias("momentum"),
     "wd": Alias("weight_decay"),
@@ -59,6 +59,10 @@ ALIASES = {
     "delta_T": Alias("interval"),
     "sampling": Alias("regrow", _either("sampling", "gram", "uniform"), "yes: gram, no: uniform"),
     "static_loss_scale": Alias("loss_scale"),
+    "train_dataloader.batch_size": Alias(
+        "batch_size", _batches("train_dataloader.batch_size", lambda row: 8), "of each of 8 GPUs"
+    ),
+    **{f"optim_wrapper.optimizer.{name}": Alias(name) for name in ("lr", "momentum", "weight_decay")},
     "amp": Alias("precision", _either("amp", "fp16", "fp32"), "yes: fp16, no: fp32"),
 }  # fmt: skip
 OF_A_METHOD = {"stop_batch": "cdp", "coe": "cdp", "limit": "cfdp"}  # names that only its own commands have

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..system.errors import InputError, short
+from ..tasks import metric_of
 
 NORMALISE = {  # mean and standard deviation of each channel in [0, 1]
     "own": None,
@@ -20,6 +21,14 @@ def normalised(data, recipe: "Recipe"):
     """``data`` with the normalising constants that ``recipe`` names."""
     constants = NORMALISE[recipe.normalise]
     return data if constants is None else dataclasses.replace(data, mean=constants[0], std=constants[1])
+
+
+def open_data(recipe: "Recipe", data_dir=None):
+    """The image set that ``recipe`` trains on, as ``prune_lib.tasks.load`` gives and refuses it, and normalised so."""
+    from ..tasks import registry
+
+    numbers = {name: getattr(recipe, name) for name in ("heldout", "train_images", "sample")}
+    return normalised(registry.load(recipe.data, data_dir, **numbers), recipe)
 
 
 FAST = {  # the budget ``fast``: one recipe for every method; tables and rows say how many epochs
@@ -36,11 +45,26 @@ FAST = {  # the budget ``fast``: one recipe for every method; tables and rows sa
 }
 
 
+def tiny(recipe: "Recipe") -> "Recipe":
+    """The budget ``tiny``: ``recipe`` on so few of its data's images that a whole line is tried in minutes.
+
+    Two epochs without warm-up, in batches of 16 images (4 where the answer is for every pixel), at a learning rate for
+    so few: it falls with the batch, as linear scaling has it (Goyal et al. 2017, arXiv 1706.02677).
+    """
+    sample, batch = (64, 16) if metric_of(recipe.data) == "top1" else (16, 4)
+    size = min(batch, recipe.batch_size)
+    return dataclasses.replace(
+        recipe, sample=sample, heldout=0, train_images=None, epochs=2, batch_size=size, test_every=1, warmup=0,
+        warmup_steps=0, lr=recipe.lr * size / recipe.batch_size,
+    )  # fmt: skip
+
+
 RANGES = {  # of a recipe's numbers: the lowest and the highest that each may be
     "epochs": (1, 100_000), "batch_size": (1, 1_000_000), "lr": (0, 1e6), "momentum": (0, 1), "weight_decay": (0, 1),
     "gamma": (0, 1), "warmup": (0, 1000), "label_smoothing": (0, 1), "mixup": (0, 100), "cutout": (0, 10_000),
     "warmup_steps": (0, 1_000_000), "warmup_from": (0, 1), "lr_min": (0, 1e6), "clip": (0, 1e6),
     "test_every": (1, 100_000), "peak": (0, 1), "heldout": (0, 100_000_000), "train_images": (1, 100_000_000),
+    "sample": (0, 100_000_000),
 }  # fmt: skip
 CHOICES = {  # of its words
     "schedule": ("step", "linear", "cosine", "poly", "onecycle"),
@@ -83,6 +107,7 @@ class Recipe:
     )
     heldout: int = 2000  # training images set aside to select an epoch; the papers set none aside
     train_images: int | None = None  # train on so many (balanced) images; None: all that are not held out
+    sample: int = 0  # of the set only so many training images, half as many to select and to test by; 0: all of it
 
     def __post_init__(self):
         for name, (low, high) in RANGES.items():
@@ -92,6 +117,8 @@ class Recipe:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise InputError(f"recipe: {name} is {short(getattr(self, name))}; expected one of: {' '.join(known)}")
+        if self.sample and (self.heldout or self.train_images):
+            raise InputError(f"recipe: sample is {self.sample}; expected 0, or heldout=0 and no train_images")
         if not all(isinstance(fraction, int | float) and 0 < fraction < 1 for fraction in self.milestones):
             raise InputError(
                 f"recipe: milestones are {short(self.milestones)}; expected fractions of the epochs in (0, 1)"

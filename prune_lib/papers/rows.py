@@ -19,9 +19,10 @@ from ..system.reading import check_name, from_yaml
 from ..system.words import to_words
 from ..tasks import metric_of
 from .methods import CHOOSES_WIDTHS, FROM_FRESH, METHODS, PRUNES_TRAINED
-from .recipe import FAST, Recipe
+from .recipe import FAST, Recipe, tiny
 
-BUDGETS = ("smoke", "short", "fast", "paper")  # from seconds on embedded digits to the whole published recipe
+BUDGETS = ("smoke", "tiny", "short", "fast", "paper")  # from seconds on embedded digits to the whole published recipe
+WRITTEN = tuple(budget for budget in BUDGETS if budget != "tiny")  # in the YAML; ``tiny`` is made from the highest
 COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
 RULE_NAMES = tuple(RULES)
 METRICS = ("top1", "top5", "base_top1", "AP", "AP50", "AP75", "APS", "APM", "APL", "mIoU")
@@ -308,8 +309,8 @@ def _tables(paper: str, document: dict) -> dict[str, Row]:
         )  # fmt: skip
         _mappings(where, {key: table[key] for key in ("rows", "recipe", "budgets", "method") if key in table})
         _texts(where, table, ("title", "dataset", "source", "rule", "arch", "layout", "start", "unknown"))
-        if extra := set(table.get("budgets") or {}) - set(BUDGETS):
-            raise InputError(f"{where}, budgets: unknown budget {short(extra.pop())}; expected {' '.join(BUDGETS)}")
+        if extra := set(table.get("budgets") or {}) - set(WRITTEN):
+            raise InputError(f"{where}, budgets: unknown budget {short(extra.pop())}; expected {' '.join(WRITTEN)}")
         if type(table.get("tolerance", 0)) not in (int, float) or not 0 <= table.get("tolerance", 0) <= 100:
             raise InputError(f"{where}: tolerance is {table['tolerance']!r}; expected percentage points, 0 … 100")
         for key, fields in table["rows"].items():
@@ -321,7 +322,7 @@ def _tables(paper: str, document: dict) -> dict[str, Row]:
 def _read_row(where: str, table: dict, fields: dict) -> Row:
     given = ("arch", "rates", "layout", "rule", "source", "method", "start", "unknown")  # a row's own, else its table's
     own = ("note", "runs_of", "judged")
-    _expect(fields, where, {"title"}, {"reported", *given, *own, "recipe", *BUDGETS})
+    _expect(fields, where, {"title"}, {"reported", *given, *own, "recipe", *WRITTEN})
     _texts(where, fields, ("title", "arch", "layout", "rule", "source", "start", "unknown", *own))
     fields = {"reported": {}} | {name: table[name] for name in given if name in table} | fields
     _expect(fields["reported"], f"{where}, reported", set(), {*COUNTS, *METRICS})
@@ -330,14 +331,14 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
             raise InputError(f"{where}, {figure}: {short(printed)}; expected text such as 72.77M, 76.83% or '35.8'")
     if fields["rule"] not in RULE_NAMES:
         raise InputError(f"{where}: unknown counting rule {fields['rule']!r}; expected one of: {' '.join(RULE_NAMES)}")
-    _mappings(where, {key: fields[key] for key in ("method", "recipe", *BUDGETS) if key in fields})
+    _mappings(where, {key: fields[key] for key in ("method", "recipe", *WRITTEN) if key in fields})
     if (name := (fields.get("method") or {}).get("name")) not in (None, *METHODS):
         raise InputError(f"{where}: unknown method {short(name)}; expected one of: {' '.join(METHODS)}")
     arch, method, unknown = fields.get("arch") or "", fields.get("method") or {}, fields.get("unknown") or ""
     if not unknown and (not arch or "rates" not in fields):
         raise InputError(f"{where}: {'rates' if arch else 'arch'} is missing; expected it, or why it is unknown")
     recipes = {}
-    for budget in BUDGETS if method else ():
+    for budget in WRITTEN if method else ():
         base = (table.get("recipe"), fields.get("recipe"))
         mine = (table.get("budgets", {}).get(budget), fields.get(budget))
         if mine == (None, None) and (budget == "fast" or base == (None, None)):
@@ -347,6 +348,9 @@ def _read_row(where: str, table: dict, fields: dict) -> Row:
             recipes[budget] = Recipe.from_dict({name: value for part in parts for name, value in (part or {}).items()})
         except InputError as error:
             raise InputError(f"{where}, {budget}: {error}") from None
+    if recipes:
+        recipes["tiny"] = tiny(next(recipes[budget] for budget in reversed(BUDGETS) if budget in recipes))
+        recipes = {budget: recipes[budget] for budget in BUDGETS if budget in recipes}
     try:
         row = Row(
             id=where, title=fields["title"], dataset=table["dataset"], arch=arch, rates=fields.get("rates"),

@@ -57,11 +57,12 @@ def evaluate_weights(
     if row.unknown or not row.pruned:
         _, widths, model = read_compact(weights, row.arch)
         fitted = "by shape"
+        images = registry.load(name, data_dir, heldout=0).to(where)
     else:
         widths, tensors = row.widths, read_weights(weights)
-        model = build(row.arch, widths)
+        images = registry.load(name, data_dir, heldout=0).to(where)
+        model = build(row.arch, widths, len(images.classes))
         fitted = fit(model, tensors, weights)
-    images = registry.load(name, data_dir, heldout=0).to(where)
     images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))  # type: ignore[arg-type]
     counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout, model=model)
     figures = evaluate(model.to(where), images, images.test, precision)

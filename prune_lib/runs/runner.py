@@ -15,7 +15,7 @@ from ..nets import arch_of, build, load_network
 from ..nets.weights import fit, read_weights
 from ..papers import make_method
 from ..papers.method import Method, Start
-from ..papers.recipe import normalised
+from ..papers.recipe import open_data
 from ..papers.rows import BUDGETS, Row, get_row
 from ..system import distributed, lock
 from ..system.checkpoint import digest
@@ -25,7 +25,6 @@ from ..system.files import discard, sweep, write_bytes
 from ..system.paths import check_writable, home
 from ..system.provenance import now, provenance
 from ..system.reading import check_name
-from ..tasks import registry
 from . import training
 from .execution import Execution
 from .history import PROTOCOLS, Diverged, History, circumstances, exactness
@@ -184,7 +183,7 @@ def _reason(error: Exception, batch: int) -> str:
 def _run(this: Run, how: How) -> dict:
     """From the data to the record, step by step."""
     started = now()
-    data = _data(this, how)
+    data = open_data(this.row.recipes[this.budget], how.data_dir)
     method, chosen = _method(this, data, how)
     history = _train(this, data, method, chosen, how)
     chosen |= method.found()
@@ -203,13 +202,6 @@ def _run(this: Run, how: How) -> dict:
     record = append(this, record)
     discard(this.state)
     return record
-
-
-def _data(this: Run, how: How):
-    """The image set of the run's recipe, with its normalising constants."""
-    recipe = this.row.recipes[this.budget]
-    data = registry.load(recipe.data, how.data_dir, heldout=recipe.heldout, train_images=recipe.train_images)
-    return normalised(data, recipe)
 
 
 def _method(this: Run, data, how: How) -> tuple[Method, dict]:

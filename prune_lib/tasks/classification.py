@@ -14,6 +14,7 @@ from ..system.device import autocast
 from ..system.errors import InputError
 from .task import LossOptions, Place, Task
 
+FEW = 8  # classes of a sample
 ON_A_CARD = 1000  # images that are evaluated at once, or as many as there is memory for
 Pairs = tuple[tuple[float, Tensor], ...]  # (share of the loss, labels): one, or two where images are mixed
 
@@ -28,6 +29,13 @@ class Classification(Task):
 
     def whole(self, split, size: int, *, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[Tensor, Tensor]]:
         raise NotImplementedError
+
+    def some(self, split, count: int, skip: int = 0):
+        """The same of each of the first ``FEW`` classes; at least one of each."""
+        chosen = split.labels.unique()[:FEW]
+        each, before = (max(1, number // FEW) if number else 0 for number in (count, skip))
+        places = [(split.labels == label).nonzero().flatten()[before : before + each] for label in chosen]
+        return split.take(torch.cat(places).sort().values if places else torch.arange(0))
 
     def prepare(self, images: Tensor, targets: Tensor, recipe: LossOptions, place: Place) -> tuple[Tensor, Pairs]:
         """Images mixed in pairs and cut out of, ``(B, 3, H, W)``, and their labels ``(B,)``, each with its share."""

@@ -4,6 +4,7 @@ Data is looked for under ``--data-dir``, else ``$PRUNE_DATA``, else ``data/`` in
 """
 
 import os
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,13 +42,17 @@ def metric_of(data: str) -> str:
     return SETS[data].metric if data in SETS else "top1"
 
 
-def load(name: str, data_dir: str | Path | None = None, *, heldout: int, train_images: int | None = None) -> Any:
+def load(
+    name: str, data_dir: str | Path | None = None, *, heldout: int, train_images: int | None = None, sample: int = 0
+) -> Any:
     """The image set called ``name``, with ``heldout`` training images set aside.
 
     Of a classification set the same number from each class. Large sets stay on disk and are read as they are needed.
 
     Args:
         train_images: use only so many training images, always the same ones (``None``: all that are left).
+        sample: of the whole set use only so many training images, and half as many to select and to test by, or as
+            many as there are; of a classification set those of a few classes (0: all, as the other two say).
 
     Returns:
         A set as ``task.Task`` describes it, with ``train``, ``heldout`` and ``test``, ``batches`` and ``whole``.
@@ -59,7 +64,16 @@ def load(name: str, data_dir: str | Path | None = None, *, heldout: int, train_i
     if name not in SETS:
         raise InputError(f"unknown image set {name!r}; expected one of: {' '.join(SETS)}")
     reader = import_module(f".{SETS[name].reader}", __package__)
-    return reader.open_set(name, find_data(data_dir), heldout, train_images)
+    if not sample:
+        return reader.open_set(name, find_data(data_dir), heldout, train_images)
+    full = reader.open_set(name, find_data(data_dir), 0, None)
+    aside = full.some(full.train, sample // 2)
+    few = replace(
+        full, train=full.some(full.train, sample, sample // 2), heldout=aside, test=full.some(full.test, sample // 2)
+    )
+    if not (len(few.train) and len(few.test)):
+        raise InputError(f"{name} has too few images for a sample of {sample}; expected a smaller one")
+    return few
 
 
 def find_data(data_dir: str | Path | None = None) -> Path:

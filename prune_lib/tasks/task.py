@@ -25,6 +25,10 @@ class Task:
     metric: ClassVar[str]  # the figure of ``evaluate`` that judges an epoch, in percent
     one_shape: ClassVar[bool] = False  # whether a network is given images of one shape and nothing else
 
+    def some(self, split, count: int, skip: int = 0):
+        """``count`` images of ``split`` after the first ``skip``, or as many as there are."""
+        return split[skip : skip + count]
+
     def prepare(self, images: Tensor, targets, recipe: LossOptions, place: Place) -> tuple[Tensor, Any]:
         """A training batch as the recipe wants it; what ``loss`` then draws depends on ``place`` alone."""
         torch.manual_seed(hash(place) % 2**63)

@@ -68,7 +68,7 @@ def check_parameters(namespace: Mapping[str, object], **expected: type | Sequenc
     Raises:
         InputError: an unknown name, a wrong type, or a value that is not among those allowed.
     """
-    ours = {"In", "Out", "exit", "quit", "open", "get_ipython", "check_parameters"}
+    ours = {"In", "Out", "exit", "quit", "open", "get_ipython", "check_parameters", "check_training"}
     given = {name: value for name, value in namespace.items() if not name.startswith("_") and name not in ours}
     for name, value in given.items():
         if name not in expected:
@@ -82,6 +82,21 @@ def check_parameters(namespace: Mapping[str, object], **expected: type | Sequenc
                 raise InputError(f"parameter {name} is {value!r}, {type(value).__name__}; expected {named}{hint}")
         elif value not in kinds:
             raise InputError(f"parameter {name} is {value!r}; expected one of: {' '.join(map(str, kinds))}")
+
+
+BUDGETS = ("smoke", "tiny", "short", "paper")  # that notebooks train at
+
+
+def check_training(namespace: Mapping[str, object], needed: bool = True, **others: type | Sequence) -> None:
+    """``check_parameters`` of a notebook that trains: what all of these take, and ``others`` of its own.
+
+    Args:
+        needed: whether it cannot do without training; if it can, ``budget`` may be empty.
+    """
+    budgets = BUDGETS if needed else ("", *BUDGETS)
+    common: dict[str, type | Sequence] = {"budget": budgets, "seed": int, "device": str, "data_dir": str}
+    common |= {"set": (str, dict), "weights": str, "rows": str}
+    check_parameters(namespace, **common, **others)
 
 
 def execute(source: Path, output: Path, parameters: Mapping[str, object], progress: bool = True) -> None:
