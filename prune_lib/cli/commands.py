@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import sys
 from dataclasses import asdict
 
@@ -194,7 +195,7 @@ def run(args) -> int:
     made = None if args.again or args.budget not in row.recipes else find_file(Run(row, args.budget, args.seed))
     record = run_row(
         row, args.budget, args.seed, device=args.device, data_dir=args.data_dir, save_every=args.save_every,
-        weights=args.weights, progress=not args.quiet, again=args.again, **_execution(args),
+        weights=args.weights, scores=args.scores, progress=not args.quiet, again=args.again, **_execution(args),
     )  # fmt: skip
     if not first:
         return 0
@@ -264,6 +265,45 @@ def _say_epochs(record: dict) -> None:
     for number, epoch in enumerate(curves.get("epoch", [])):
         figures = (f"{name} {values[number]}" for name, values in curves.items() if name != "epoch")
         print(f"epoch {epoch + 1}: {', '.join(figures)}", file=sys.stderr)
+
+
+def score(args) -> None:
+    from ..runs.scoring import score as score_row
+
+    found = score_row(
+        args.row, args.out, args.budget, args.seed, device=args.device, data_dir=args.data_dir, weights=args.weights,
+        precision=args.precision,
+    )  # fmt: skip
+    if args.json:
+        print(json.dumps({"file": args.out, **found.about, "filters": {n: len(t) for n, t in found.tensors.items()}}))
+        return
+    facts = ", ".join(f"{name} {value}" for name, value in found.about["facts"].items() if name != "dense")
+    count = sum(map(len, found.tensors.values()))
+    print(f"{args.out}: scores of {count:,} filters of {found.about['arch']} ({facts})")
+
+
+def select(args) -> None:
+    from ..nets.units import to_yaml
+    from ..runs.scores import read_scores
+    from ..runs.scores import select as choose
+    from ..system.files import write_bytes
+
+    budgets = {name: getattr(args, name) for name in ("sparsity", "flops", "macs", "rates", "layout")}
+    found = choose(read_scores(args.file), **budgets)
+    if args.out:
+        write_bytes(pathlib.Path(args.out), to_yaml(found.arch, found.widths).encode())
+    if args.json:
+        print(json.dumps(found.to_json()))
+        return
+    print(f"{'conv':24} {'filters':>8} {'stay':>6}")
+    for conv, keep in found.keep.items():
+        print(f"{conv:24} {len(keep):>8} {found.kept[conv]:>6}")
+    print(f"{found.sparsity:.2%} of the filters go")
+    share = found.masked_flops / found.full_flops
+    print(f"masked:  {found.masked_flops:,} of {found.full_flops:,} FLOPs (cdp), {share:.2%}")
+    print(f"removed: {found.macs:,} of {found.full_macs:,} multiply-accumulates, {found.macs / found.full_macs:.2%}")
+    if args.out:
+        print(f"{args.out}: the widths, for 'prune run ROW --units {args.out}'")
 
 
 def queue(args) -> int:

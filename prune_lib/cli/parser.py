@@ -29,6 +29,8 @@ EXAMPLES = {
     "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --devices cuda:0 cuda:1 --jobs 4",
     "plan": "prune plan 'dcff/cifar10/*' --device H100 --price 2.5",
     "keep": "prune keep filterexpo/resnet20-study/explore --budget short",
+    "score": "prune score cfdp/imagenet/resnet50 --weights torchvision --out scores.safetensors",
+    "select": "prune select scores.safetensors --flops 0.5 --out units.yaml",
     "eval": "prune eval dcff/imagenet/r50_1.49b --weights model_best_compact.pt",
     "table": "prune table dcff/cifar10",
     "export": "prune export runs/…/last.safetensors --to onnx --out resnet56.onnx",
@@ -155,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--save-every", type=float, default=300.0, metavar="S", help="seconds between states within an epoch (300)"
     )
-    sub.add_argument("--weights", metavar="FILE", help="the trained network to prune, where the method prunes one")
+    sub.add_argument("--weights", metavar="FILE", help="the trained network to prune: a file, torchvision or timm:NAME")
     sub.add_argument(
         "--engine",
         default="eager",
@@ -165,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     _execution(sub)
     sub.add_argument("--units", metavar="FILE", help="train these widths by the row's method and recipe instead")
     _set(sub)
+    sub.add_argument("--scores", metavar="FILE", help="of that network's filters, from 'prune score'")
     _launch(sub)
     sub.add_argument("--work-dir", metavar="DIR", help="where results/ and runs/ are (default: the project)")
     sub.add_argument("--resume", action="store_true", help="nothing: a run always goes on from its last state")
@@ -172,12 +175,30 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print the record")
     _loudness(sub, "no progress, and no last line", "also what is about to be run, and each epoch afterwards")
 
+    sub = command("score", do.score, "Score the filters of the trained network that a row prunes, into a file.")
+    sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
+    sub.add_argument("--out", required=True, metavar="OUT", help="the safetensors file to write")
+    _common(sub)
+    sub.add_argument("--weights", metavar="FILE", help="the trained network: a file, torchvision or timm:NAME")
+    _precision(sub, "bf16 where the device multiplies it natively, else fp32")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("select", do.select, "Say which filters stay by scores, and what the network then costs.")
+    sub.add_argument("file", help="from 'prune score'")
+    sub.add_argument("--sparsity", type=float, metavar="X", help="share of all filters that goes, by one threshold")
+    sub.add_argument("--flops", type=float, metavar="X", help="share of the FLOPs (CDP's counter) that stays, by one")
+    sub.add_argument("--macs", type=float, metavar="X", help="share of the multiply-accumulates that stays, by units")
+    sub.add_argument("--rates", metavar="SPEC", help="how many stay in each layer, as the papers write it")
+    sub.add_argument("--layout", help="whose list the rates are (default: the network's own first)")
+    sub.add_argument("--out", metavar="OUT", help="write the widths there, as 'prune run --units' takes them")
+    sub.add_argument("--json", action="store_true", help="print JSON, with every filter that stays")
+
     sub = command("queue", do.queue, "Run what has no record yet, best first, several rows at a time on each device.")
     sub.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="names, * for any (default: all of CIFAR-10)")
     sub.add_argument("--jobs", type=int, default=1, help="runs at a time on each device (default: %(default)s)")
     sub.add_argument("--devices", nargs="+", default=[], metavar="D", help="cuda:0 cuda:1 …, instead of --device")
     sub.add_argument("--seeds", type=int, default=1, help="so many seeds, from --seed on (default: %(default)s)")
-    sub.add_argument("--weights", metavar="FILE", help="the trained network to prune, instead of the rows' dense ones")
+    sub.add_argument("--weights", metavar="FILE", help="the same instead of what the rows' dense ones leave: a file …")
     sub.add_argument("--engine", default="eager", help="as for 'prune run' (default: %(default)s)")
     _execution(sub)
     _set(sub)
@@ -205,7 +226,12 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("eval", do.evaluate, "Evaluate given weights as a row's compact network, on the row's test images.")
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
-    sub.add_argument("--weights", required=True, metavar="FILE", help="safetensors, or a torch state dict")
+    sub.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE",
+        help="safetensors, a torch state dict, or of a dense row torchvision",
+    )
     for name in ("mean", "std"):
         sub.add_argument(f"--{name}", type=float, nargs=3, metavar="X", help=f"{name} of red, green, blue in [0, 1]")
     _precision(sub, "fp32")

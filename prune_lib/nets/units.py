@@ -13,28 +13,32 @@ from .spec import Widths
 FIELDS = ("channels", "keep", "convs")
 
 
-def units(arch: str) -> dict:
+def units(arch: str, widths: Widths | None = None) -> dict:
     """``{"arch": …, "units": {name: {"channels": n, "keep": n, "convs": […]}}}``; a unit is named after its first conv.
+
+    Args:
+        widths: what each conv keeps, the same in all of a unit; ``None``: everything.
 
     Raises:
         InputError: an unknown arch.
     """
     about = arch_of(arch)
+    kept = widths or about.filters
     listed = {
-        name: {"channels": about.filters[name], "keep": about.filters[name], "convs": list(convs)}
+        name: {"channels": about.filters[name], "keep": kept[name], "convs": list(convs)}
         for name, convs in about.units.items()
     }
     return {"arch": arch, "units": listed}
 
 
-def to_yaml(arch: str) -> str:
-    """``units(arch)`` as YAML; a comment at the top says what may be edited."""
+def to_yaml(arch: str, widths: Widths | None = None) -> str:
+    """``units(arch, widths)`` as YAML; a comment at the top says what may be edited."""
     head = (
         f"# Channel units of {arch}. Edit 'keep': a number of channels, or the share to keep, such as 0.65\n"
         f"# (truncated: 0.65 of 64 is 41). Then: prune cost {arch} --units THIS_FILE\n"
     )
     lines = [f"arch: {arch}", "units:"]
-    for name, unit in units(arch)["units"].items():
+    for name, unit in units(arch, widths)["units"].items():
         lines.append(
             f"  {name}: {{channels: {unit['channels']}, keep: {unit['keep']}, convs: [{', '.join(unit['convs'])}]}}"
         )

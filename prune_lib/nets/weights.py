@@ -122,7 +122,7 @@ def fit(model: nn.Module, weights: dict[str, Tensor], path: str | Path) -> str:
     ]
     if missing and len(wanted) == len(weights) and all(alike):
         model.load_state_dict({name: tensor for (name, _), (_, tensor) in pairs}, strict=False)
-        first, other = next(iter(wanted)), next(iter(weights))
+        first, other = next(pair for pair in zip(wanted, weights, strict=True) if pair[0] != pair[1])
         return f"by position, since the names differ ({other} went to {first}; all {len(wanted)} shapes fit)"
     problems = [("missing", missing), ("unexpected", extra), ("of another shape", shaped)]
     told = "; ".join(f"{len(names)} {what} ({_few(names)})" for what, names in problems if names)

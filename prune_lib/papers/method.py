@@ -10,6 +10,9 @@ from torch import nn
 
 from ..nets import Arch
 from ..system import checkpoint, distributed
+from ..system.errors import InputError, short
+
+Scored = tuple[dict[str, torch.Tensor], dict]  # scores, and the facts that they were found under
 
 
 @dataclass
@@ -21,6 +24,8 @@ class Start:
     seed: int
     precision: str
     folder: Path | None  # where intermediate results are kept, so that an interrupted run need not repeat them
+    given: Scored | None = None  # scores that were found before, and the facts that they were found under
+    found: Scored | None = None  # those of this method, once it has scored
 
     def training_batches(self, size: int):
         """One shuffled epoch of augmented training batches, always the same for the same seed."""
@@ -31,7 +36,19 @@ class Start:
 
         What lies there counts only if it was found under the same ``facts``. Of several processes the first one works,
         and gives the others what it found.
+
+        Raises:
+            InputError: scores were given that were found under other facts.
         """
+        if self.given is not None:
+            for name in {**facts, **self.given[1]}:
+                if (theirs := self.given[1].get(name)) != facts.get(name):
+                    raise InputError(
+                        f"scores: they were found with {name} {short(theirs)}; expected {short(facts.get(name))}, "
+                        f"as this row has it"
+                    )
+            self.found = self.given
+            return self.given[0]
         path = self.folder / "scores.safetensors" if self.folder else None
 
         def scores() -> dict[str, torch.Tensor]:
@@ -42,7 +59,8 @@ class Start:
                 checkpoint.write(path, found, facts)
             return found
 
-        return distributed.on_first(scores)
+        self.found = distributed.on_first(scores), facts
+        return self.found[0]
 
 
 class Method:

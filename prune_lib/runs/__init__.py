@@ -14,6 +14,9 @@ _NAMES = {
     "inspect": "inspection",
     "load": "kept",
     "evaluate_weights": "given",
+    "score": "scoring",
+    "select": "scores",
+    "read_scores": "scores",
     "changed": "settings",
     "changed_rows": "settings",
 }

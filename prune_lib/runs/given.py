@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..cost.counting import cost
 from ..nets import build
+from ..nets.pretrained import is_named, open_weights
 from ..nets.weights import fit, read_compact, read_weights
 from ..papers.rows import Row, get_row
 from ..system import distributed
@@ -33,7 +34,9 @@ def evaluate_weights(
     Args:
         data: another image set than the one the row's recipe names.
         precision: of ``system.device.PRECISIONS``.
-        mean, std: of each channel in [0, 1], where the weights were trained with others than the set's own.
+        weights: a file, or for a dense row weights by name (``nets.pretrained``).
+        mean, std: of each channel in [0, 1], where the weights were trained with others than the set's own, or than
+            those that come with weights by name.
 
     Returns:
         ``top1`` (and ``top5``) in percent, the ``images`` behind it, and how the weights ``fitted``.
@@ -54,16 +57,25 @@ def evaluate_weights(
     allow_tf32(precision == "tf32")
     distributed.init_process_group(where)
     name = data or row.data
-    if row.unknown or not row.pruned:
+    constants = None
+    if is_named(weights):
+        if row.pruned:
+            raise InputError(f"{weights} is a full {row.arch}, and {row.id} is pruned; expected a dense row, or a file")
+        found = open_weights(weights, row.arch)
+        widths, model, constants = None, build(row.arch), found.constants
+        fitted = f"{fit(model, found.tensors, weights)}, from {found.origin}"
+        images = registry.load(name, data_dir, heldout=0).to(where)
+    elif row.unknown or not row.pruned:
         _, widths, model = read_compact(weights, row.arch)
         fitted = "by shape"
         images = registry.load(name, data_dir, heldout=0).to(where)
     else:
-        widths, tensors = row.widths, read_weights(weights)
+        widths, tensors = row.widths, read_weights(weights)  # of a compact network, which nobody else publishes
         images = registry.load(name, data_dir, heldout=0).to(where)
         model = build(row.arch, widths, len(images.classes))
         fitted = fit(model, tensors, weights)
-    images = replace(images, mean=tuple(mean or images.mean), std=tuple(std or images.std))  # type: ignore[arg-type]
+    own = constants or (images.mean, images.std)
+    images = replace(images, mean=tuple(mean or own[0]), std=tuple(std or own[1]))  # type: ignore[arg-type]
     counted = cost(row.arch, widths if row.pruned else None, row.rule, row.layout, model=model)
     figures = evaluate(model.to(where), images, images.test, precision)
     return {

@@ -12,7 +12,8 @@ from safetensors.torch import save
 
 from ..cost.counting import cost
 from ..nets import arch_of, build, load_network
-from ..nets.weights import fit, read_weights
+from ..nets.pretrained import Found, open_weights
+from ..nets.weights import fit
 from ..papers import make_method
 from ..papers.method import Method, Start
 from ..papers.recipe import open_data
@@ -29,6 +30,7 @@ from . import training
 from .execution import Execution
 from .history import PROTOCOLS, Diverged, History, circumstances, exactness
 from .records import Run, append, find, rounded, tidy
+from .scores import read_scores
 from .settings import execution as execution_of
 
 SCHEMA = 1
@@ -43,6 +45,7 @@ class How:
     elsewhere: Execution  # how the dense network that is pruned is trained: without the settings of this row
     data_dir: str | Path | None = None
     weights: str | Path | None = None  # the trained network that is pruned, where the method prunes one
+    scores: str | Path | None = None  # of that network's filters, from ``scores.score``, instead of scoring again
     progress: bool = True
     save_every: float = 300.0
 
@@ -57,6 +60,7 @@ def run(
     progress: bool = True,
     save_every: float = 300.0,
     weights: str | Path | None = None,
+    scores: str | Path | None = None,
     again: bool = False,
     **execution: Any,
 ) -> dict:
@@ -69,6 +73,7 @@ def run(
 
     Args:
         execution: fields of ``Execution``: ``engine``, ``precision``, ``micro_batch`` …
+        scores: of the trained network's filters, as ``runs.scores.score`` wrote them under the same facts.
         again: also if there is a record, for the sake of the weights; the new record stands beside the old one.
 
     A run that ends badly leaves a record that says so: ``diverged`` (the loss is no number) or ``failed`` (an error,
@@ -79,7 +84,7 @@ def run(
         InputError: an unknown row, budget, device or seed; a row that cannot be trained; data that is missing or wrong;
             a record of this run from other ``weights``.
     """
-    this = _checked(row, budget, seed)
+    this = checked(row, budget, seed)
     if not save_every >= 0:
         raise InputError(f"save_every is {save_every}; expected seconds, from 0")
     asked, plain = Execution(**execution_of(this.row, execution)), Execution(**execution)
@@ -91,7 +96,7 @@ def run(
         raise InputError(f"{this.row.called}: the network that it prunes is trained on other data; name its --weights")
     where = pick_device(device)
     asked = dataclasses.replace(asked, precision=pick_precision(where, asked.precision))
-    how = How(where, asked, plain, data_dir, weights, progress, save_every)
+    how = How(where, asked, plain, data_dir, weights, scores, progress, save_every)
     check_writable(home() / "results" / this.row.runs, "the run's record")
     distributed.init_process_group(where)
     allow_tf32(asked.precision == "tf32")
@@ -117,7 +122,7 @@ def run(
             raise
 
 
-def _checked(row: Row | str, budget: str, seed: int) -> Run:
+def checked(row: Row | str, budget: str, seed: int) -> Run:
     """The run that these name, under the row whose runs it shares."""
     row = get_row(row) if isinstance(row, str) else row
     row = get_row(row.runs_of) if row.runs_of else row
@@ -152,7 +157,7 @@ def _done(this: Run, weights: str | Path | None) -> dict | None:
 def from_others(this: Run, record: dict, weights: str | Path) -> str:
     """What is wrong with taking this record for one that begins from these ``weights``, or nothing."""
     start = (record.get("found") or {}).get("start")
-    if start is None or start.get("sha256") == (mine := digest(_given(this.row, weights).state_dict())):
+    if start is None or start.get("sha256") == (mine := digest(_given(this.row, weights)[0].state_dict())):
         return ""
     made = start.get("weights") or start.get("row")
     return (
@@ -184,7 +189,7 @@ def _run(this: Run, how: How) -> dict:
     """From the data to the record, step by step."""
     started = now()
     data = open_data(this.row.recipes[this.budget], how.data_dir)
-    method, chosen = _method(this, data, how)
+    _, method, chosen = begin(this, data, how)
     history = _train(this, data, method, chosen, how)
     chosen |= method.found()
     networks = _export(this, history)
@@ -204,16 +209,27 @@ def _run(this: Run, how: How) -> dict:
     return record
 
 
-def _method(this: Run, data, how: How) -> tuple[Method, dict]:
-    """The row's method, which has looked at the trained network if it prunes one; and what it chose by that."""
+def begin(this: Run, data, how: How, keep: bool = True) -> tuple[Start | None, Method, dict]:
+    """The row's method, which has looked at the trained network if it prunes one; from what; and what it chose by that.
+
+    Args:
+        keep: whether scores are kept in the run's folder until it has ended.
+    """
     options = {name: value for name, value in this.row.method.items() if name != "name"}
     method = make_method(this.row.method["name"], arch_of(this.row.arch), **options)
     if not method.prunes_trained:
-        return method, {}
-    dense, origin = _dense(this, len(data.classes), how)
+        if how.scores is not None:
+            raise InputError(f"{this.row.called} scores no trained network; expected no scores")
+        return None, method, {}
+    dense, origin = _dense(this, data, how)
     precision = str(how.execution.precision)
-    start = Start(dense.to(how.device).eval(), data.to(how.device), this.seed, precision, this.folder)
-    return method, {"start": origin, **method.begin(start)}
+    folder = this.folder if keep else None
+    start = Start(dense.to(how.device).eval(), data.to(how.device), this.seed, precision, folder)
+    if how.scores is not None:
+        given = read_scores(how.scores)
+        start.given = given.tensors, given.about["facts"]
+        origin["scores"] = {"file": Path(how.scores).name, "sha256": digest(given.tensors), "made": given.about["made"]}
+    return start, method, {"start": origin, **method.begin(start)}
 
 
 def _train(this: Run, data, method: Method, chosen: dict, how: How) -> History:
@@ -279,11 +295,15 @@ def _circumstances(history: History, data, how: How, started: str) -> dict:
     }  # fmt: skip
 
 
-def _dense(this: Run, classes: int, how: How):
+def _dense(this: Run, data, how: How):
     """The trained full network that a row's method prunes, and where it is from."""
+    classes = len(data.classes)
     if how.weights is not None:
-        dense = _given(this.row, how.weights, classes)
-        return dense, {"weights": Path(how.weights).name, "sha256": digest(dense.state_dict())}
+        dense, found = _given(this.row, how.weights, classes)
+        origin: dict[str, Any] = {"weights": found.origin, "sha256": digest(dense.state_dict())}
+        if found.constants and found.constants != (tuple(data.mean), tuple(data.std)):
+            origin["normalised_by"] = found.constants  # otherwise than this run's images are
+        return dense, origin
     source = Run(get_row(this.row.start), this.budget, this.seed)
     run(
         source.row, source.budget, source.seed, device=str(how.device), data_dir=how.data_dir, progress=how.progress,
@@ -294,13 +314,13 @@ def _dense(this: Run, classes: int, how: How):
     return dense, {"row": source.row.id, "budget": source.budget, "sha256": digest(dense.state_dict())}
 
 
-def _given(row: Row, weights: str | Path, classes: int | None = None) -> torch.nn.Module:
-    """The full network of a row with the weights of a file, for as many classes as these are, or as is said."""
-    tensors = read_weights(weights)
-    heads = [len(tensor) for tensor in tensors.values() if tensor.dim() == 2]
+def _given(row: Row, weights: str | Path, classes: int | None = None) -> tuple[torch.nn.Module, Found]:
+    """The full network of a row with given weights, for as many classes as these are, or as is said."""
+    found = open_weights(weights, row.arch)
+    heads = [len(tensor) for tensor in found.tensors.values() if tensor.dim() == 2]
     dense = build(row.arch, None, classes or (heads[-1] if heads else None))
-    fit(dense, tensors, weights)
-    return dense
+    fit(dense, found.tensors, weights)
+    return dense, found
 
 
 def network(row: Row, budget: str, seed: int = 0, protocol: str = "last") -> torch.nn.Module:
