@@ -10,7 +10,7 @@
 import sys
 from pathlib import Path
 
-from prune_lib.book.site.notebook import parameters_of
+from prune_lib.book.site.notebook import parameters_for
 from prune_lib.runs.queue import planned
 from prune_lib.runs.records import Run, find
 from prune_lib.papers.rows import all_rows
@@ -63,8 +63,8 @@ def seed_of(w):
 def given(name):
     """A notebook's parameters among those that are set, as words for papermill."""
     values = {"budget": BUDGET, "seed": SEED, "interactive": "no", **GIVEN}
-    known = parameters_of(SOURCE / f"{name}.py")
-    return [word for key, value in values.items() if key in known
+    told = parameters_for(SOURCE / f"{name}.py", values)
+    return [word for key, value in told.items()
             for word in ("-r" if isinstance(value, str) else "-p", key, str(value))]  # -r: text stays text
 
 

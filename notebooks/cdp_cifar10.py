@@ -148,3 +148,11 @@ shown = next(
     None,
 )
 charts.widths(arch_of(net).filters, shown["found"]["kept"], f"{shown['row']}, {shown['budget']}") if shown else None
+
+# %% [markdown]
+# ## The published commands, and ours
+
+# %% tags=["hide-input"]
+from prune_lib.book.tables import commands
+
+commands("cdp")

@@ -143,3 +143,11 @@ charts.tradeoff(best, cost("resnet20", None, "thop-0.0.31", "hrank").flops)
 # The left panel is the criterion alone, the right one what a short training makes of it. At `short` that is one or two
 # passes over 10,000 images, and no basis for a verdict on the paper. What can be said: the published code gives
 # ResNet-56 next to nothing of what it was trained for (*authors*, before), whatever the criterion is worth.
+
+# %% [markdown]
+# ## The published commands, and ours
+
+# %% tags=["hide-input"]
+from prune_lib.book.tables import commands
+
+commands("cfdp")

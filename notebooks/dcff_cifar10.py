@@ -224,3 +224,11 @@ gradcam.cams(data.test.images[first], [data.classes[c] for c in labels], maps, n
 # - **Accuracy is the best epoch on the test set.** The published code saves its compact network whenever *test* accuracy
 #   improves. The column *best on test* repeats that; *selected* and *last* do not.
 # - **`--lr_type` is ignored for CIFAR-10** by the published code; all four rows use the step schedule.
+
+# %% [markdown]
+# ## The published commands, and ours
+
+# %% tags=["hide-input"]
+from prune_lib.book.tables import commands
+
+commands("dcff")

@@ -91,3 +91,11 @@ train("filterexpo/imagenet", rows, budget, seed, device=device, data_dir=data_di
 # $ prune cost --weights runs/filterexpo/imagenet/resnet50_2g/…/last.safetensors --rule chex   # count what it found
 # $ prune eval filterexpo/imagenet/resnet50_2g --weights FILE                                 # evaluate a pruned network
 # ```
+
+# %% [markdown]
+# ## The published commands, and ours
+
+# %% tags=["hide-input"]
+from prune_lib.book.tables import commands
+
+commands("filterexpo")

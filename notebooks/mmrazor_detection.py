@@ -88,3 +88,11 @@ scenes.detections(both.data, both.data.test[:4], both.predict(4), least=0.3)
 # Anchors, sampling, box coding, losses and suppression are torchvision's, around layers that are counted as mmdet has
 # them; AP is pycocotools'. What differs from mmdet's training: torchvision's smooth L1 for boxes, and each image padded
 # to the largest of its batch. CHEX's SSD300 and Mask R-CNN are in [a chapter of their own](filterexpo_detection).
+
+# %% [markdown]
+# ## The published commands, and ours
+
+# %% tags=["hide-input"]
+from prune_lib.book.tables import commands
+
+commands("mmrazor")

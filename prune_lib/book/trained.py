@@ -67,16 +67,17 @@ def train(
     Args:
         rows: names of rows with spaces between, or ``all`` that can be trained; empty, as an empty ``budget``: none.
         given: settings, as ``prune run --set`` takes them; each row is changed by those that it has.
-        weights: a trained network for the rows that prune one, instead of what their dense rows leave.
+        weights: a trained network for the rows that prune one, instead of what their dense rows leave; if there is no
+            such row, the table says so.
 
     Raises:
         InputError: a row that there is not, or that cannot be trained at ``budget``; an unknown budget or setting; data
-            that are missing; weights that no row takes; or a run that came to no end.
+            that are missing; or a run that came to no end.
     """
     tables = [tables] if isinstance(tables, str) else tables
     chosen, left_out = _chosen([row for table in tables for row in table_rows(table)], rows, budget, bool(weights))
     if weights and chosen and not any(row.method["name"] in PRUNES_TRAINED for row in chosen):
-        raise InputError(f"weights is {short(weights)}, and none of these rows prunes a trained network; expected none")
+        left_out = [*left_out, f"{weights} is not used: no row here prunes a trained network."]
     chosen = changed_rows(chosen, budget, given) if chosen else []
     records = []
     for row in tqdm(chosen, desc=f"{', '.join(tables)}, {budget}", unit="row", disable=not chosen):

@@ -371,6 +371,42 @@ def plan(args) -> None:
     print(json.dumps([run.to_json() for run in runs]) if args.json else as_text(runs, args.price))
 
 
+def reproduce(args) -> int:
+    from ..book.reproduce import plan as planned
+    from ..book.site.build import build
+    from ..book.site.notebook import BUDGETS
+    from ..runs.estimate import as_text
+    from ..runs.queue import work
+
+    if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
+        raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
+    if args.devices and args.device != "auto":
+        raise InputError("both --device and --devices; expected one of them")
+    if not 0 <= args.price <= 1e6 or not 0 < args.seconds <= 3600:
+        raise InputError("expected a price from 0 to 1,000,000 for an hour, and 0 to 3600 seconds")
+    todo = planned(args.papers, args.budget, range(args.seed, args.seed + args.seeds), args.data_dir)
+    print(todo, file=sys.stderr)
+    if args.dry_run:
+        runs, unknown = todo.estimates(args.device, args.seconds)
+        print(as_text(runs, args.price) if runs else "nothing would be run")
+        if unknown:
+            print(f"and {len(unknown)} rows whose time is not known: {', '.join(unknown)}")
+        return 0
+    given = {"--device": "" if args.devices else args.device, "--data-dir": args.data_dir}
+    options = [word for name, value in given.items() if value for word in (name, value)]
+    tell = (lambda jobs: None) if args.quiet else _progress_lines()
+    done = work(todo.jobs, args.jobs, devices=args.devices, options=options, tell=tell)
+    failed = [job for job in done if job.status == "failed"]
+    for job in failed:
+        print(f"failed: {job.name}: {job.last_words()}", file=sys.stderr)
+    if not args.no_book:
+        shown = args.budget if args.budget in BUDGETS else "smoke"  # notebooks have no fast, and show its records
+        device = args.devices[0] if args.devices else args.device
+        page = build(shown, args.seed, device, args.data_dir or "", quiet=args.quiet, verbose=args.verbose)
+        print(f"The book is at {page}")
+    return 1 if failed else 0
+
+
 def keep(args) -> None:
     from ..runs.kept import publish
 

@@ -14,13 +14,7 @@ from pathlib import Path
 from ..system.errors import InputError
 from ..system.paths import check_writable, cores, home
 
-DATA = {  # what a set's folder must hold to be looked at at all; 'prune data NAME' then checks it whole
-    "cifar10": ("cifar10.npz", "cifar-10-batches-py"),
-    "imagenet": ("imagenet/train",),
-    "imagenet-sample": ("imagenet-sample/val",),
-    "coco": ("coco/annotations",),
-    "cityscapes": ("cityscapes/leftImg8bit",),
-}
+SAME_FILES = ("coco-masks", "coco-300", "coco-keypoints")  # as coco
 STEPS, KILLED = 10, 7  # of the training; the step after which it is killed
 
 
@@ -213,10 +207,12 @@ def _installed(name: str) -> bool:
 
 
 def _data(data_dir: str | None) -> list[Finding]:
-    from ..tasks import find_data
+    from ..tasks import SETS, find_data
 
     folder, found = find_data(data_dir), []
-    for name, marks in DATA.items():
+    for name, marks in {name: entry.marks for name, entry in SETS.items()}.items():
+        if not marks or name in SAME_FILES:
+            continue
         there = [folder / mark for mark in marks if (folder / mark).exists()]
         looked = f"not there: looked for {' and '.join(str(folder / mark) for mark in marks)}"
         mend = f"'prune data {name}' checks it" if there else "another folder: --data-dir or $PRUNE_DATA"

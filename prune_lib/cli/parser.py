@@ -27,6 +27,7 @@ EXAMPLES = {
     "results": "prune results dcff",
     "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
     "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --devices cuda:0 cuda:1 --jobs 4",
+    "reproduce": "prune reproduce dcff --budget paper --devices cuda:0 cuda:1",
     "plan": "prune plan 'dcff/cifar10/*' --device H100 --price 2.5",
     "keep": "prune keep filterexpo/resnet20-study/explore --budget short",
     "score": "prune score cfdp/imagenet/resnet50 --weights torchvision --out scores.safetensors",
@@ -206,6 +207,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print what became of each run as JSON")
     _loudness(sub, "no line for each run", "also where each run's log is")
     _common(sub)
+
+    sub = command("reproduce", do.reproduce, "Run all that papers have no record of yet, then build the book.")
+    sub.add_argument("papers", nargs="*", metavar="PAPER", help="dcff, cdp, cfdp, filterexpo, mmrazor … (default: all)")
+    _common(sub)
+    sub.add_argument("--devices", nargs="+", default=[], metavar="D", help="cuda:0 cuda:1 …, instead of --device")
+    sub.add_argument("--jobs", type=int, default=1, help="runs at a time on each device (default: %(default)s)")
+    sub.add_argument("--seeds", type=int, default=1, help="so many seeds, from --seed on (default: %(default)s)")
+    sub.add_argument("--dry-run", action="store_true", help="only say what would be run and what that takes")
+    sub.add_argument("--price", type=float, default=0.0, metavar="X", help="of an hour, in whatever money (--dry-run)")
+    sub.add_argument("--seconds", type=float, default=2.0, metavar="S", help="to try each row (--dry-run; %(default)s)")
+    sub.add_argument("--no-book", action="store_true", help="do not build the book afterwards")
+    _loudness(sub, "no line for each run", "also all that Sphinx says")
 
     sub = command("plan", do.plan, "What runs will take, and the dense networks that they prune: hours, memory, money.")
     sub.add_argument("rows", nargs="+", metavar="ROW", help="names, * for any")

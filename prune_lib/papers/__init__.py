@@ -15,6 +15,7 @@ _NAMES = {
     "open_data": "recipe",
     "BUDGETS": "rows",
     "Row": "rows",
+    "all_commands": "rows",
     "all_rows": "rows",
     "get_row": "rows",
     "table_rows": "rows",

@@ -278,14 +278,28 @@ def printed_networks(arch: str) -> list[Subject]:
     return list(found.values())
 
 
+@cache
+def all_commands() -> dict[str, list[dict]]:
+    """``{paper: the commands that it publishes}``, each ``published``, ``ours``, and in what it ``differs``."""
+    found = {}
+    for paper, document in papers().items():
+        for number, command in enumerate(document.get("commands") or [], 1):
+            where = f"{paper}.yaml, commands, {number}"
+            _expect(command, where, {"published", "ours", "differs"})
+            _texts(where, command, ("published", "ours", "differs"))
+        if document.get("commands"):
+            found[paper] = document["commands"]
+    return found
+
+
 def read_document(paper: str, text: str) -> dict:
-    """One paper's YAML: what the paper is, its tables, and claims made outside them.
+    """One paper's YAML: what the paper is, its tables, claims made outside them, and its commands.
 
     Raises:
-        InputError: not YAML, or not these three.
+        InputError: not YAML, or not these four.
     """
     document = from_yaml(text, f"{paper}.yaml")
-    _expect(document, f"{paper}.yaml", {"paper", "tables"}, {"claims"})
+    _expect(document, f"{paper}.yaml", {"paper", "tables"}, {"claims", "commands"})
     return document  # type: ignore[return-value]
 
 

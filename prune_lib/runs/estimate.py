@@ -77,7 +77,8 @@ def estimate(row: Row, budget: str, device: str = "cpu", seconds: float = 10.0) 
             f"{row.id} at {budget} trains on {recipe.data}, whose size is not listed; expected {' '.join(IMAGES)}"
         )
     there, test = IMAGES[recipe.data]
-    images = min(recipe.train_images or there, there - recipe.heldout)
+    images = recipe.sample or min(recipe.train_images or there, there - recipe.heldout)
+    heldout, test = (images // 2, images // 2) if recipe.sample else (recipe.heldout, test)
     widths = None if row.unknown else row.widths
     macs = cost(row.arch, widths, "macs", row.layout).flops
     if device in BANDWIDTH:
@@ -85,7 +86,7 @@ def estimate(row: Row, budget: str, device: str = "cpu", seconds: float = 10.0) 
     else:
         rate, factor = measured(row, recipe, device, seconds), HERE
     tested = len([e for e in range(recipe.epochs) if (e + 1) % recipe.test_every == 0 or e + 1 == recipe.epochs])
-    passed = recipe.epochs * images + EVALUATED * tested * (recipe.heldout + test)
+    passed = recipe.epochs * images + EVALUATED * tested * (heldout + test)
     return Estimate(
         row.id, budget, device, recipe.epochs, images, 6.0 * macs * recipe.epochs * images, _memory(row, recipe),
         rate, passed / rate / 3600, factor,

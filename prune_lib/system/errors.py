@@ -15,6 +15,10 @@ class InputError(ValueError):
         super().__init__(one_line(str(message)))
 
 
+class DataMissing(InputError):
+    """The image set is not where it was looked for; all else may be right."""
+
+
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
     """Within this block, imports come from an extra of this package.

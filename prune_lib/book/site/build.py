@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 
-from ...system.errors import InputError, needs
+from ...system.errors import DataMissing, InputError, needs
 from ...system.paths import absolute, cores, home, settle_environment
 from ..tables.results import record_files
-from .notebook import execute, failure, parameters_of
+from .notebook import execute, failure, missing_data, parameters_for
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
 
@@ -60,8 +60,7 @@ def build(
     with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
         runs = {}
         for source in sources:
-            known = parameters_of(source)
-            parameters = {name: value for name, value in given.items() if name in known}
+            parameters = parameters_for(source, given)
             runs[pool.submit(_execute, source, executed / f"{source.stem}.ipynb", parameters, at_once)] = source.stem
         try:
             while runs:
@@ -165,6 +164,13 @@ def _execute(source: Path, output: Path, parameters: dict, at_once: int) -> tupl
     return problem, monotonic() - begun, busy
 
 
+def hidden(message: str, data_dir: object) -> str:
+    """What an error says, without this machine's paths."""
+    from ...tasks import find_data
+
+    return message.replace(str(find_data(str(data_dir) if data_dir else None)), "the data folder")
+
+
 def _problem(source: Path, output: Path, parameters: dict, at_once: int) -> str:
     with needs("book"):
         import papermill
@@ -173,6 +179,9 @@ def _problem(source: Path, output: Path, parameters: dict, at_once: int) -> str:
     try:
         execute(source, output, parameters, progress=False)
     except papermill.PapermillExecutionError as error:
+        if error.ename == DataMissing.__name__:
+            missing_data(source, output, hidden(error.evalue, parameters.get("data_dir")))
+            return ""
         return f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}"
     except InputError as error:
         return str(error)

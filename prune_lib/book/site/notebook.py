@@ -156,13 +156,26 @@ def _tidy(path: Path) -> None:
     path.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
 
 
-def parameters_of(source: Path) -> list[str]:
-    """Names of the parameters of a text notebook."""
+def parameters_of(source: Path) -> dict[str, str]:
+    """The parameters of a text notebook, by name, each with its default as it is written there."""
     with needs("book"):
         import papermill
 
     with _quiet():
-        return list(papermill.inspect_notebook(f"{TextHandler.SCHEME}{source}"))
+        found = papermill.inspect_notebook(f"{TextHandler.SCHEME}{source}")
+    return {name: str(about["default"]) for name, about in found.items()}
+
+
+def parameters_for(source: Path, given: Mapping[str, object]) -> dict[str, object]:
+    """Those of ``given`` that a text notebook knows.
+
+    One that trains nothing unless it is told to, whose budget is empty, is not told ``smoke``: it shows recounts.
+    """
+    known = parameters_of(source)
+    told = {name: value for name, value in given.items() if name in known}
+    if told.get("budget") == "smoke" and known["budget"] in ('""', "''"):
+        del told["budget"]
+    return told
 
 
 @contextmanager
@@ -171,6 +184,27 @@ def _quiet():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The specified file")
         yield
+
+
+def missing_data(source: Path, output: Path, why: str) -> None:
+    """In place of a notebook whose data are not here: a page with its text, and ``why`` it has no figures.
+
+    So the rest of the book stands, and what links to this page finds it.
+    """
+    import jupytext
+
+    notebook = jupytext.read(source)
+    texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    title, _, rest = texts[0].source.partition("\n")
+    box = (
+        f":::{{warning}}\nThis page was built without its data, so it shows text and no figures. {why}. "
+        f"With the data: `papermill text:notebooks/{source.name} out.ipynb`, or `prune book` once more.\n:::"
+    )
+    texts[0].source = f"{title}\n\n{box}\n{rest}"
+    notebook.cells = texts
+    notebook.metadata.setdefault("kernelspec", {"name": "python3", "display_name": "Python 3", "language": "python"})
+    output.with_suffix(".failed.ipynb").unlink(missing_ok=True)
+    jupytext.write(notebook, output)
 
 
 def failure(path: Path) -> str | None:

@@ -5,6 +5,7 @@ from ...system.faces import lazily
 _NAMES = {
     "Grid": "table",
     "Table": "table",
+    "commands": "table",
     "export_grid": "table",
     "load_line": "table",
     "load_table": "table",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ...cost.printed import Printed, prints_like
-from ...papers.rows import COUNTS, METRICS, Row, table_rows
+from ...papers.rows import COUNTS, METRICS, Row, all_commands, table_rows
 from ...runs.records import own_records, records, superseded_lines, unfinished
 from ...system.errors import short
 from ...system.words import to_words
@@ -235,6 +235,12 @@ def side_by_side(records: Mapping[str, dict], metric: str) -> Grid:
         ])  # fmt: skip
     budgets = sorted({f"{record['budget']} budget, seed {record['seed']}" for record in records.values()})
     return Grid(lines, f"In percent; {', '.join(budgets)}.")
+
+
+def commands(paper: str) -> Grid:
+    """The commands that a paper's README publishes, beside ours, and in what they differ."""
+    lines = [[command["published"], command["ours"], command["differs"]] for command in all_commands()[paper]]
+    return Grid([["Published", "Here", "What differs"], *lines], "Commands of the README.", prose=True)
 
 
 def export_grid(networks: Mapping[str, tuple], caption: str = "") -> Grid:
