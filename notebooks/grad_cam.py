@@ -34,7 +34,7 @@ per_class = 10  # how many test images of each class the figures are over
 from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict), weights=str,
+    globals(), budget=("smoke", "tiny", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict), weights=str,
     pruned=str, control=str, per_class=int,
 )  # fmt: skip
 

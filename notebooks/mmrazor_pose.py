@@ -28,7 +28,7 @@ net = "small"  # small: a thin ResNet-18 on drawn images; published: the network
 from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
-    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict),
+    globals(), budget=("smoke", "tiny", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict),
     net=("small", "published"),
 )  # fmt: skip
 

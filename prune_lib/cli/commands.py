@@ -388,6 +388,10 @@ def reproduce(args) -> int:
     print(todo, file=sys.stderr)
     if args.dry_run:
         runs, unknown = todo.estimates(args.device, args.seconds)
+        if args.json:
+            facts = {"runs": [run.to_json() for run in runs], "unknown": unknown, "without_data": todo.without_data}
+            print(json.dumps(facts))
+            return 0
         print(as_text(runs, args.price) if runs else "nothing would be run")
         if unknown:
             print(f"and {len(unknown)} rows whose time is not known: {', '.join(unknown)}")
@@ -399,10 +403,16 @@ def reproduce(args) -> int:
     failed = [job for job in done if job.status == "failed"]
     for job in failed:
         print(f"failed: {job.name}: {job.last_words()}", file=sys.stderr)
+    page = None
     if not args.no_book:
         shown = args.budget if args.budget in BUDGETS else "smoke"  # notebooks have no fast, and show its records
         device = args.devices[0] if args.devices else args.device
-        page = build(shown, args.seed, device, args.data_dir or "", quiet=args.quiet, verbose=args.verbose)
+        quiet = args.quiet or args.json
+        page = build(shown, args.seed, device, args.data_dir or "", quiet=quiet, verbose=args.verbose)
+    if args.json:
+        listed = [{"row": job.row.id, "budget": job.budget, "seed": job.seed, "status": job.status} for job in done]
+        print(json.dumps({"runs": listed, "without_data": todo.without_data, "page": str(page) if page else None}))
+    elif page:
         print(f"The book is at {page}")
     return 1 if failed else 0
 

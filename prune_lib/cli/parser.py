@@ -218,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--price", type=float, default=0.0, metavar="X", help="of an hour, in whatever money (--dry-run)")
     sub.add_argument("--seconds", type=float, default=2.0, metavar="S", help="to try each row (--dry-run; %(default)s)")
     sub.add_argument("--no-book", action="store_true", help="do not build the book afterwards")
+    sub.add_argument("--json", action="store_true", help="print what became of each run as JSON, or what it would take")
     _loudness(sub, "no line for each run", "also all that Sphinx says")
 
     sub = command("plan", do.plan, "What runs will take, and the dense networks that they prune: hours, memory, money.")
