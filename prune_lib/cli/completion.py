@@ -10,7 +10,7 @@ from ..system.errors import InputError
 from ..tasks import SETS
 
 SHELLS = ("bash", "zsh")
-FILES, FOLDERS = ("weights", "units", "file", "out"), ("data_dir",)  # arguments that the shell itself completes
+FILES, FOLDERS = ("weights", "units", "file", "out", "scores"), ("data_dir", "work_dir")  # arguments that the shell itself completes
 WORDS: dict[str, Callable[[], Iterable[str]]] = {  # what an argument, by its name in the parser, may be
     "arch": lambda: ARCHS,
     "row": lambda: all_rows(),
@@ -20,6 +20,9 @@ WORDS: dict[str, Callable[[], Iterable[str]]] = {  # what an argument, by its na
     "budget": lambda: BUDGETS,
     "rule": lambda: (*RULES, "all"),
     "device": lambda: ("auto", "cpu", "cuda"),
+    "devices": lambda: ("cuda:0", "cuda:1", "cuda:2", "cuda:3", "cpu"),
+    "papers": lambda: dict.fromkeys(row.id.split("/")[0] for row in all_rows().values()),
+    "protocol": lambda: ("last", "selected", "test_best"),
     "engine": lambda: ("eager", "graph", "compile"),
     "precision": lambda: ("fp32", "tf32", "bf16", "fp16"),
     "layout": lambda: dict.fromkeys(name for arch in ARCHS.values() for name in arch.layouts),
