@@ -156,7 +156,7 @@ def test_what_contradicts_is_explained(given, words):
 
 
 def test_the_plainest_way_may_have_changes_and_give_the_cut():
-    found = check("108.61M", "vgg16", HRANK, cut="65.3%")
+    found = check("108.61M", "vgg16", HRANK, layout="dcff", cut="65.3%", classes=10)
     assert found.figure.prints[0].way.other == 2
     assert [s.holds for s in found.statements] == [True, True]
 

@@ -27,7 +27,7 @@ def count(
     window: Collection[str] = (),
     kept: Mapping[str, int] | None = None,
 ) -> tuple[int, int]:
-    """``(params, flops)`` of any ``model`` for one image ``(C, H, W)``, both integers, FLOPs under ``rule``.
+    """``(params, flops)`` of any ``model`` for one image ``(C, H, W)``, both integers, under ``rule``.
 
     Args:
         skip: modules that are left out, because the network that was counted calls them as functions.
@@ -47,7 +47,8 @@ def count(
     first = {module: name for name, module in reversed(names.items())}  # under which a shared module is traced
     masks = {first[names[name]]: filters for name, filters in (kept or {}).items()}
     flops = flops_of(layers, chosen, skip, window, masks)
-    return sum(p.numel() for p in model.parameters()), flops
+    params = chosen.params(layers, masks) if chosen.params else sum(p.numel() for p in model.parameters())
+    return params, flops
 
 
 def flops_of(
@@ -102,7 +103,9 @@ def cost(
     in_base = how.functional + how.functional_in_base
     base, mine = _plan(about, None, classes), _plan(about, widths, classes)
     full = flops_of(base.layers, chosen, in_base, how.window_pools)
-    params, layers = mine.params, mine.layers
+    params, base_params, layers = mine.params, base.params, mine.layers
+    if chosen.params:
+        params, base_params = (chosen.params(base.layers, kept) for kept in (widths or {}, {}))
     if widths is not None and chosen.masked:
         flops = flops_of(base.layers, chosen, kept=widths)
     elif model is not None:
@@ -111,8 +114,8 @@ def cost(
         if nonzero is not None:
             layers = [replace(layer, nonzero=nonzero.get(layer.name)) for layer in layers]
         flops = flops_of(layers, chosen, skip, how.window_pools)
-    cuts = (100 * (1 - few / all_) for few, all_ in ((params, base.params), (flops, full)))
-    return Cost(about.name, chosen.name, params, flops, base.params, full, *cuts)
+    cuts = (100 * (1 - few / all_) for few, all_ in ((params, base_params), (flops, full)))
+    return Cost(about.name, chosen.name, params, flops, base_params, full, *cuts)
 
 
 def costs(arch: str | Arch, widths: Widths | None = None, layout: str | None = None) -> dict[str, Cost]:

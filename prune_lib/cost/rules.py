@@ -104,21 +104,57 @@ class MaskedChain:
         return math.prod(conv.y[2:]) * math.prod(conv.kernel) * kept * inputs // conv.groups
 
 
+class MaskedOutputs:
+    """HRank's counter: each conv's kept filters times *all* of its inputs, whatever was pruned before it.
+
+    Only a DenseNet's transitions count their inputs without the filters pruned in the dense block before. Parameters
+    are counted in the same way (``weights``): norms are none, and of a conv only its kept filters and their biases.
+    """
+
+    def __init__(self, kept: Mapping[str, int]):
+        self.kept, self.pruned = kept, 0
+
+    def __call__(self, conv: Layer) -> int:
+        return math.prod(conv.y[2:]) * self._weights(conv)
+
+    def _weights(self, conv: Layer) -> int:
+        kept, inputs = self.kept.get(conv.name, conv.outputs), conv.inputs
+        if conv.name.startswith("trans"):
+            inputs, self.pruned = inputs - self.pruned, 0
+        self.pruned += conv.outputs - kept
+        return math.prod(conv.kernel) * kept * inputs // conv.groups
+
+    @classmethod
+    def weights(cls, layers: Iterable[Layer], kept: Mapping[str, int]) -> int:
+        """The parameters of a network's convs and linear layers, as this counter has them."""
+        count, total = cls(kept), 0
+        for layer in {layer.name: layer for layer in layers}.values():
+            if layer.kind == "Linear":
+                total += layer.inputs * layer.outputs + layer.outputs * layer.bias
+            elif layer.kind in _kinds("Conv1-3d", counter=count):
+                total += count._weights(layer) + kept.get(layer.name, layer.outputs) * layer.bias
+        return total
+
+
 @dataclass(frozen=True)
 class Rule:
     """A counting rule: kind of layer -> operations of one call. Kinds that it does not name count 0; so does
     everything called as a function.
+
+    A ``masked`` rule counts the full network with masks, instead of the compact one: ``masked(kept)``, with the filters
+    that each conv keeps, makes what counts the convs, in their order.
     """
 
     name: str
     text: str
     ops: Mapping[str, Counter]
-    masked: bool = False  # counts the full network with masks, by ``MaskedChain``, instead of the compact one
+    masked: Callable[[Mapping[str, int]], Counter] | None = None
     windows: bool = True  # whether a global pool counts as the pool with a fixed window that the paper's network has
+    params: Callable[[Iterable[Layer], Mapping[str, int]], int] | None = None  # ``(layers, kept)``; None: all
 
     def total(self, layers: Iterable[Layer], kept: Mapping[str, int] | None = None) -> int:
         """The operations of all ``layers``; a masked rule takes them in their order."""
-        ops = {**self.ops, **_kinds("Conv1-3d", counter=MaskedChain(kept or {}))} if self.masked else self.ops
+        ops = {**self.ops, **_kinds("Conv1-3d", counter=self.masked(kept or {}))} if self.masked else self.ops
         return sum(ops[layer.kind](layer) for layer in layers if layer.kind in ops)
 
     @property
@@ -193,12 +229,20 @@ RULES = {
             "cdp",
             "CDP's counter: conv MACs of kept filters x (inputs - filters pruned in the conv before), linear in full",
             {"Linear": _macs},
-            masked=True,
+            masked=MaskedChain,
         ),
         Rule(
             "chex",
             "CHEX's counter: conv MACs x the fraction of weights that are not zero, linear with bias",
             {**_kinds(_CONVS, counter=_nonzero), "Linear": _linear_bias},
+        ),
+        Rule(
+            "hrank",
+            "HRank's counter: conv MACs of kept filters x all inputs (in DenseNet's transitions without those that the "
+            "block before lost), linear with bias; its parameters are those of convs and linear layers",
+            {"Linear": _linear_bias},
+            masked=MaskedOutputs,
+            params=MaskedOutputs.weights,
         ),
     )
 }

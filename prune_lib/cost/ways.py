@@ -298,6 +298,7 @@ def _times(kind: str, number: int) -> dict[str, Callable[[Layer], int]]:
 
 PARTS: dict[str, Rule] = {  # what is counted beside MACs, or left out of them
     "linear layers left out": _scope(_times("linear MACs", -1)),
+    "2 per MAC of linear layers": _scope(TERMS["linear MACs"]),
     "conv biases counted too": _scope(TERMS["conv bias"]),
     "linear biases counted too": _scope({"Linear": lambda layer: layer.written if layer.bias else 0}),
     "1 per BatchNorm element": _scope(TERMS["BatchNorm elements"]),

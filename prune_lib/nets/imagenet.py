@@ -25,7 +25,8 @@ def resnet(
     DCFF's list: the stem, each block's conv1, each block's conv2, and one rate for each stage's output, which the
     shortcut's conv shares (where blocks have two convs the stem takes stage 1's). HRank's: stem, stages 1 to 3, and
     one for each block's two inner convs. EagleEye's goes stage by stage: inner convs in order, then the output.
-    ABCPruner's has the inner widths alone. mmrazor's ``CPrate`` has a rate for every conv but the shortcuts'.
+    ABCPruner's has the inner widths alone. mmrazor's ``CPrate`` has a rate for every conv but the shortcuts'. HRank's
+    masks have one for every conv, a stage's shortcut before its blocks.
     """
     bottleneck = depth >= 50
     stem = {"stem.0": width // 2, "stem.3": width // 2, "stem.6": width} if deep_stem else {"conv1": width}
@@ -61,11 +62,16 @@ def resnet(
             if "downsample" not in conv:
                 shortcut = conv.replace("conv3", "downsample.0")
                 one_each.append((conv, shortcut) if conv.endswith(".0.conv3") else (conv,))
+        masks: list[tuple[str, ...]] = []  # every conv by itself, a stage's shortcut first
+        for blocks_of, outputs in zip(inner, outer, strict=True):
+            convs = [conv for convs in blocks_of for conv in (*convs, f"{convs[0][:-1]}3")]
+            masks += [(conv,) for conv in (*(c for c in outputs if "downsample" in c), *convs)]
         layouts |= {
             "hrank": Layout((*stems, *outer[:3], *flat)),
             "eagleeye": Layout((*stems, *in_order), "fraction", window_pools=window),
             "abcpruner": Layout(tuple(flat), "tenths", window_pools=window),
             "mmrazor": Layout(tuple(one_each)),
+            "hrank_masks": Layout((*stems, *masks), "fraction"),
         }
     order = list(stem)
     inputs = {conv: (before,) for before, conv in pairwise(order)}

@@ -9,7 +9,7 @@ This module does not import torch, so a malformed spec is refused before anythin
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..system.errors import InputError
 
@@ -54,6 +54,7 @@ class Layout:
     functional_in_base: tuple[str, ...] = ()
     window_pools: tuple[str, ...] = ()
     name: str = ""  # among its network's layouts
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # convs whose rate is a share of what they read
 
 
 def parse(text: str, rounding: str = "rate") -> list[float]:
@@ -168,10 +169,11 @@ def to_widths(rates: Sequence[float], layout: Layout, filters: Mapping[str, int]
     widths = dict(filters)
     for rate, group in zip(rates, groups, strict=True):
         for conv in group:
-            widths[conv] = round_(filters[conv], rate)
+            whole = sum(widths[source] for source in layout.reads[conv]) if conv in layout.reads else filters[conv]
+            widths[conv] = round_(whole, rate)
             if widths[conv] < 1:
                 raise SpecError(
-                    f"rate {rate:g} leaves no filter of {conv}, which has {filters[conv]}; "
+                    f"rate {rate:g} leaves no filter of {conv}, which has {whole}; "
                     f"expected a rate that keeps at least one"
                 )
     return widths
