@@ -76,13 +76,13 @@ import torch
 
 from prune_lib.book.tables import Grid
 from prune_lib.nets import arch_of, build
-from prune_lib.papers import get_row
+from prune_lib.papers import feature_maps, get_row
 
 row, arch = get_row("cfdp/cifar10/resnet56"), arch_of("resnet56")
 torch.manual_seed(seed)
 dense = build("resnet56")
 lines = [["Variant", "Conv weights from the trained network", "Of 26 filters of a layer of 32", "Of 52 of one of 64"]]
-for variant in cfdp.VARIANTS:
+for variant in feature_maps.VARIANTS:
     method = cfdp.CFDP(arch, variant=variant)
     method.dense, method.chosen = (
         dense,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from prune_lib.nets import ARCHS, build, read_spec
-from prune_lib.papers import baselines, cfdp
+from prune_lib.papers import baselines, cfdp, feature_maps
 from prune_lib.papers.method import Start
 from prune_lib.papers.rows import get_row
 from prune_lib.system.errors import InputError
@@ -118,7 +118,7 @@ def test_with_nothing_to_remove_the_corrected_variant_is_the_dense_network():
 
 
 @pytest.mark.parametrize("net", ["vgg16_hrank", "googlenet", "resnet110", "densenet40"])
-@pytest.mark.parametrize("variant", cfdp.VARIANTS)
+@pytest.mark.parametrize("variant", feature_maps.VARIANTS)
 def test_every_net_is_scored_and_pruned(net, variant):
     spec = {"vgg16_hrank": "[0.21]*7+[0.75]*5", "googlenet": "[0.3]+[0.6]*2+[0.7]*5+[0.8]*2"}
     rates = spec.get(net, "[0.]+[0.18]*56" if net == "resnet110" else "[0.2]*39")
@@ -130,7 +130,7 @@ def test_every_net_is_scored_and_pruned(net, variant):
 
 def test_scores_are_kept_and_not_computed_again(tmp_path, monkeypatch):
     method, _ = _begun("corrected", net="resnet20", tmp_path=tmp_path)
-    monkeypatch.setattr(cfdp, "run", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(feature_maps, "run", lambda *_: pytest.fail("scored again"))
     again, _ = _begun("corrected", net="resnet20", tmp_path=tmp_path)
     assert all(torch.equal(again.chosen[conv], s) for conv, s in method.chosen.items())
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_ranks import start
 
-from prune_lib.papers import cdp, cfdp
+from prune_lib.papers import cdp, feature_maps
 from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import BUDGETS, get_row
 from prune_lib.runs import runner
@@ -50,7 +50,7 @@ def _small_digits(*args, **options):
 def _run_all(folder, patch):
     """``{row: its record}``, how often filters were scored here, and what its last network gives when evaluated."""
     scored = []
-    for module, name in ((cdp, "gather"), (cfdp, "run")):
+    for module, name in ((cdp, "gather"), (feature_maps, "run")):
         whole = getattr(module, name)
         patch.setattr(module, name, lambda *given, whole=whole, name=name: scored.append(name) or whole(*given))
     patch.setattr(registry, "load", _small_digits)

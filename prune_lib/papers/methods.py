@@ -10,11 +10,12 @@ METHODS = {  # name in the tables -> module:Class in this package (or the librar
     "dcff": ".dcff:DCFF",
     "cdp": ".cdp:CDP",
     "cfdp": ".cfdp:CFDP",
+    "hrank": ".hrank:HRank",
     "filterexpo": ".filterexpo:FilterExpo",
     "criterion": ".arena:ByCriterion",
 }
 FROM_FRESH = ("dense", "dcff")  # their runs begin from weights as the network draws them
-PRUNES_TRAINED = ("cdp", "cfdp", "criterion")  # their runs begin from a trained network
+PRUNES_TRAINED = ("cdp", "cfdp", "hrank", "criterion")  # their runs begin from a trained network
 CHOOSES_WIDTHS = (
     "cdp",
     "filterexpo",

@@ -46,6 +46,8 @@ ALIASES = {
     "lr_decay_step": Alias("milestones", _milestones, "in epochs"),
     "mom": Alias("momentum"),
     "wd": Alias("weight_decay"),
+    "learning_rate": Alias("lr"),
+    "label_smooth": Alias("label_smoothing"),
     "data_set": Alias("data"),
     "coe": Alias("balance"),
     "stop_batch": Alias(
@@ -65,9 +67,9 @@ ALIASES = {
     **{f"optim_wrapper.optimizer.{name}": Alias(name) for name in ("lr", "momentum", "weight_decay")},
     "amp": Alias("precision", _either("amp", "fp16", "fp32"), "yes: fp16, no: fp32"),
 }  # fmt: skip
-OF_A_METHOD = {"stop_batch": "cdp", "coe": "cdp", "limit": "cfdp"}  # names that only its own commands have
+OF_METHODS = {"stop_batch": ("cdp",), "coe": ("cdp",), "limit": ("cfdp", "hrank")}  # names that only theirs have
 
 
 def aliases_of(method: str) -> dict[str, Alias]:
     """The published names that rows of ``method`` know."""
-    return {name: alias for name, alias in ALIASES.items() if OF_A_METHOD.get(name, method) == method}
+    return {name: alias for name, alias in ALIASES.items() if method in OF_METHODS.get(name, (method,))}

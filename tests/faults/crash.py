@@ -17,7 +17,7 @@ import traceback
 import torch
 
 from prune_lib.nets import hooks
-from prune_lib.papers import cdp, cfdp, dcff, filterexpo
+from prune_lib.papers import cdp, cfdp, dcff, feature_maps, filterexpo
 from prune_lib.papers.method import Method
 from prune_lib.papers.recipe import Recipe
 from prune_lib.papers.rows import BUDGETS, get_row
@@ -135,13 +135,13 @@ def points(reached, only=GROUPS):
     watch(training, "_keep_best", "training")
     watch(history.Saver, "save", "saving")
     watch(hooks, "calling", "scoring")
-    for module in (cdp, cfdp):
+    for module in (cdp, feature_maps):
         watch(module, "run", "scoring")
     watch(cdp, "importance", "scoring")
     watch(cfdp, "score", "scoring")
     for kind in (dcff.DCFF, filterexpo.FilterExpo, Method):
         watch(kind, "on_epoch", "exploring")
-    for kind in (cdp.CDP, cfdp.CFDP):
+    for kind in (cdp.CDP, feature_maps.ByFeatureMaps):
         watch(kind, "begin", "scoring")
         watch(kind, "prepare", "exploring")
     watch(dcff, "importance", "exploring")
