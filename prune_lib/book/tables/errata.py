@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 
 from ...cost.printed import Printed, prints_like
-from ...papers.rows import Row, all_claims, all_rows
+from ...papers.rows import COUNTS, Row, all_claims, all_rows
 from ...system.errors import InputError
 from .table import Grid, Line, load_table, recount
 
@@ -59,7 +59,7 @@ def errata(rows: dict[str, Row] | None = None, claims: Sequence[dict] | None = N
     rows = all_rows() if rows is None else rows
     tables = [load_table(name, rows) for name in dict.fromkeys(row.table for row in rows.values())]
     lines = {line.row.id: line for table in tables for line in table.lines}
-    found = [entry for line in lines.values() for entry in _counts(line)]
+    found = [entry for table in tables for line in table.lines for entry in _counts(line, table.lines)]
     found += [entry for table in tables for entry in _mixed_rules([line.row for line in table.lines])]
     found += _same_network(list(rows.values()))
     for claim in all_claims() if claims is None else claims:
@@ -67,13 +67,13 @@ def errata(rows: dict[str, Row] | None = None, claims: Sequence[dict] | None = N
     return Errata(found)
 
 
-def _counts(line: Line) -> Iterator[Erratum]:
-    """Printed counts that do not follow from the row's own spec."""
+def _counts(line: Line, table: Sequence[Line]) -> Iterator[Erratum]:
+    """Printed counts that do not follow from the row's own spec; ``table`` may have a row of the full network."""
     told = set()
     for figure in line.disagreements:
         printed = line.row.reported[figure]
         if figure in line.counted:
-            exact, why = line.counted[figure], _why(line, figure)
+            exact, why = line.counted[figure], _why(line, figure, table)
             text = f"{exact:.2f}%" if figure.endswith("_cut") else f"{exact:,}"
             why = "see above" if why in told and why == line.row.note else why
             told.add(why)
@@ -90,7 +90,7 @@ def _counts(line: Line) -> Iterator[Erratum]:
             )  # fmt: skip
 
 
-def _why(line: Line, figure: str) -> str:
+def _why(line: Line, figure: str, table: Sequence[Line]) -> str:
     """What would explain the printed figure: truncation, another rule, a cut of rounded figures. A guess, no proof."""
     printed, exact = line.row.reported[figure], line.counted[figure]
     read = Printed.read(printed)
@@ -105,16 +105,26 @@ def _why(line: Line, figure: str) -> str:
     part = figure.removesuffix("_cut")
     if part in line.row.reported:
         mine = Printed.read(line.row.reported[part])
-        for rule in dict.fromkeys([line.row.rule, "macs"]):
-            base = Printed.read(mine.like(recount(line.row, rule)[f"base_{part}"]))
-            cut, how = 100 * (1 - mine.number / base.number), "" if rule == line.row.rule else f" (under {rule})"
+        for base, how in _bases(line, part, mine, table):
+            whole = base.value / mine.unit_value
+            cut, share = 100 * (1 - mine.number / whole), f"1 - {mine.number:g} / {whole:g}{how}"
             if read.like(cut) == printed:
-                return f"it is 1 - {mine.number:g} / {base.number:g}{how}, of figures that were rounded before"
+                return f"it is {share}, of figures that were rounded before"
             if read.like(cut - 0.5 * 10.0**-read.decimals) == printed:
-                return f"it is 1 - {mine.number:g} / {base.number:g}{how}, truncated"
+                return f"it is {share}, truncated"
     if read.like(exact - 0.5 * 10.0**-read.decimals) == printed:
         return "truncated where it should be rounded"
     return line.row.note
+
+
+def _bases(line: Line, part: str, mine: Printed, table: Sequence[Line]) -> Iterator[tuple[Printed, str]]:
+    """What a cut may be of: the full network as its own row of the table prints it, and as it is counted."""
+    for other in table:
+        if other.row.arch == line.row.arch and not other.row.pruned and part in other.row.reported:
+            yield Printed.read(other.row.reported[part]), " as printed"
+    for rule in dict.fromkeys([line.row.rule, "macs"]):
+        base = Printed.read(mine.like(recount(line.row, rule)[f"base_{part}"]))
+        yield base, "" if rule == line.row.rule else f" (under {rule})"
 
 
 def _rules() -> list[str]:
@@ -151,7 +161,9 @@ def _same_network(rows: list[Row]) -> Iterator[Erratum]:
         differ = [
             f for f in first.reported if f in second.reported and not _agree(first.reported[f], second.reported[f])
         ]
-        if not differ or second.id in seen:
+        counts = any(figure in COUNTS for figure in differ)  # two papers may well train one network differently
+        one_paper = first.id.split("/")[0] == second.id.split("/")[0]
+        if not differ or second.id in seen or not (counts or one_paper):
             continue
         seen.add(second.id)
         printed, other = (", ".join(f"{NAMES.get(f, f)} {row.reported[f]}" for f in differ) for row in (first, second))

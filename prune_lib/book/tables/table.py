@@ -315,7 +315,7 @@ def _recount(line: Line, part: str) -> str:
     """``72.77M (76.83%)``; if the network is not public, the cut that the reported figure implies."""
     cut = f"{part}_cut"
     if part in line.counted:
-        return _pair(line.recounted(part), line.recounted(cut) if cut in line.counted else None)
+        return _pair(line.recounted(part), line.recounted(cut) if cut in line.counted and line.row.pruned else None)
     if cut not in line.row.reported or (implied := line.implied(cut)) is None:
         return "–"
     low, high = (f"{value:.1f}" for value in implied)
