@@ -18,12 +18,12 @@
 # network is recounted, and a printed cut is held against the range that the printed figure leaves.
 
 # %% tags=["parameters", "hide-input"]
-paper = ""  # cdp, cfdp, dcff, filterexpo or mmrazor; empty: all
+paper = ""  # one paper, as dcff; empty: all
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
-check_parameters(globals(), paper=("", "cdp", "cfdp", "dcff", "filterexpo", "mmrazor"))
+check_parameters(globals(), paper="paper")
 
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display

@@ -19,13 +19,13 @@
 # compared with a reported one. The last column opens the run's own file: its curve, versions, hardware.
 
 # %% tags=["parameters", "remove-input"]
-paper = ""  # cdp, cfdp, dcff, filterexpo or mmrazor; empty: all
+paper = ""  # one paper, as dcff; empty: all
 least = "short"  # the smallest budget whose records are shown: short or paper
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
-check_parameters(globals(), paper=("", "cdp", "cfdp", "dcff", "filterexpo", "mmrazor"), least=("short", "paper"))
+check_parameters(globals(), paper="paper", least=("short", "paper"))
 
 # %% tags=["remove-input"]
 from prune_lib.book.tables import load_results

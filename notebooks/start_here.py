@@ -19,7 +19,7 @@
 # %% [markdown] tags=["remove-cell"]
 # *In JupyterLab:* **[open the explorer](explorer.py)** for sliders over specs, filters and sparsities; or go on here with
 # *Run > Run All Cells*. Every chapter is a notebook beside this one: [DCFF](dcff_cifar10.py), [CDP](cdp_cifar10.py),
-# [CFDP](cfdp_cifar10.py), [FilterExpo](filterexpo_cifar10.py), [Grad-CAM](grad_cam.py), [your own network](own_network.py).
+# [CFDP](cfdp_cifar10.py), [HRank](hrank_cifar10.py), [FilterExpo](filterexpo_cifar10.py), [Grad-CAM](grad_cam.py), [your own network](own_network.py).
 
 # %% tags=["parameters", "hide-input"]
 arch = "vgg16"  # vgg16 resnet20 resnet56 resnet110 googlenet

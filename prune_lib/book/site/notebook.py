@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...papers.rows import papers
 from ...system.errors import InputError, needs
 from ...system.paths import project
 
@@ -58,12 +59,12 @@ def _belong(file: Path) -> None:
         os.environ["PRUNE_HOME"] = str(folder)
 
 
-def check_parameters(namespace: Mapping[str, object], **expected: type | Sequence) -> None:
+def check_parameters(namespace: Mapping[str, object], **expected: type | Sequence | str) -> None:
     """Refuse parameters that a notebook does not have, or that have a wrong type or value.
 
     Called with ``globals()`` in the cell after the parameters: every public name that exists by then comes from the
     parameters cell or from papermill. ``expected`` maps each name to its type, to several types, or to the values it
-    may take.
+    may take; ``"paper"`` stands for the papers of the library, or none.
 
     Raises:
         InputError: an unknown name, a wrong type, or a value that is not among those allowed.
@@ -74,6 +75,8 @@ def check_parameters(namespace: Mapping[str, object], **expected: type | Sequenc
         if name not in expected:
             raise InputError(f"unknown parameter {name!r}; expected one of: {' '.join(expected)}")
         allowed = expected[name]
+        if allowed == "paper":
+            allowed = ("", *papers())
         kinds = [allowed] if isinstance(allowed, type) else list(allowed)
         if all(isinstance(kind, type) for kind in kinds):
             if type(value) not in kinds:
