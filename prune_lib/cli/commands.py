@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from ..nets import Arch, Widths, arch_of, read_spec
 from ..system.errors import InputError, short
@@ -172,6 +173,23 @@ def results(args) -> None:
     if args.paper and not len(found):
         raise InputError(f"no rows of a paper called {short(args.paper)}; expected such as dcff ('prune rows')")
     print(json.dumps(found.to_json()) if args.json else found)
+
+
+def review(args) -> None:
+    from ..book.review import review as sheet
+    from ..book.review import to_html, to_markdown
+
+    formats = {"markdown": to_markdown, "html": to_html}
+    if args.format not in formats:
+        raise InputError(f"--format {short(args.format)}; expected one of: {' '.join(formats)}")
+    found = sheet(args.paper)
+    text = f"{json.dumps(found.to_json())}\n" if args.json else formats[args.format](found)
+    if args.out:
+        from ..system.files import write_text
+
+        write_text(Path(args.out), text)
+    else:
+        print(text, end="")
 
 
 def run(args) -> int:

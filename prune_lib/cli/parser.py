@@ -25,6 +25,7 @@ EXAMPLES = {
     "errata": "prune errata --json",
     "claims": "prune claims",
     "results": "prune results dcff",
+    "review": "prune review dcff --format html --out dcff.html",
     "run": "prune run dcff/cifar10/resnet56 --budget short --seed 1",
     "queue": "prune queue --budget paper --rows 'dcff/cifar10/*' --devices cuda:0 cuda:1 --jobs 4",
     "reproduce": "prune reproduce dcff --budget paper --devices cuda:0 cuda:1",
@@ -149,7 +150,13 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(
         "results", do.results, "Show every row, of all papers or of one: reported, recounted, measured, judged."
     )
-    sub.add_argument("paper", nargs="?", help="one paper: dcff, cdp, cfdp, filterexpo, mmrazor … (default: all)")
+    sub.add_argument("paper", nargs="?", help="one paper: dcff, cdp, cfdp, hrank, filterexpo, mmrazor … (default: all)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("review", do.review, "Write a paper's review sheet: claims, rows, recounts, errata, records.")
+    sub.add_argument("paper", help="one paper: dcff, cdp, cfdp, hrank, filterexpo, mmrazor …")
+    sub.add_argument("--format", default="markdown", help="markdown or html, one page that needs nothing beside it")
+    sub.add_argument("--out", metavar="FILE", help="the file to write (default: print it)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("run", do.run, "Train, evaluate and record a row. A finished run is not run again.")

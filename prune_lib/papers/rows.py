@@ -18,6 +18,7 @@ from ..system.errors import InputError, short
 from ..system.reading import check_name, from_yaml
 from ..system.words import to_words
 from ..tasks import metric_of
+from .checklist import ITEMS
 from .methods import CHOOSES_WIDTHS, FROM_FRESH, METHODS, PRUNES_TRAINED
 from .recipe import FAST, Recipe, tiny
 
@@ -300,6 +301,10 @@ def read_document(paper: str, text: str) -> dict:
     """
     document = from_yaml(text, f"{paper}.yaml")
     _expect(document, f"{paper}.yaml", {"paper", "tables"}, {"claims", "commands"})
+    about = document["paper"]  # type: ignore[index]
+    says = (about.get("says") if isinstance(about, dict) else None) or {}
+    _expect(says, f"{paper}.yaml, paper, says", set(), set(ITEMS))
+    _texts(f"{paper}.yaml, paper, says", says, tuple(says))
     return document  # type: ignore[return-value]
 
 

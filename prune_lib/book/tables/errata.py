@@ -75,7 +75,7 @@ def _counts(line: Line, table: Sequence[Line]) -> Iterator[Erratum]:
         if figure in line.counted:
             exact, why = line.counted[figure], _why(line, figure, table)
             text = f"{exact:.2f}%" if figure.endswith("_cut") else f"{exact:,}"
-            why = "see above" if why in told and why == line.row.note else why
+            why = "see above" if why and why in told and why == line.row.note else why
             told.add(why)
             yield Erratum(
                 "A count that its spec does not give", line.row.id, f"{NAMES[figure]} {printed}",
