@@ -16,6 +16,8 @@
 # *Towards Optimal Filter Pruning via Class-wise Discriminative Power* {cite}`xu2021cdp` borrows from text retrieval. A
 # filter is a word, an image a document; a filter that answers strongly, to few images, is worth keeping. A trained network
 # is looked at once, filters are masked, and it is trained on.
+#
+# Everything about it on one page: its <a href="../reviews/cdp.html">review sheet</a>.
 
 # %% tags=["parameters", "hide-input"]
 budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; also tiny, paper

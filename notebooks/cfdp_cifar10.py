@@ -16,6 +16,8 @@
 # *Common Frequency Domain Pruning* {cite}`khaki2023cfdp` scores a filter by the frequencies of its feature maps in a
 # trained network, keeps the best at widths that are given, and trains on. The widths, and the counts, are those of an
 # earlier repository, HRankPlus.
+#
+# Everything about it on one page: its <a href="../reviews/cfdp.html">review sheet</a>.
 
 # %% tags=["parameters", "hide-input"]
 budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; also tiny, paper

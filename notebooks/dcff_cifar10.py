@@ -18,6 +18,8 @@
 # are used is decided anew, by a score, before every epoch. The authors publish four networks for CIFAR-10
 # {cite}`krizhevsky2009learning`: VGG-16 {cite}`simonyan2015very`, ResNet-56 and -110 {cite}`he2016deep`, and GoogLeNet
 # {cite}`szegedy2015going`.
+#
+# Everything about it on one page: its <a href="../reviews/dcff.html">review sheet</a>.
 
 # %% tags=["parameters", "hide-input"]
 budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, under an hour on two cores; also tiny, paper

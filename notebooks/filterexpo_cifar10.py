@@ -17,6 +17,8 @@
 # network. While one trains from scratch, channels are pruned and some of the pruned ones come back, in turns; fewer come
 # back each time, and by the end the budget is met. Its tables are of ImageNet ({doc}`filterexpo_imagenet`). Here the same
 # method runs on the networks of the other papers, which nobody has published.
+#
+# Everything about it on one page: its <a href="../reviews/filterexpo.html">review sheet</a>.
 
 # %% tags=["parameters", "hide-input"]
 budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; also tiny, paper

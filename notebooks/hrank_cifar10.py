@@ -16,6 +16,8 @@
 # *Filter Pruning using High-Rank Feature Map* {cite}`lin2020hrank` keeps the filters whose feature maps have the highest
 # rank. Two repositories print figures. `lmbxmu/HRank`, the paper's, masks filters; `lmbxmu/HRankPlus` cuts them. CFDP's
 # widths and counts are the second one's.
+#
+# Everything about it on one page: its <a href="../reviews/hrank.html">review sheet</a>.
 
 # %% tags=["parameters", "hide-input"]
 budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on two cores; paper: the whole recipe

@@ -15,6 +15,8 @@
 #
 # mmrazor puts DCFF's ResNet-50 under Faster R-CNN with a feature pyramid. Only the backbone is pruned; pyramid, region
 # proposals and box head are as they were, and have more than half of the parameters.
+#
+# Everything about it on one page: its <a href="../reviews/mmrazor.html">review sheet</a>.
 
 # %% tags=["parameters", "hide-input"]
 budget = "smoke"  # smoke: seconds; short: minutes; paper: the whole recipe

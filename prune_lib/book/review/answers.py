@@ -15,10 +15,20 @@ NOT_SAID, NOT_TRIED = "not said by the paper", "not tried here"
 
 def answers(facts) -> dict[str, tuple[str, str]]:
     """``{item: (what the source has, what there is here)}`` for every item, from what ``sheet`` has read."""
-    says = facts.about.get("says") or {}
-    known = _source(facts) | dict(says)
-    here = _here(facts)
+    says, known, here = facts.about.get("says") or {}, _source(facts), _here(facts)
+    known = {item: "; ".join(_both(says.get(item), known.get(item))) for item in ITEMS}
     return {item: (known.get(item) or NOT_SAID, here.get(item) or NOT_TRIED) for item in ITEMS}
+
+
+def _both(said: str | None, computed: str | None) -> list[str]:
+    """What was read, then what its rows show; an address says no more than a file that was named."""
+    computed = None if said and computed and computed.startswith("http") else computed
+    return [text for text in (said, computed) if text]
+
+
+def _number(count: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -54,7 +64,7 @@ def _here(facts) -> dict[str, str]:
         "algorithm": _methods(facts),
         "assumptions": _read(facts),
         "complexity": _recounts(facts),
-        "statement": f"{len(facts.compared)} claims by comparison, in our words" if facts.compared else "",
+        "statement": f"{_number(len(facts.compared), 'claim')} by comparison, in our words" if facts.compared else "",
         "collection": "none collected",
         "dependencies": "requirements.lock; versions in every record" if records else "requirements.lock",
         "training": f"prune run, for {len(trained)} of {len(rows)} reported rows" if trained else "",
@@ -68,8 +78,8 @@ def _here(facts) -> dict[str, str]:
         )
     if recipes:
         names = sorted({recipe.data for recipe in recipes})
-        held = _listed(f"{recipe.heldout:,}" for recipe in recipes)
-        found["splits"] = f"{held} training images held out to select an epoch; test images for the figures alone"
+        held = _listed(f"of {recipe.data} {recipe.heldout:,}" for recipe in recipes)
+        found["splits"] = f"training images held out to select an epoch: {held}; test images for the figures alone"
         found["download"] = f"prune data {' or '.join(names)}; its sha256 in every record"
         steps = [f"cutout {r.cutout}" if r.cutout else "" for r in recipes]
         steps += [f"mixup {r.mixup:g}" if r.mixup else "" for r in recipes]
@@ -80,15 +90,18 @@ def _here(facts) -> dict[str, str]:
         found["statistics"] = "; ".join(
             f"{name}: {train:,} to train, {held:,} held out, {test:,} to test" for name, train, held, test in data
         )
-        found["runs"] = f"{len(records)} finished runs of {sum(bool(of) for of in facts.records.values())} rows"
+        run_ = sum(bool(of) for of in facts.records.values())
+        found["runs"] = f"{_number(len(records), 'finished run')} of {_number(run_, 'row')}"
         several = [of for of in facts.records.values() if len({record["seed"] for _, record in of}) > 1]
-        found["variation"] = f"{len(several)} rows with more than one seed, mean and deviation" if several else ""
+        found["variation"] = (
+            f"{_number(len(several), 'row')} with more than one seed, mean and deviation" if several else ""
+        )
         minutes = [r["provenance"]["wall_seconds"] / 60 for r in records]
         found["runtime"] = f"{mean(minutes):.1f} minutes a run on average, {sum(minutes) / 60:.1f} hours in all"
-        found["infrastructure"] = _listed(_machine(r["provenance"]["hardware"]) for r in records)
+        found["infrastructure"] = _listed(sorted(_machine(r["provenance"]["hardware"]) for r in records))
     folders = {home() / "results" / row.runs for row in facts.rows}
     kept = sum(not path.name.startswith("smoke-") for folder in folders for path in folder.glob("*.safetensors"))
-    found["models"] = f"{kept} networks beside their records" if kept else ""
+    found["models"] = f"{_number(kept, 'network')} beside the records" if kept else ""
     return found
 
 
@@ -98,8 +111,7 @@ def _sizes(record: dict) -> tuple[int, int, int]:
 
 
 def _machine(hardware: dict) -> str:
-    threads = f", {hardware['threads']} threads" if hardware.get("threads", 1) != 1 else ""
-    return f"{hardware.get('name') or hardware['device']}{threads}"
+    return f"{hardware.get('name') or hardware['device']} ({_number(hardware.get('threads', 1), 'thread')})"
 
 
 def _methods(facts) -> str:

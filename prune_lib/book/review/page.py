@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from importlib.resources import files
 
 from ..tables.claims import CONTRADICTED, SUPPORTED
-from ..tables.verdict import TONES
+from ..tables.verdict import NOT_ATTEMPTED, TONES
+from .answers import NOT_SAID, NOT_TRIED
 from .sheet import Cell, Link, Part, Review
 
-MARKS = {**TONES, SUPPORTED: "good", CONTRADICTED: "poor"}  # a verdict's colour, as in the book's tables
+MARKS = {  # a verdict's colour, as in the book's tables, and what is said softly
+    **TONES, SUPPORTED: "good", CONTRADICTED: "poor", **dict.fromkeys((NOT_SAID, NOT_TRIED, NOT_ATTEMPTED), "none"),
+}  # fmt: skip
 SPECIAL = re.compile(r"([\\`*<|]|(?<!\w)_|_(?!\w))")
 ADDRESS = re.compile(r"https?://\S+")
 
@@ -80,16 +83,18 @@ def _part(part: Part, links: str, title: str) -> str:
         return f"<p>{text}</p>"
     head = "".join(f'<th scope="col">{html.escape(str(cell))}</th>' for cell in part.cells[0])
     body = "".join(f"<tr>{''.join(_td(cell, links) for cell in line)}</tr>" for line in part.cells[1:])
-    caption = f"<caption>{text}</caption>" if text else ""
+    note = f'<p class="note">{text}</p>' if text else ""
     label = html.escape(title)
     return (
         f'<div class="table{_prose(part.cells)}" tabindex="0" role="region" aria-label="{label}">'
-        f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}"
     )
 
 
 def _prose(cells: Sequence[Sequence[Cell]]) -> str:
-    """Tables with sentences in them wrap; those of figures scroll."""
+    """Tables of few columns, or with sentences in them, wrap; those of figures scroll."""
+    if len(cells[0]) <= 3:
+        return " prose"
     return " prose" if any(isinstance(cell, str) and len(cell) > 60 for line in cells[1:] for cell in line) else ""
 
 

@@ -16,8 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 
+from ...papers.rows import papers
 from ...system.errors import DataMissing, InputError, needs
 from ...system.paths import absolute, cores, home, settle_environment
+from ..review import review, to_html
 from ..tables.results import record_files
 from .notebook import execute, failure, missing_data, parameters_for
 
@@ -193,6 +195,7 @@ def setup(app):
     app.connect("builder-inited", _refuse_failed_notebooks)
     app.connect("builder-inited", _serve_mathjax)
     app.connect("builder-inited", _serve_records)
+    app.connect("builder-inited", _write_reviews)
     app.connect("html-page-context", _leave_out_thebe, priority=900)  # after the extension has added it
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -222,6 +225,17 @@ def _serve_records(app) -> None:
         copy = folder / record.relative_to(home() / "results")
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(record, copy)
+
+
+def _write_reviews(app) -> None:
+    """Write each paper's review sheet to ``reviews/``, where its chapter links to it, and back to its first chapter."""
+    folder = Path(app.outdir) / "reviews"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for paper in papers():
+        chapters = sorted(path.stem for path in (home() / "notebooks").glob(f"{paper}_*.py"))
+        back = f"../notebooks/{chapters[0]}.html" if chapters else ""
+        (folder / f"{paper}.html").write_text(to_html(review(paper), links="../", back=back), encoding="utf-8")
 
 
 def _serve_mathjax(app) -> None:
