@@ -8,10 +8,11 @@ from importlib.resources import files
 from ..tables.claims import CONTRADICTED, SUPPORTED
 from ..tables.verdict import NOT_ATTEMPTED, TONES
 from .answers import NOT_SAID, NOT_TRIED
-from .sheet import Cell, Link, Part, Review
+from .sheet import BORNE_OUT, Cell, Link, Part, Review
 
 MARKS = {  # a verdict's colour, as in the book's tables, and what is said softly
-    **TONES, SUPPORTED: "good", CONTRADICTED: "poor", **dict.fromkeys((NOT_SAID, NOT_TRIED, NOT_ATTEMPTED), "none"),
+    **TONES, SUPPORTED: "good", CONTRADICTED: "poor", BORNE_OUT: "good", "does not hold": "poor",
+    **dict.fromkeys((NOT_SAID, NOT_TRIED, NOT_ATTEMPTED), "none"),
 }  # fmt: skip
 SPECIAL = re.compile(r"([\\`*<|]|(?<!\w)_|_(?!\w))")
 ADDRESS = re.compile(r"https?://\S+")

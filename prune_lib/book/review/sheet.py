@@ -20,6 +20,7 @@ from ..tables.table import Line, Table
 from ..tables.verdict import NOT_ATTEMPTED
 
 BUDGETS = ("short", "fast", "paper")
+BORNE_OUT = "its own table bears it out"
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,6 @@ class Review:
     paper: str
     about: Mapping[str, str]  # title, short, authors, link
     sections: Sequence[Section]
-
-    def __str__(self) -> str:
-        from .page import to_markdown
-
-        return to_markdown(self)
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -187,9 +183,7 @@ def _claims(facts: _Facts) -> list[Part]:
         cells = [["Claim", "Where", "Verdict"]]
         for claim in facts.stated:
             found = next((entry for text, entry in wrong.items() if text.startswith(claim["text"])), None)
-            cells.append(
-                [claim["text"], claim["where"], "its own table bears it out" if found is None else found.found]
-            )
+            cells.append([claim["text"], claim["where"], BORNE_OUT if found is None else found.found])
         parts.append(Part(cells, "Outside its tables, as it says it."))
     return parts or [Part(text="No claim of it is tested here.")]
 
