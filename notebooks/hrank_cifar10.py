@@ -24,12 +24,15 @@ budget = "smoke"  # smoke: digits, seconds; short: CIFAR-10, minutes a row on tw
 seed = 0
 device = "auto"
 data_dir = ""  # where cifar10.npz is; empty: $PRUNE_DATA, else data/
+set = ""  # otherwise than the rows have it, as after prune run --set: epochs, lr and others; recorded apart
 images = 64  # on which ranks are compared, twice so many in all
 
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
-check_parameters(globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, images=int)
+check_parameters(
+    globals(), budget=("smoke", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict), images=int
+)
 
 # %% [markdown]
 # ## Masks, and what they are said to cost
@@ -170,12 +173,15 @@ Grid(lines, f"ResNet-20 at {budget}, {images} images and {images} drawn anew; by
 # ## Run
 
 # %% tags=["hide-input"]
-from prune_lib.runs import best_record
+from prune_lib.runs import best_record, changed_rows
 
-chosen = [row for row in table_rows("hrank/resnet20-study") if budget != "smoke" or row.title in ("hrank", "random")]
+rows = table_rows("hrank/resnet20-study")
+chosen = [row for row in rows if budget != "smoke" or row.title in ("hrank", "random")]
+if set:
+    rows = chosen = changed_rows(chosen, budget, set)
 made = [run(row, budget, seed, device=device, data_dir=data_dir or None, progress=budget != "smoke") for row in chosen]
 lines = [["Criterion", "Budget", "FLOPs", "Before", "After"]]
-for row in table_rows("hrank/resnet20-study"):
+for row in rows:
     if record := best_record(row):
         metrics = record["metrics"]
         lines.append([
