@@ -10,7 +10,10 @@ from ..system.errors import InputError
 from ..tasks import SETS
 
 SHELLS = ("bash", "zsh")
-FILES, FOLDERS = ("weights", "units", "file", "out", "scores"), ("data_dir", "work_dir")  # arguments that the shell itself completes
+FILES, FOLDERS = (
+    ("weights", "units", "file", "out", "scores"),
+    ("data_dir", "work_dir"),
+)  # arguments that the shell itself completes
 WORDS: dict[str, Callable[[], Iterable[str]]] = {  # what an argument, by its name in the parser, may be
     "arch": lambda: ARCHS,
     "row": lambda: all_rows(),
