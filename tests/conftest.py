@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from prune_lib.runs.contract import shake
+
 
 def pytest_addoption(parser):
     parser.addoption("--keep-faults", metavar="COMMAND", help="keep how many faults were injected, as made by COMMAND")
@@ -94,16 +96,5 @@ def cifar10():
 @pytest.fixture
 def shaken():
     """Give a network BatchNorm statistics and affine parameters that a forgotten one would show."""
-
-    def shake(model, seed=0):
-        generator = torch.Generator().manual_seed(seed)
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                with torch.no_grad():
-                    module.weight.uniform_(0.5, 1.5, generator=generator)
-                    module.bias.uniform_(-0.5, 0.5, generator=generator)
-                    module.running_mean.uniform_(-0.2, 0.2, generator=generator)
-                    module.running_var.uniform_(0.5, 1.5, generator=generator)
-        return model.eval()
 
     return shake

@@ -1,8 +1,6 @@
-"""FilterExpo: its scores, its budget to the channel, what comes back, and that a killed run ends the same."""
+"""FilterExpo: its scores, its budget to the channel, and what comes back."""
 
 import json
-import os
-import signal
 
 import pytest
 import torch
@@ -17,7 +15,6 @@ from prune_lib.papers.baselines import evenly
 from prune_lib.papers.filterexpo import FilterExpo, allocate, growth, leverage_scores, regrown
 from prune_lib.papers.recipe import Recipe
 from prune_lib.runs.training import train
-from prune_lib.system import checkpoint, files
 from prune_lib.system.errors import InputError
 from prune_lib.tasks import load
 
@@ -238,56 +235,6 @@ def test_masks_as_text():
     keep = {"a": torch.tensor([False, True, True, False, True]), "b": torch.tensor([True])}
     assert to_text(keep) == "d 1"
     assert all(torch.equal(kept, keep[c]) for c, kept in from_text("d 1", {"a": 5, "b": 1}).items())
-
-
-def _state(model, method):
-    return {**{f"model/{n}": t for n, t in model.state_dict().items()}, **method.state()}
-
-
-@pytest.fixture
-def one_thread():
-    """A forked process has none of its parent's threads, and rounding depends on how many there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.parametrize("moment", ["exploring", "stepping", "saving"])
-def test_a_killed_run_ends_in_the_same_masks_and_weights(moment, digits, tmp_path, one_thread):
-    def go(state=None, interrupt=None):
-        torch.manual_seed(0)
-        method, model = FilterExpo(ARCHS["resnet20"], 0.5), build("resnet20")
-        if interrupt:
-            interrupt(method)
-        train(model, digits, RECIPE, method, device="cpu", progress=False, state=state, save_every=0.0)
-        return checkpoint.digest(_state(model, method))
-
-    def kill(method):
-        calls = {"n": 0}
-
-        def die_at(number, function):
-            def wrapped(*args, **options):
-                calls["n"] += 1
-                if calls["n"] == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*args, **options)
-
-            return wrapped
-
-        if moment == "exploring":  # between the restored weights and the new masks of the second exploration
-            filterexpo.growth = die_at(9 + 3, filterexpo.growth)
-        elif moment == "stepping":
-            method.after_step = die_at(8, method.after_step)
-        else:
-            files.os.replace = die_at(9, os.replace)
-
-    child = os.fork()
-    if not child:
-        go(tmp_path / "s", kill)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert go(tmp_path / "s") == go()
 
 
 def test_cost_reads_the_widths_off_a_compact_checkpoint(tmp_path, capsys):

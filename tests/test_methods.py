@@ -1,23 +1,19 @@
-"""The contract of every method: it trains, and exports a plain network with the outputs of the one it trained."""
+"""Our own methods are held to the contract for anybody's; and what of methods is listed, is what they are."""
 
-import copy
-import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from prune_lib.nets import ARCHS, build, load_network, read_spec
+from prune_lib.nets import ARCHS
 from prune_lib.papers import METHODS, make_method
-from prune_lib.papers.method import Start
 from prune_lib.papers.methods import CHOOSES_WIDTHS, FROM_FRESH, PRUNES_TRAINED
-from prune_lib.papers.recipe import Recipe
-from prune_lib.runs.training import train
+from prune_lib.papers.named import method_named
+from prune_lib.runs.contract import *  # noqa: F403
 from prune_lib.system.errors import InputError
-from prune_lib.tasks import load
-
-SPEC = "[0.8]*9+[0.5]*3"
-
 
 OPTIONS = {
     "cdp": {"sparsity": 0.5, "images": 80},
@@ -25,45 +21,18 @@ OPTIONS = {
     "criterion": {"criterion": "l1", "images": 80},
     "filterexpo": {"sparsity": 0.5},
 }
+CLAUSES = 12  # tests for each method
+PRUNING_METHODS = [
+    " ".join([f"prune_lib.papers{place}", *(f"{option}={value}" for option, value in OPTIONS.get(name, {}).items())])
+    for name, place in METHODS.items()
+]
 
 
 def test_what_is_listed_of_methods_is_what_they_are():
     made = {name: make_method(name, ARCHS["resnet20"], **OPTIONS.get(name, {})) for name in METHODS}
     assert {name for name, method in made.items() if method.prunes_trained} == set(PRUNES_TRAINED)
+    assert {name for name, method in made.items() if method.chooses_widths} == set(CHOOSES_WIDTHS)
     assert set(FROM_FRESH) < set(METHODS) - set(PRUNES_TRAINED)
-    assert set(CHOOSES_WIDTHS) < set(METHODS)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_trains_and_exports_what_it_trained(name, shaken, tmp_path):
-    recipe = Recipe(data="digits", epochs=3, batch_size=40, lr=0.05, heldout=20, train_images=80)
-    data, arch = load("digits", heldout=20, train_images=80), ARCHS["resnet20"]
-    widths = read_spec("resnet20", SPEC)[1]
-    method = make_method(name, arch, **OPTIONS.get(name, {}))
-    torch.manual_seed(0)
-    begun: dict = {}
-    if method.prunes_trained:
-        begun = method.begin(Start(shaken(build("resnet20")), data, 0, "fp32", tmp_path))
-        widths = begun.get("widths", widths)
-    model = build("resnet20", None if name in CHOOSES_WIDTHS else widths)
-    history = train(model, data, recipe, method, device="cpu", progress=False)
-    chosen = begun | method.found()
-    assert ("widths" in chosen) == (name in CHOOSES_WIDTHS)
-    widths = chosen.get("widths", widths)
-    assert history.curve[-1]["loss"] < history.curve[0]["loss"]
-    assert bool(history.before) == method.prunes_trained
-    images = torch.randn(2, 3, 32, 32)
-    shaken(model)
-    exported = method.export(model).eval()
-    with torch.no_grad():  # in float64, in which the two differ by nothing that rounding explains
-        expected = model.double()(images.double())
-        torch.testing.assert_close(copy.deepcopy(exported).double()(images.double()), expected, rtol=1e-6, atol=1e-6)
-    assert {n: m.out_channels for n, m in exported.named_modules() if isinstance(m, torch.nn.Conv2d)} == widths
-    path = tmp_path / "x.safetensors"
-    weights = {n: tensor.contiguous() for n, tensor in exported.state_dict().items()}
-    save_file(weights, path, metadata={"arch": "resnet20", "widths": json.dumps(widths)})
-    with torch.no_grad():
-        torch.testing.assert_close(load_network(path)(images), exported(images))
 
 
 def test_a_method_or_option_that_is_not_there_is_named():
@@ -71,3 +40,76 @@ def test_a_method_or_option_that_is_not_there_is_named():
         make_method("x", ARCHS["vgg16"])
     with pytest.raises(InputError, match="method dcff"):
         make_method("dcff", ARCHS["vgg16"], speed=3)
+
+
+PAGE = Path(__file__).resolve().parent.parent / "book" / "howto" / "method.md"
+BROKEN = """
+
+import torch
+
+
+class Broken(Smallest):
+    steps = 0
+
+    def __init__(self, arch, power: float = 1.0):
+        self.arch, self.power = arch, power
+
+    def begin(self, start):
+        start.dense.train()
+        super().begin(start)
+        return {"drawn": torch.rand(()).item(), "figure": float("nan")}
+
+    def after_step(self, model):
+        self.steps += 1  # which its state forgets
+        with torch.no_grad():
+            model.linear.bias.add_(0.01 * self.steps)
+
+    def export(self, model):
+        compact = super().export(model)
+        compact.bn1.bias.data.zero_()
+        return compact
+"""
+BREAKS = [
+    "a_second_run_is_the_same_bit_for_bit",
+    "an_interrupted_run_ends_as_if_it_had_not_been",
+    "options_that_cannot_be_are_refused_in_one_line",
+    "the_exported_network_gives_what_the_trained_one_gives",
+    "the_trained_network_that_it_begins_from_stays_as_it_was",
+    "what_it_finds_can_be_recorded",
+]
+
+
+def _pytest(folder, *methods):
+    """What a user's ``pytest --pruning-method …`` says in a folder that holds mine.py; and its exit status."""
+    words = [word for method in methods for word in ("--pruning-method", method)]
+    command = [sys.executable, "-m", "pytest", "-p", "prune_lib.runs.pytest_plugin", "-q", "-rfE", "--tb=no", *words]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
+    return done.stdout + done.stderr, done.returncode
+
+
+def test_the_example_of_the_page_keeps_the_contract_and_a_broken_one_breaks_it_where_it_is_broken(tmp_path):
+    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (tmp_path / "mine.py").write_text(code + BROKEN)
+    said, status = _pytest(tmp_path, "mine:Smallest power=2", "mine:Broken")
+    failed = re.findall(r"^FAILED \S*::test_(\w+)\[mine:(\w+)", said, re.MULTILINE)
+    assert status == 1, said
+    assert sorted({clause for clause, _ in failed}) == BREAKS
+    assert {method for _, method in failed} == {"Broken"}
+    assert f"{2 * CLAUSES - len(failed)} passed" in said
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("mine", "'mine'; expected package.module:Class and then its options, such as sparsity=0.5"),
+        ("no_such_module:X", "No module named 'no_such_module'"),
+        ("prune_lib.papers.dcff:X", "prune_lib.papers.dcff has no class X"),
+        ("pathlib:Path", "Path has no prunes_trained; expected a class derived from prune_lib's Method"),
+        ("prune_lib.papers.dcff:DCFF every", "'every' is no setting"),
+    ],
+)
+def test_a_name_that_is_no_method_is_refused_in_one_line(method, words):
+    with pytest.raises(InputError) as caught:
+        method_named(method)
+    assert words in str(caught.value)

@@ -98,6 +98,7 @@ class ByCriterion(Method):
             raise InputError(f"criterion {criterion}: norms is {norms!r}; expected masked or authors")
         self.choose: Callable = importance(criterion)
         self.arch, self.criterion, self.macs, self.images, self.norms = arch, criterion, macs, images, norms
+        self.chooses_widths = macs is not None
 
     @classmethod
     def for_arch(cls, arch: Arch, **options) -> "ByCriterion":

@@ -167,7 +167,7 @@ class CDP(Method):
         norms: ``masked``, so that a smaller network exists; or ``authors``: a masked filter still emits a constant.
     """
 
-    prunes_trained = True
+    prunes_trained = chooses_widths = True
 
     def __init__(
         self, arch: Arch, sparsity: float | None = None, flops: float | None = None, balance: float = 0.0,

@@ -141,6 +141,8 @@ class FilterExpo(Method):
         allocate: ``global``: as the BatchNorm scales of all layers say; ``even``: the same share of each layer.
     """
 
+    chooses_widths = True
+
     def __init__(
         self, arch: Arch, sparsity: float | None = None, initial: float = 0.2, until: float = 0.72, times: int = 90,
         select: str = "leverage", regrow: str = "residual", allocate: str = "global", macs: float | None = None,

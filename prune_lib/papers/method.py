@@ -67,6 +67,7 @@ class Method:
     """The dense method: trains the network as it is."""
 
     prunes_trained = False  # whether ``begin`` needs a trained dense network
+    chooses_widths = False  # whether it finds the widths, and ``begin`` or ``found`` names them; else it is given them
 
     @classmethod
     def for_arch(cls, arch: Arch, **options):
