@@ -7,12 +7,14 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ..nets import Arch, Widths, arch_of, read_spec
+from ..nets import ARCHS, Arch, Widths, arch_of, read_spec
 from ..system.errors import InputError, short
 
 
 def cost(args) -> None:
-    from ..cost.counting import RULES
+    from ..cost.comparing import compared
+    from ..cost.counters import COUNTERS
+    from ..cost.counting import RULES, layers_of, rule_called
     from ..cost.counting import cost as recount
 
     if sum(bool(given) for given in (args.rates, args.units, args.weights)) > 1:
@@ -23,6 +25,8 @@ def cost(args) -> None:
         arch, widths, known = _of_weights(args.weights, arch_of(args.arch) if args.arch else None)
     elif args.arch is None:
         raise InputError("which network? expected its name, or --weights FILE")
+    elif args.rule == "all" and args.arch not in ARCHS:
+        return _compare(args)
     else:
         arch = arch_of(args.arch)
         rates, widths = read_spec(arch, args.rates, args.layout)
@@ -31,7 +35,7 @@ def cost(args) -> None:
 
             widths = read_units(args.units, arch.name)
     pruned = widths if args.rates or args.units or widths != arch.filters else None
-    names = list(RULES) if args.rule == "all" else [args.rule]
+    names = [*RULES, *COUNTERS] if args.rule == "all" else [args.rule]
     costs = [recount(arch, pruned, name, args.layout, **known) for name in names]
     if args.json:
         found = [{**item.to_json(), "spec": args.rates, "rates": rates} for item in costs]
@@ -45,9 +49,23 @@ def cost(args) -> None:
             f"{item.rule:14} {item.flops:15,} {item.base_flops:15,} {item.flops_cut:6.2f}%   "
             f"{item.params:12,} {item.base_params:12,} {item.params_cut:6.2f}%"
         )
+    why = {(line.counter, line.figure): line.why() for line in compared(layers_of(arch, pruned)).lines}
     for item in costs:
-        print(f"\n{item.rule}: {RULES[item.rule].text}.", end="")
+        difference = why.get((item.rule, item.flops))
+        print(f"\n{item.rule}: {rule_called(item.rule).text}.", end=f" {difference}." if difference else "")
     print()
+
+
+def _compare(args) -> None:
+    """One of torchvision's networks under every counter."""
+    from ..cost import zoo
+    from ..cost.comparing import compare
+
+    if args.rates or args.units or args.layout:
+        raise InputError(f"{short(args.arch)} is not one of this library's; expected no --rates, --units or --layout")
+    model, inputs = zoo.built(args.arch)
+    found = compare(model, inputs)
+    print(json.dumps(found.to_json()) if args.json else found)
 
 
 def check(args) -> int:

@@ -11,12 +11,24 @@ from ..nets.networks import arch_of, check_widths
 from ..nets.plans import Plan, plan
 from ..nets.spec import Widths
 from ..system.errors import InputError
-from .rules import DEFAULT_RULE, RULES, TERMS, Rule, rule_called
+from .counters import COUNTERS, Package, as_called
+from .rules import DEFAULT_RULE, RULES, TERMS, Rule
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["DEFAULT_RULE", "RULES", "Cost", "Rule", "cost", "costs", "count", "masked_flops", "rule_called", "terms"]
+
+
+def rule_called(name: str) -> Rule:
+    """The rule of a paper, or of a package that counts.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if found := RULES.get(name) or COUNTERS.get(name):
+        return found
+    raise InputError(f"unknown counting rule {name!r}; expected one of: {' '.join([*RULES, *COUNTERS])}")
 
 
 def count(
@@ -40,6 +52,11 @@ def count(
     from .tracing import blank, trace
 
     chosen = rule if isinstance(rule, Rule) else rule_called(rule)
+    if isinstance(chosen, Package):
+        from .recording import record
+
+        calls = record(model, lambda: model(blank(model, image)))
+        return sum(p.numel() for p in model.parameters()), chosen.total(calls)
     names = dict(model.named_modules(remove_duplicate=False))
     layers = trace(model, lambda: model(blank(model, image)), chosen.kinds | {"AdaptiveAvgPool2d"})
     if unknown := [name for name in kept or () if name not in names]:
@@ -55,7 +72,12 @@ def flops_of(
     layers: Sequence[Layer], rule: Rule, skip: Collection[str] = (), window: Collection[str] = (),
     kept: Mapping[str, int] | None = None,
 ) -> int:  # fmt: skip
-    """The operations of ``layers`` under ``rule``, as the paper that ``skip`` and ``window`` are of counts them."""
+    """The operations of ``layers`` under ``rule``, as the paper that ``skip`` and ``window`` are of counts them.
+
+    A package counts the network as this library has it, with the functions that its layers call.
+    """
+    if isinstance(rule, Package):
+        return rule.total(as_called(layers))
     counted = (layer for layer in layers if layer.name not in skip)
     if rule.windows:
         counted = (replace(layer, kind="AvgPool2d") if layer.name in window else layer for layer in counted)
@@ -135,6 +157,11 @@ def terms(arch: str | Arch, widths: Widths | None = None) -> dict[str, int]:
     """What there is to count in a network, each kind once: the parts that the rules add up in different ways."""
     layers = _plan(arch_of(arch), widths).layers
     return {name: Rule(name, "", ops).total(layers) for name, ops in TERMS.items()}
+
+
+def layers_of(arch: str | Arch, widths: Widths | None = None) -> list[Layer]:
+    """The layers that a network of these widths calls, in their order."""
+    return _plan(arch_of(arch), widths).layers
 
 
 def _plan(about: Arch, widths: Widths | None = None, classes: int | None = None) -> Plan:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..nets.layers import Layer
-from ..system.errors import InputError
 
 Counter = Callable[[Layer], int]  # one call of a layer -> operations
 
@@ -247,12 +246,6 @@ RULES = {
     )
 }
 DEFAULT_RULE = "thop-0.0.31"
-
-
-def rule_called(name: str) -> Rule:
-    if name not in RULES:
-        raise InputError(f"unknown counting rule {name!r}; expected one of: {' '.join(RULES)}")
-    return RULES[name]
 
 
 TERMS: dict[str, Mapping[str, Counter]] = {

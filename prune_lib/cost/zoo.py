@@ -22,18 +22,7 @@ def variants(
     Raises:
         InputError: torchvision has no such network, or it cannot be counted at that size.
     """
-    import torchvision
-
-    bare = next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
-    known = torchvision.models.list_models()
-    if bare.startswith("quantized_") and bare in known:
-        raise InputError(f"{bare} counts what {bare.removeprefix('quantized_')} counts; expected that")
-    if bare not in known:
-        alike = difflib.get_close_matches(bare, [*ARCHS, *known], 3)
-        guess = f"; did you mean {' or '.join(alike)}?" if alike else ""
-        raise InputError(
-            f"unknown network {short(name)}{guess} Expected one of: {' '.join(ARCHS)}; or one of torchvision's"
-        )
+    bare = known(name)
     model = _model(bare, classes)
     own = image or _size(bare)
     if others:
@@ -46,6 +35,27 @@ def variants(
         left = {**dict.fromkeys(kinds, 0), "convs": sum(kinds[k] for k in kinds if k in COUNTED) - auxiliary}
         layers = [layer for layer in whole.layers if "aux" not in layer.name.lower()]
         yield Variant(("auxiliary heads left out",), layers, masked=False, params=left)
+
+
+def known(name: str) -> str:
+    """A network's name as torchvision has it.
+
+    Raises:
+        InputError: it has none of that name.
+    """
+    import torchvision
+
+    bare = next((name.removeprefix(prefix) for prefix in PREFIXES if name.startswith(prefix)), name)
+    names = torchvision.models.list_models()
+    if bare.startswith("quantized_") and bare in names:
+        raise InputError(f"{bare} counts what {bare.removeprefix('quantized_')} counts; expected that")
+    if bare not in names:
+        alike = difflib.get_close_matches(bare, [*ARCHS, *names], 3)
+        guess = f"; did you mean {' or '.join(alike)}?" if alike else ""
+        raise InputError(
+            f"unknown network {short(name)}{guess} Expected one of: {' '.join(ARCHS)}; or one of torchvision's"
+        )
+    return bare
 
 
 def _at_other_sizes(bare: str, model: Any, own: tuple[int, int]) -> Iterator[Variant]:
@@ -104,19 +114,34 @@ def _size(name: str) -> tuple[int, int]:
     return (side[0], side[-1])
 
 
+def built(name: str, classes: int | None = None) -> tuple[Any, tuple[Any, ...]]:
+    """``(network, inputs)`` of torchvision's by its name: without memory where it can be, and one image of its size.
+
+    Raises:
+        InputError: torchvision has no such network.
+    """
+    bare = known(name)
+    model = _model(bare, classes)
+    return model, _inputs(bare, model, _size(bare))
+
+
+def _inputs(name: str, model: Any, image: tuple[int, int]) -> tuple[Any, ...]:
+    import torch
+
+    like, module = next(model.parameters()), get_builder_module(name)
+    x = torch.zeros(1, 3, *((FRAMES,) if ".video" in module else ()), *image, device=like.device, dtype=like.dtype)
+    return ([x[0]],) if "detection" in module else (x, x) if "optical_flow" in module else (x,)
+
+
 def _variant(
     name: str, model: Any, image: tuple[int, int], changes: tuple[str, ...], params: dict[str, int] | None
 ) -> Variant:
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from .rules import RULES
     from .tracing import trace
 
-    like = next(model.parameters())
-    module = get_builder_module(name)
-    x = torch.zeros(1, 3, *((FRAMES,) if ".video" in module else ()), *image, device=like.device, dtype=like.dtype)
-    given: tuple[Any, ...] = ([x[0]],) if "detection" in module else (x, x) if "optical_flow" in module else (x,)
+    given = _inputs(name, model, image)
     counter = FlopCounterMode(display=False)
 
     def run() -> None:
