@@ -33,18 +33,23 @@ TORCHVISION = (
 NETWORKS = (*OURS, *(f"torchvision/{name}" for name in TORCHVISION))
 
 
+def image_of(name: str) -> tuple[int, ...]:
+    """The image that a network is counted for."""
+    side = 299 if name.endswith("inception_v3") else 224
+    return ARCHS[name].image if name in ARCHS else (3, side, side)
+
+
 def network(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
     """A network as its users build it, and one image of zeros."""
     torch.manual_seed(0)
+    x = torch.zeros(1, *image_of(name))
     if name in ARCHS:
-        return build(name).eval(), torch.zeros(1, *ARCHS[name].image)
+        return build(name).eval(), x
     from torchvision.models import get_model
 
     options = {"init_weights": False} if name.endswith(("googlenet", "inception_v3")) else {}
     options |= {"weights_backbone": None} if "lraspp" in name else {}
-    side = 299 if name.endswith("inception_v3") else 224
-    model = get_model(name.removeprefix("torchvision/"), weights=None, **options).eval()
-    return model, torch.zeros(1, 3, side, side)
+    return get_model(name.removeprefix("torchvision/"), weights=None, **options).eval(), x
 
 
 def fvcore(model, x):

@@ -34,7 +34,7 @@ class Line:
 
     def why(self, most: int = 4) -> str:
         """The largest differences in words."""
-        ranked = sorted(self.differences, key=lambda item: -abs(item[1]))
+        ranked = sorted(self.differences, key=lambda item: (-abs(item[1]), item[0]))
         words = [f"{text} {amount(n)}" for text, n in ranked[:most]]
         rest = sum(n for _, n in ranked[most:])
         return "; ".join([*words, *([f"{len(ranked) - most} more {amount(rest)}"] if len(ranked) > most else [])])
@@ -126,7 +126,8 @@ def _difference(rule: Rule, layers: Sequence[Layer], calls: Sequence[Layer]) -> 
     for name, operations in parts.items():
         if name in GROUPS:
             rest = operations - per_mac * macs[name]
-            found.append((_said(name, rest, layers, per_mac * macs[name], per_mac * functions[name]), rest))
+            said = _said(name, rest, layers, per_mac * macs[name], per_mac * functions[name])
+            found.append(("convs: zeros left out" if rule.name == "chex" and rest < 0 else said, rest))
         else:
             found.append((f"{name}, {_rate(name, operations, *sizes[name])}", operations))
     return figure, found

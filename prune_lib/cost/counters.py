@@ -3,8 +3,9 @@
 Counters differ in what they see. Some look at modules of torch's own classes (thop, ptflops, Torch-Pruning), and miss
 what is called as a function; some at functions (fvcore, calflops, DeepSpeed, torch's), whoever calls them; ptflops at
 both, so that it counts a ReLU module twice. A call of a function is a ``Layer`` whose kind is ``F.relu``, ``torch.add``
-or ``Tensor.matmul``; a module that has no other in it is one of the kind ``leaf``. Beside the counters here stand the rules
-of the papers, in ``rules``. The figures of the packages themselves lie in ``benchmarks/counters.json``.
+or ``Tensor.matmul``; a module that has no other in it is noted once more, as one of the kind ``leaf``. The papers'
+rules, and thop's that papers used, are in ``rules``. What the packages themselves print lies in
+``benchmarks/counters.json``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,6 @@ class Package(Rule):
 
     per_mac: int = 1  # operations of a multiply-accumulate
     averaged: bool = False  # whether it divides by the examples of a batch
-    called: bool = True  # whether the kinds it names are those of ``recording``, of torch's own classes alone
 
 
 def _times(times: int, counter: Counter) -> Counter:
@@ -42,7 +42,7 @@ def _product(layer: Layer) -> int:
 
 
 def _einsum(per_mac: int) -> Counter:
-    """A sum of products as numpy prints its cost, at 2 per MAC with four digits, which is where some counters read it."""
+    """A sum of products as numpy prints its cost: 2 per MAC, with four digits. Some counters read it there."""
     return lambda layer: int(float(f"{2 * layer.written * layer.inputs:.3e}")) * per_mac // 2
 
 
@@ -76,6 +76,15 @@ def _resized(otherwise: Counter) -> Counter:
 
 def _old_upsample(layer: Layer) -> int:
     return {"linear": 5, "bilinear": 11, "bicubic": 259, "trilinear": 31}.get(layer.mode, 0) * layer.written
+
+
+def _old_linear(layer: Layer) -> int:
+    return (2 * layer.inputs - (not layer.bias)) * layer.written
+
+
+def _old_average_pool(layer: Layer) -> int:
+    """A side and a division for each output: of a window that is given as two numbers, their product."""
+    return ((prod(layer.kernel) if layer.kernel else layer.x[-1] // layer.y[-1]) + 1) * layer.written
 
 
 def _forward_conv(layer: Layer) -> int:
@@ -234,25 +243,13 @@ COUNTERS = {
             {"leaf": _leaf},
         ),
         Package(
-            "thop-1909",
-            "thop 0.0.30 and 0.0.31 up to post1909230639: conv MACs and bias adds, 2 in - 1 per linear output, 4 per "
-            "BatchNorm element, window side + 1 per average-pool output; added up in float32",
-            {
-                **_OLD_THOP,
-                **_any(("Upsample", "UpsamplingBilinear2d"), lambda x: 13 * x.written if x.mode == "bilinear" else 0),
-                "Linear": lambda layer: (2 * layer.inputs - 1) * layer.written,
-                **_any(("BatchNorm1-3d",), _outputs(4)),
-                **_any(("AvgPool1-3d",), lambda layer: (max(layer.kernel, default=1) + 1) * layer.written),
-            },
-        ),
-        Package(
             "thop-1910",
-            "thop 0.0.31.post1910280903 and post1912272122: as thop-1909, but a linear layer's bias is added",
+            "thop 0.0.31.post1910280903 and post1912272122: as thop-0.0.30, but a linear layer's bias is added",
             {
                 **_OLD_THOP,
-                "Linear": lambda layer: (2 * layer.inputs - (not layer.bias)) * layer.written,
+                "Linear": _old_linear,
                 **_any(("BatchNorm1-3d",), _outputs(4)),
-                **_any(("AvgPool1-3d",), lambda layer: (max(layer.kernel, default=1) + 1) * layer.written),
+                **_any(("AvgPool1-3d",), _old_average_pool),
             },
         ),
         Package(
@@ -260,23 +257,28 @@ COUNTERS = {
             "thop 0.0.31.post2001170342: as thop-1910, but 2 per BatchNorm element and 1 per average-pool output",
             {
                 **_OLD_THOP,
-                "Linear": lambda layer: (2 * layer.inputs - (not layer.bias)) * layer.written,
+                "Linear": _old_linear,
                 **_any(("BatchNorm1-3d", ), _outputs(2)),
-                **_any(("AvgPool1-3d",), _outputs(1)),
-            },
-        ),
-        Package(
-            "thop-2004",
-            "thop 0.0.31 from post2004070130 to post2005241907 (the rule thop-0.0.31): a linear layer's MACs alone",
-            {
-                **_OLD_THOP,
-                "Linear": _macs,
-                **_any(("BatchNorm1-3d",), _outputs(2)),
                 **_any(("AvgPool1-3d",), _outputs(1)),
             },
         ),
     )
 }  # fmt: skip
+
+POSTS = {  # thop's releases -> by which rule each counts
+    "0.0.30": "thop-0.0.30",
+    "0.0.31-1909021322": "thop-0.0.30",
+    "0.0.31-1909230639": "thop-0.0.30",
+    "0.0.31-1910280903": "thop-1910",
+    "0.0.31-1912272122": "thop-1910",
+    "0.0.31-2001170342": "thop-2001",
+    "0.0.31-2004070130": "thop-0.0.31",
+    "0.0.31-2004101309": "thop-0.0.31",
+    "0.0.31-2005141432": "thop-0.0.31",
+    "0.0.31-2005141830": "thop-0.0.31",
+    "0.0.31-2005241907": "thop-0.0.31",
+    "0.1.1": "thop-0.1.1",
+}
 
 FUNCTIONS = {  # of torch.nn.functional, that a module of this kind calls
     **{f"{kind}{n}d": f"F.{function}{n}d" for n in (1, 2, 3) for kind, function in (

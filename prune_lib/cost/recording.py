@@ -89,7 +89,7 @@ def _function(kind: str, args: tuple, named: dict, output: Any) -> Layer:
     second: Any = given[1] if len(given) > 1 and isinstance(given[1], Tensor) else None
     if "conv" in kind:
         weight: Any = named.get("weight", second)
-        groups = named.get("groups", args[7 if "transpose" in kind else 6] if len(args) > 6 else 1)
+        groups = named.get("groups", args[6] if len(args) > 6 else 1)
         shape = weight.shape
         wide, narrow = (shape[0], shape[1] * groups) if "transpose" in kind else (shape[1] * groups, shape[0])
         bias = named.get("bias", args[2] if len(args) > 2 else None)

@@ -6,15 +6,19 @@ writes each anew, between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is
 is a function that returns cells, and one line there.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from ...cost.counters import POSTS
+from ...cost.counting import rule_called
 from ...papers.rows import COUNTS
 from ...runs.records import records
 from ...system.errors import InputError
+from ...system.paths import home
 from ...system.reading import read_text
 from .claims import verdicts
 from .errata import errata
@@ -87,6 +91,40 @@ def study(table: str) -> Cells:
     return [["Pruned", *shares]] + [[kind, *(pairs.get((share, kind), "–") for share in shares)] for kind in kinds]
 
 
+SHOWN = ("resnet56", "vgg16", "torchvision/mobilenet_v2", "torchvision/vit_b_16", "torchvision/swin_t")
+
+
+def counters() -> Cells:
+    """What the field's counters print of a few networks, by running them; each release of thop by itself."""
+    cells = [["Counter", *(name.removeprefix("torchvision/") for name in SHOWN), "What it counts"]]
+    for counter, versions in _counted().items():
+        for number, figures in versions.items():
+            shown = [figures.get(name) for name in SHOWN]
+            numbers = [f"{n / 1e6:,.2f}M" if isinstance(n, int) else "–" for n in shown]
+            rules = [rule for post, rule in POSTS.items() if counter == "thop" and number.startswith(post)]
+            called = [f"thop {number}", *numbers, f"by the rule `{rules[0]}`"] if rules else [counter, *numbers]
+            cells.append(called if rules else [*called, rule_called(counter).text])
+    return cells
+
+
+def _counted() -> dict[str, dict[str, dict[str, int | str]]]:
+    return json.loads(read_text(home() / "benchmarks" / "counters.json"))
+
+
+def counters_tested() -> Cells:
+    """How many figures of packages our rules were compared with."""
+    kept = _counted()
+    numbers = [n for versions in kept.values() for figures in versions.values() for n in figures.values()]
+    networks = {name for versions in kept.values() for figures in versions.values() for name in figures}
+    return [
+        ["What our rules were compared with", "Number"],
+        ["networks", str(len(networks))],
+        ["packages and releases", str(sum(len(versions) for versions in kept.values()))],
+        ["figures that these print", str(sum(isinstance(n, int) for n in numbers))],
+        ["networks that a package could not count", str(sum(isinstance(n, str) for n in numbers))],
+    ]
+
+
 TABLES: dict[str, Callable[[], Cells]] = {
     "findings": findings,
     "dcff-counts": partial(counts, "dcff/cifar10"),
@@ -95,6 +133,8 @@ TABLES: dict[str, Callable[[], Cells]] = {
     "cfdp-study": partial(study, "cfdp/resnet20-study"),
     "cfdp-resnet56": partial(study, "cfdp/resnet56-study"),
     "claims": verdicts,
+    "counters": counters,
+    "counters-compared": counters_tested,
     "faults": faults,
     "filterexpo-study": partial(accuracies, "filterexpo/resnet20-study", "last"),
 }
