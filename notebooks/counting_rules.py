@@ -74,6 +74,24 @@ charts.above({name: c.flops for name, c in counted.items()}, "macs", f"{arch}, p
 # read the residual stream still read its channel. The network that one would deploy is smaller than that figure.
 
 # %% [markdown]
+# ## What other people's counters print
+#
+# The packages of the field have rules of their own. Each line begins from the multiply-accumulates; what is named behind
+# it adds up to the figure, to the last operation. [By running the packages](../howto/counters.md) we know that they print
+# just these.
+
+# %% tags=["hide-input"]
+from prune_lib.cost import compared
+from prune_lib.cost.counting import layers_of
+
+found = compared(layers_of(arch, widths))
+Grid(
+    [["Counter", "Figure", "What makes the difference"]]
+    + [[line.counter, f"{line.figure:,}", line.why()] for line in found.lines],
+    f"{arch} at the rates {rates}: {found.macs:,} multiply-accumulates.",
+)
+
+# %% [markdown]
 # ## Why two papers print different FLOPs for the same ResNet-50
 #
 # The authors of DCFF print 2.25B for their third ResNet-50; mmrazor prints 2260M for DCFF. Are these two networks?
