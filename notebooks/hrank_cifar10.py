@@ -31,7 +31,13 @@ images = 64  # on which ranks are compared, twice so many in all
 from prune_lib.book.site.notebook import check_parameters
 
 check_parameters(
-    globals(), budget=("smoke", "tiny", "short", "paper"), seed=int, device=str, data_dir=str, set=(str, dict), images=int
+    globals(),
+    budget=("smoke", "tiny", "short", "paper"),
+    seed=int,
+    device=str,
+    data_dir=str,
+    set=(str, dict),
+    images=int,
 )
 
 # %% [markdown]
