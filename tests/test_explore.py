@@ -165,7 +165,7 @@ def test_a_figure_that_is_typed_is_traced():
     _find(box, "Dropdown", "network").value = "resnet50"
     _find(box, "Text", "base").value = _find(box, "Text", "cut").value = ""
     _find(box, "Text", "figure").value = "3.86G"
-    assert "3,857,973,248  FLOPs of resnet50: macs, cdp, chex; the stride on the first 1x1 convs" in _texts(box)
+    assert "3,857,973,248  FLOPs of resnet50: macs, cdp, chex, hrank; the stride on the first 1x1 convs" in _texts(box)
 
 
 def test_a_change_costs_less_than_a_second_of_one_core(network):

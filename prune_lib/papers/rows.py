@@ -109,7 +109,7 @@ class Row:
             weights: a trained network is given, for a method that prunes one.
         """
         if not self.method:
-            return f"is not trained here: {self.unknown or 'its method has no code here yet'}"
+            return f"is not trained here: {self.unknown or 'its table names no method for it'}"
         if budget not in self.recipes:
             return f"has no budget {budget}; expected one of: {' '.join(self.recipes)}"
         if self.unknown and not self.finds_widths:
