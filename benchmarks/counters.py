@@ -122,7 +122,9 @@ def measured(package: str, names: list[str]) -> dict[str, dict[str, int | str]]:
         try:
             figures = COUNTERS[package](copy.deepcopy(model), x)
         except Exception as error:  # whatever a package raises is what its user sees
-            line = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+            line = f"{type(error).__name__}: {error}".splitlines()[0].partition(" (/")[0][
+                :120
+            ]  # without a machine's path
             figures = dict.fromkeys(found or {package: 0}, line)
         for counter, figure in figures.items():
             found.setdefault(counter, {})[name] = figure if isinstance(figure, str) else int(figure)

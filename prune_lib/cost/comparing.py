@@ -149,6 +149,7 @@ def _said(name: str, rest: int, layers: Sequence[Layer], macs: int, functions: i
         return name
     meanings = [
         (bias, "bias adds"),
+        (written, "1 more per output, biases or not"),
         (-macs, "not seen"),
         (functions - macs, "those that are called as functions too"),
         (macs - written, "2 in − 1 per output"),
