@@ -91,7 +91,7 @@ class Contrast:
         """The verdict with what goes with it: ``cannot tell (±0.52; about 4 more seeds)``."""
         if self.verdict != CANNOT_TELL:
             return self.verdict
-        more = f"; about {self.more_seeds} more seeds" if self.more_seeds else ""
+        more = f"; about {self.more_seeds} more seed{'s' * (self.more_seeds > 1)}" if self.more_seeds else ""
         return f"{CANNOT_TELL} (±{self.half:.2f}{more})"
 
 
