@@ -83,7 +83,7 @@ def _pytest(folder, *methods):
     """What a user's ``pytest --pruning-method …`` says in a folder that holds mine.py; and its exit status."""
     words = [word for method in methods for word in ("--pruning-method", method)]
     command = [sys.executable, "-m", "pytest", "-p", "prune_lib.runs.pytest_plugin", "-q", "-rfE", "--tb=no", *words]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "PYTEST_ADDOPTS": ""}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
     return done.stdout + done.stderr, done.returncode
 

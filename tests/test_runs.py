@@ -152,7 +152,7 @@ def test_a_dense_network_that_is_committed_is_pruned_and_not_trained_again(proje
     [
         ("cdp/resnet20-study/s30_cdp", "cdp finds the widths itself, so it takes no --units; expected a row of one of"),
         ("filterexpo/resnet20-study/explore", "filterexpo finds the widths itself, so it takes no --units"),
-        ("dcff/structures/p2_abcpruner", "it is not trained here, so it takes no --units"),
+        ("filterexpo/imagenet/resnet18_1g", "it is not trained here, so it takes no --units"),
     ],
 )
 def test_own_widths_are_for_methods_that_are_given_widths(project, tmp_path, row, words, capsys):
@@ -207,7 +207,7 @@ def test_a_record_is_never_overwritten_and_a_diverged_run_is_no_result(project, 
     ("options", "words"),
     [
         ({"row": "dcff/cifar10/vgg19"}, r"unknown row 'dcff/cifar10/vgg19'; expected such as dcff/cifar10/vgg16 "),
-        ({"budget": "long"}, "unknown budget 'long'; expected one of: smoke short fast paper"),
+        ({"budget": "long"}, "unknown budget 'long'; expected one of: smoke tiny short fast paper"),
         ({"seed": -1}, "seed is -1; expected a whole number from 0"),
         ({"seed": 2**31}, "seed is 2147483648; expected"),
         ({"seed": 1.0}, "seed is 1.0; expected"),

@@ -115,7 +115,8 @@ def test_tables_are_those_of_the_records(name):
 
 
 def test_the_readme_is_read_to_its_end():
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 110
+    """Its tables, which grow with the records, aside."""
+    assert len(MARKED.sub("", (ROOT / "README.md").read_text(encoding="utf-8")).splitlines()) <= 100
 
 
 def test_a_table_is_made_anew_between_its_markers(monkeypatch):

@@ -16,6 +16,7 @@ from prune_lib.book.site import build
 from prune_lib.book.site.notebook import execute, failure
 from prune_lib.book.tables import errata
 from prune_lib.book.tables.table import Grid, load_table
+from prune_lib.book.trained import Trained
 from prune_lib.cli import parser
 from prune_lib.runs import records
 from prune_lib.runs.records import Run
@@ -99,6 +100,7 @@ def test_text_of_rows_and_records_is_no_markup(project):
     table = load_table("faults/small", {row.id: row})
     assert EVIL in str(table)
     shown = [table._repr_html_(), Grid([[EVIL, "b"], [EVIL, EVIL]], EVIL)._repr_html_()]
+    shown.append(Trained([], [], [EVIL])._repr_html_())
     for page in shown:
         assert "<script" not in page
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -113,9 +115,8 @@ def test_whatever_shows_itself_as_markup_does_so_through_one_function():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("HTML", "Javascript", "IFrame"), path
             if isinstance(node, ast.FunctionDef) and node.name == "_repr_html_":
-                assert path.name in ("table.py", "errata.py", "results.py", "claims.py"), (
-                    path
-                )  # each escapes, and is tested
+                known = ("table.py", "errata.py", "results.py", "claims.py", "trained.py")
+                assert path.name in known, path  # each escapes, and is tested
     assert hasattr(errata, "Grid")
 
 
