@@ -339,7 +339,7 @@ BAD = {
     "flops nan": (lambda: prune(UNet(), X, flops=float("nan")), "flops is nan"),
     "too few": (lambda: prune(UNet(), X, flops=0.001), "to 0.1% of its MACs; expected at least 2.792%"),
     "no tensor": (lambda: prune(Turned(lambda net, x: "maps"), X), "gives str, in which no tensor is found"),
-    "noise": (lambda: prune(Unit(lambda x: F.dropout(x, 0.5)), X), "last: gives something else each time, in eval"),
+    "noise": (lambda: prune(Unit(lambda x: F.dropout(x, 0.5)), X), "last: gives something else each time, in"),
     "lazy": (lambda: prune(nn.Sequential(nn.LazyConv2d(4, 3)), X), "0 .LazyConv2d. has no weights yet; run the model"),
     "old weight norm": (
         lambda: prune(nn.Sequential(conv(3, 4), weight_norm(conv(4, 4)), conv(4, 2)), X), "1 is given its weight by a",

@@ -19,7 +19,7 @@ from prune_lib.book.site.publish import problems
 from prune_lib.book.tables.errata import errata
 from prune_lib.cli.parser import main
 from prune_lib.papers.checklist import ITEMS
-from prune_lib.papers.rows import all_rows, papers, read_document
+from prune_lib.papers.rows import TRIALS, all_rows, papers, read_document
 from prune_lib.runs.records import records
 from prune_lib.system.errors import InputError
 
@@ -70,10 +70,10 @@ def test_every_reported_row_figure_erratum_and_record_is_on_it(paper, sheets, mo
     finished = {
         row.runs
         for row in rows
-        if row.method and any(r["status"] == "finished" and r["budget"] != "smoke" for r in records(row))
+        if row.method and any(r["status"] == "finished" and r["budget"] not in TRIALS for r in records(row))
     }
     assert {link.removeprefix("results/").rsplit("/", 1)[0] for link in links} == finished
-    assert all((ROOT / link).is_file() and "smoke-" not in link for link in links)
+    assert all((ROOT / link).is_file() and Path(link).name.split("-")[0] not in TRIALS for link in links)
 
 
 def test_figures_of_the_sheet_follow_the_rows(sheets):

@@ -69,7 +69,9 @@ def test_other_facts_are_refused(scored, monkeypatch, capsys):
     assert main(["score", "cdp/cifar10-dense/resnet20", "--budget", "smoke", "--out", str(home / "x"), "-q"]) == 2
     capsys.readouterr()
     assert main(["score", "dcff/cifar10/vgg16", "--budget", "smoke", "--out", str(home / "x"), "--device", "cpu"]) == 2
-    assert "dcff scores no trained network; expected a row of cdp, cfdp or the arena" in capsys.readouterr().err
+    assert (
+        "dcff scores no trained network; expected a row of one of: cdp cfdp hrank criterion" in capsys.readouterr().err
+    )
     assert not (home / "x").exists()
 
 

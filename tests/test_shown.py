@@ -12,7 +12,7 @@ import yaml
 
 from prune_lib.book.tables.markdown import MARKED, TABLES, accuracies, markdown, rewritten
 from prune_lib.cli.parser import _parser
-from prune_lib.papers.rows import all_rows
+from prune_lib.papers.rows import TRIALS, all_rows
 from prune_lib.runs.records import Run, append, records
 from prune_lib.system.errors import InputError
 
@@ -132,12 +132,12 @@ def test_a_table_is_made_anew_between_its_markers(monkeypatch):
         rewritten(marked.replace("<!-- end -->", ""), "x.md")
 
 
-def test_what_smoke_trained_here_stands_in_no_table_of_the_text(tmp_path, monkeypatch):
+def test_what_a_trial_trained_here_stands_in_no_table_of_the_text(tmp_path, monkeypatch):
     """``make`` leaves such records on the machine that builds the book."""
     record = next(r for r in records(all_rows()["dcff/cifar10/vgg16"]) if r["status"] == "finished")
     monkeypatch.setenv("PRUNE_HOME", str(tmp_path))
     row = all_rows()["dcff/cifar10/resnet56"]
-    for budget in ("smoke", "short"):
+    for budget in (*TRIALS, "short"):
         append(Run(row, budget, 0), {**record, "row": row.id, "budget": budget, "key": row.key(budget)})
         named = [cells[0] for cells in accuracies("dcff/cifar10", "last")]
         assert (row.title in named) == (budget == "short")

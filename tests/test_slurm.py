@@ -83,7 +83,7 @@ def called(tmp_path):
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
     def call(script, *words):
-        command = [str(ROOT / "tools" / script), "debug", "job", *map(str, words)]
+        command = ["sh", str(ROOT / "tools" / script), "debug", "job", *map(str, words)]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     return call

@@ -250,8 +250,9 @@ def _runs(work: nn.Module, inputs: Any) -> None:
     for (name, one), (_, two) in zip(sums[:once], sums[once:], strict=False):
         if not math.isclose(one, two, rel_tol=1e-6) and math.isfinite(one + two):
             raise InputError(
-                f"{kind}, {name or 'outside its layers'}: gives something else each time, in eval() too, so that no "
-                "smaller network can be compared to it; expected the same for the same inputs (dropout or noise off)"
+                f"{kind}, {name or 'outside its layers'}: gives something else each time, in evaluation mode too, so "
+                "that no smaller network can be compared to it; expected the same for the same inputs (dropout or "
+                "noise off)"
             )
 
 

@@ -342,18 +342,32 @@ def select(args) -> None:
         print(f"{args.out}: the widths, for 'prune run ROW --units {args.out}'")
 
 
+def _seeds(args) -> range:
+    """So many seeds as are asked for, from the first one on."""
+    if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
+        raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
+    return range(args.seed, args.seed + args.seeds)
+
+
+def _device(args) -> str:
+    """The one device of all runs; empty where each has one of several."""
+    if args.devices and args.device != "auto":
+        raise InputError("both --device and --devices; expected one of them")
+    return "" if args.devices else args.device
+
+
+def _check_price(args) -> None:
+    if not 0 <= args.price <= 1e6 or not 0 < args.seconds <= 3600:
+        raise InputError("expected a price from 0 to 1,000,000 for an hour, and 0 to 3600 seconds")
+
+
 def queue(args) -> int:
     from ..runs.execution import Execution
     from ..runs.queue import jobs, work
 
     Execution(**_execution(args))  # refused here, and not by each of its runs
-    if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
-        raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
-    todo = jobs(args.rows, args.budget, range(args.seed, args.seed + args.seeds), args.weights, args.set)
-    if args.devices and args.device != "auto":
-        raise InputError("both --device and --devices; expected one of them")
-    device = "" if args.devices else args.device
-    named = {"--device": device, "--data-dir": args.data_dir, "--weights": args.weights, "--engine": args.engine}
+    todo = jobs(args.rows, args.budget, _seeds(args), args.weights, args.set)
+    named = {"--device": _device(args), "--data-dir": args.data_dir, "--weights": args.weights, "--engine": args.engine}
     named |= {"--precision": args.precision, "--micro-batch": args.micro_batch, "--loss-scale": args.loss_scale}
     options = [str(word) for name, value in named.items() if value for word in (name, value)]
     options += [] if args.deterministic else ["--no-deterministic"]
@@ -401,8 +415,7 @@ def plan(args) -> None:
     from ..runs.estimate import as_text, estimate
     from ..runs.queue import planned
 
-    if not 0 <= args.price <= 1e6 or not 0 < args.seconds <= 3600:
-        raise InputError("expected a price from 0 to 1,000,000 for an hour, and 0 to 3600 seconds")
+    _check_price(args)
     runs = [estimate(row, args.budget, args.device, args.seconds) for row in planned(args.rows, args.budget)]
     print(json.dumps([run.to_json() for run in runs]) if args.json else as_text(runs, args.price))
 
@@ -414,13 +427,9 @@ def reproduce(args) -> int:
     from ..runs.estimate import as_text
     from ..runs.queue import work
 
-    if not 1 <= args.seeds <= 1000 or not 0 <= args.seed < 2**31:
-        raise InputError(f"{args.seeds} seeds from {args.seed} on; expected 1 to 1000, from 0 on")
-    if args.devices and args.device != "auto":
-        raise InputError("both --device and --devices; expected one of them")
-    if not 0 <= args.price <= 1e6 or not 0 < args.seconds <= 3600:
-        raise InputError("expected a price from 0 to 1,000,000 for an hour, and 0 to 3600 seconds")
-    todo = planned(args.papers, args.budget, range(args.seed, args.seed + args.seeds), args.data_dir)
+    _check_price(args)
+    given = {"--device": _device(args), "--data-dir": args.data_dir}
+    todo = planned(args.papers, args.budget, _seeds(args), args.data_dir)
     print(todo, file=sys.stderr)
     if args.dry_run:
         runs, unknown = todo.estimates(args.device, args.seconds)
@@ -432,7 +441,6 @@ def reproduce(args) -> int:
         if unknown:
             print(f"and {len(unknown)} rows whose time is not known: {', '.join(unknown)}")
         return 0
-    given = {"--device": "" if args.devices else args.device, "--data-dir": args.data_dir}
     options = [word for name, value in given.items() if value for word in (name, value)]
     tell = (lambda jobs: None) if args.quiet else _progress_lines()
     done = work(todo.jobs, args.jobs, devices=args.devices, options=options, tell=tell)

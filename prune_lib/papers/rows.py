@@ -23,6 +23,7 @@ from .methods import CHOOSES_WIDTHS, FROM_FRESH, METHODS, PRUNES_TRAINED
 from .recipe import FAST, Recipe, tiny
 
 BUDGETS = ("smoke", "tiny", "short", "fast", "paper")  # from seconds on embedded digits to the whole published recipe
+TRIALS = ("smoke", "tiny")  # which show that a line runs; any machine leaves such records
 WRITTEN = tuple(budget for budget in BUDGETS if budget != "tiny")  # in the YAML; ``tiny`` is made from the highest
 COUNTS = ("flops", "flops_cut", "params", "params_cut", "base_flops", "base_params")
 RULE_NAMES = tuple(RULES)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..papers.methods import PRUNES_TRAINED
 from ..papers.recipe import open_data
 from ..papers.rows import Row
 from ..system import checkpoint
@@ -43,9 +44,8 @@ def score(
     start, _, chosen = begin(this, data, How(where, how, how, data_dir, weights), keep=False)
     if start is None or start.found is None:
         name = this.row.method["name"]
-        raise InputError(
-            f"{this.row.called}: {name} scores no trained network; expected a row of cdp, cfdp or the arena"
-        )
+        known = " ".join(PRUNES_TRAINED)
+        raise InputError(f"{this.row.called}: {name} scores no trained network; expected a row of one of: {known}")
     tensors, facts = start.found
     about = {
         "kind": KIND, "arch": this.row.arch, "row": this.row.id, "method": dict(this.row.method), "facts": facts,

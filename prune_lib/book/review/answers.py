@@ -7,6 +7,7 @@ from statistics import mean
 
 from ...papers.checklist import ITEMS
 from ...papers.methods import METHODS
+from ...papers.rows import TRIALS
 from ...system.paths import home
 from ..tables.verdict import EXACT
 
@@ -100,7 +101,11 @@ def _here(facts) -> dict[str, str]:
         found["runtime"] = f"{mean(minutes):.1f} minutes a run on average, {sum(minutes) / 60:.1f} hours in all"
         found["infrastructure"] = _listed(sorted(_machine(r["provenance"]["hardware"]) for r in records))
     folders = {home() / "results" / row.runs for row in facts.rows}
-    kept = sum(not path.name.startswith("smoke-") for folder in folders for path in folder.glob("*.safetensors"))
+    kept = sum(
+        not path.name.startswith(tuple(f"{budget}-" for budget in TRIALS))
+        for folder in folders
+        for path in folder.glob("*.safetensors")
+    )
     found["models"] = f"{_number(kept, 'network')} beside the records" if kept else ""
     return found
 

@@ -1,7 +1,7 @@
 """What stands on a paper's review sheet: claims, rows, recounts, errata, records, verdicts, and what was not tried.
 
-Every figure comes from the paper's YAML, from recounting, or from records; what ``smoke`` trains, which any machine
-leaves that builds the book, is in none.
+Every figure comes from the paper's YAML, from recounting, or from records; what is trained as a trial, which any
+machine leaves that builds the book, is in none.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...papers.checklist import ITEMS
-from ...papers.rows import COUNTS, Row, papers, table_title
+from ...papers.rows import COUNTS, TRIALS, Row, papers, table_title
 from ...runs.records import Run, records
 from ...system.errors import InputError, short
 from ..tables.claims import Claim, load_claims
@@ -19,7 +19,6 @@ from ..tables.results import load_results
 from ..tables.table import Line, Table
 from ..tables.verdict import NOT_ATTEMPTED
 
-BUDGETS = ("short", "fast", "paper")
 BORNE_OUT = "its own table bears it out"
 
 
@@ -129,7 +128,7 @@ def _finished(row: Row) -> list[tuple[str, dict]]:
         return []
     found: list[tuple[str, dict]] = []
     for record in records(row):
-        if record["status"] == "finished" and record["budget"] in BUDGETS:
+        if record["status"] == "finished" and record["budget"] not in TRIALS:
             files = Run(row, record["budget"], record["seed"]).files
             before = sum((r["budget"], r["seed"]) == (record["budget"], record["seed"]) for _, r in found)
             found.append((f"{row.runs}/{files[min(before, len(files) - 1)].name}" if files else "", record))

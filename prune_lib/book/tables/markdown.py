@@ -1,4 +1,4 @@
-"""Tables that stand in the text of README and book, made from rows and records; what `smoke` trains is in none.
+"""Tables that stand in the text of README and book, made from rows and records; what trials train is in none.
 
     python -m prune_lib.book.tables.markdown README.md book/measured.md
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...cost.counters import POSTS
 from ...cost.counting import rule_called
-from ...papers.rows import COUNTS
+from ...papers.rows import COUNTS, TRIALS
 from ...runs.records import records
 from ...system.errors import InputError
 from ...system.paths import home
@@ -61,8 +61,8 @@ def _both(line: Line, part: str) -> tuple[str, str]:
 
 
 def _told(line: Line) -> bool:
-    """Whether there is a figure at more than `smoke`, whose records any machine leaves that builds the book."""
-    return bool(line.accuracy.mean) and line.accuracy.budget != "smoke"
+    """Whether there is a figure at more than a trial, whose records any machine leaves that builds the book."""
+    return bool(line.accuracy.mean) and line.accuracy.budget not in TRIALS
 
 
 def accuracies(table: str, protocol: str) -> Cells:

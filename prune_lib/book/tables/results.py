@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ...cost.printed import Printed
-from ...papers.rows import BUDGETS, METRICS, OWN, Row, all_rows, paper_name
+from ...papers.rows import BUDGETS, METRICS, OWN, TRIALS, Row, all_rows, paper_name
 from ...runs.records import Run, records, superseded_lines
 from ...system.paths import home
 from .errata import NAMES
@@ -136,12 +136,13 @@ def load_results(paper: str = "", least: str = "short", among: Mapping[str, Row]
 
 
 def record_files() -> list[Path]:
-    """The records that the results page may link to: those of every budget but ``smoke``, of the papers' rows."""
+    """The records that the results page may link to: those of every budget but ``TRIALS``, of the papers' rows."""
     folder = home() / "results"
     return [
         path
         for path in sorted(folder.rglob("*.json"))
-        if not path.name.startswith(("smoke-", ".")) and path.relative_to(folder).parts[0] != OWN
+        if not path.name.startswith((*(f"{budget}-" for budget in TRIALS), "."))
+        and path.relative_to(folder).parts[0] != OWN
     ]
 
 
