@@ -49,17 +49,18 @@ forest(names, tested) if tested else "No contrast has two seeds yet."
 # ## League tables
 #
 # Each criterion on the same trained ResNet-20s: first at widths that are the same for all, so that only the choice of
-# filters differs; then at widths that follow from its own scores.
+# filters differs; then at widths that follow from its own scores. The last one is of networks trained from scratch.
 
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
+from prune_lib.book.tables.claims import LEAGUES
 from prune_lib.papers import table_title
 
-for table in ("uniform50", "uniform30", "uniform70", "own50", "own30", "own70", "scratch50"):
-    grid = league_grid(f"arena/{table}", judged)
+for table in LEAGUES:
+    grid = league_grid(table, judged)
     if len(grid.cells) > 1:
-        display(Markdown(f"### {table_title(f'arena/{table}')}"), grid)
+        display(Markdown(f"### {table_title(table)}"), grid)
 
 # %% [markdown]
 # ## What "best epoch on the test set" is worth

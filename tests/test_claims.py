@@ -6,7 +6,7 @@ import pytest
 
 from prune_lib.book.tables import claims
 from prune_lib.book.tables.claims import CANNOT_TELL, CONTRADICTED, NOT_TESTED, SUPPORTED, Claim, Contrast, holm
-from prune_lib.papers.rows import get_row
+from prune_lib.papers.rows import get_row, table_rows
 from prune_lib.system.errors import InputError
 
 
@@ -114,3 +114,18 @@ def test_records_become_verdicts_a_league_and_what_test_selection_is_worth(proje
     worth = str(claims.worth_of_test_selection())
     assert worth.count("0.250") == 2
     assert worth.count("  7") == 2
+
+
+@pytest.mark.parametrize("table", claims.LEAGUES)
+def test_every_league_stands_whichever_rows_have_records(project, table):
+    rows = [row for row in table_rows(table) if "fast" in row.recipes]
+    assert len(claims.league_grid(table).cells) == 1
+    for number, row in enumerate(rows):
+        for seed in range(3):
+            write(project, row.id, seed, 80.0 + number + seed / 10)
+        places = claims.league(table)
+        assert [place.row.id for place in places] == [row.id for row in reversed(rows[: number + 1])]
+        assert len(claims.league_grid(table).cells) == number + 2
+    base = claims.baseline(table)
+    assert base.id == (f"{table}/random" if any(row.id.endswith("/random") for row in rows) else rows[0].id)
+    assert f"Against {base.title}" in claims.league_grid(table).cells[0]

@@ -253,11 +253,11 @@ def tail(value: float, freedom: int) -> float:
 
 @dataclass(frozen=True)
 class Place:
-    """One row of the league: its mean over seeds, and what can be told between it and random filters."""
+    """One row of the league: its mean over seeds, and what can be told between it and the league's baseline."""
 
     row: Row
     figures: dict[int, float]
-    against_random: Contrast
+    against: Contrast
     before: float | None  # test top-1 before training on, mean over seeds
     recalibrated: float | None  # and with BatchNorm's statistics taken anew
     seconds: float | None  # processor time of the criterion, mean over seeds
@@ -267,10 +267,22 @@ class Place:
         return mean(self.figures.values())
 
 
+LEAGUES = tuple(f"arena/{name}" for name in (
+    "uniform50", "uniform30", "uniform70", "own50", "own30", "own70", "scratch50"
+))  # fmt: skip
+
+
+def baseline(table: str) -> Row:
+    """What a league is held against: random filters, or where no filters are chosen the table's first row."""
+    rows = table_rows(table)
+    return next((row for row in rows if row.id == f"{table}/random"), rows[0])
+
+
 def league(table: str, budget: str = "fast") -> list[Place]:
-    """The rows of an arena table that have records, best first, each against its row ``random``."""
+    """The rows of an arena table that have records, best first, each against the table's ``baseline``."""
+    than = baseline(table).id
     rows = [row for row in table_rows(table) if last_metric(row, budget)]
-    contrasts = holm([_contrast({"of": row.id, "than": f"{table}/random"}, budget) for row in rows])
+    contrasts = holm([_contrast({"of": row.id, "than": than}, budget) for row in rows])
     places = []
     for row, contrast in zip(rows, contrasts, strict=True):
         runs = [run for run in records(row, budget) if run["status"] == "finished"]
@@ -297,26 +309,27 @@ def verdicts(budget: str = "fast") -> Sequence[Sequence[str]]:
 
 
 def league_grid(table: str, budget: str = "fast") -> Grid:
-    """The league as a table: mean and deviation, against random, before training on, and the criterion's own cost."""
+    """The league as a table: mean and deviation, against its baseline, before training on, and a criterion's cost."""
     from ...papers.criteria import CRITERIA
 
-    cells = [["Criterion", "Top-1", "Seeds", "Against random", "Told from random", "As pruned", "BatchNorm anew",
-              "Seconds", "Looks at"]]  # fmt: skip
+    base = baseline(table)
+    cells = [["Row", "Top-1", "Seeds", f"Against {base.title}", "Told from it", "As pruned", "BatchNorm anew", "Seconds",
+              "Looks at"]]  # fmt: skip
     for place in league(table, budget):
-        contrast, values = place.against_random, list(place.figures.values())
-        told = {CANNOT_TELL: "cannot be told from random", NOT_TESTED: "–"}.get(
+        contrast, values = place.against, list(place.figures.values())
+        told = {CANNOT_TELL: f"cannot be told from {base.title}", NOT_TESTED: "–"}.get(
             contrast.verdict, "better" if contrast.verdict == SUPPORTED else "worse"
         )
         name = place.row.method.get("criterion", place.row.method["name"])
-        is_random = place.row.id.endswith("/random")
+        is_base = place.row.id == base.id
         cells.append([
             place.row.title, f"{place.mean:.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else ""),
             str(len(values)),
-            "–" if is_random or contrast.mean is None or contrast.half is None
+            "–" if is_base or contrast.mean is None or contrast.half is None
             else f"{contrast.mean:+.2f} ± {contrast.half:.2f}",
-            "–" if is_random else told,
+            "–" if is_base else told,
             _two(place.before), _two(place.recalibrated), _two(place.seconds),
-            CRITERIA[name].needs if name in CRITERIA else "images",
+            CRITERIA[name].needs if name in CRITERIA else "–",
         ])  # fmt: skip
     caption = (
         f"Test top-1 in percent at the last epoch, budget {budget}; differences with 95 % intervals over paired seeds, "
