@@ -313,8 +313,8 @@ def league_grid(table: str, budget: str = "fast") -> Grid:
     from ...papers.criteria import CRITERIA
 
     base = baseline(table)
-    cells = [["Row", "Top-1", "Seeds", f"Against {base.title}", "Told from it", "As pruned", "BatchNorm anew", "Seconds",
-              "Looks at"]]  # fmt: skip
+    cells = [["Row", "Top-1", "Seeds", f"Against {base.title}", "Told from it", "As pruned", "BatchNorm anew",
+              "Seconds", "Looks at"]]  # fmt: skip
     for place in league(table, budget):
         contrast, values = place.against, list(place.figures.values())
         told = {CANNOT_TELL: f"cannot be told from {base.title}", NOT_TESTED: "–"}.get(
