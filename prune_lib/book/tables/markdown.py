@@ -9,7 +9,7 @@ is a function that returns cells, and one line there.
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -96,15 +96,27 @@ SHOWN = ("resnet56", "vgg16", "torchvision/mobilenet_v2", "torchvision/vit_b_16"
 
 def counters() -> Cells:
     """What the field's counters print of a few networks, by running them; each release of thop by itself."""
-    cells = [["Counter", *(name.removeprefix("torchvision/") for name in SHOWN), "What it counts"]]
+    cells = [["Counter", *(name.removeprefix("torchvision/") for name in SHOWN)]]
+    for name, _, figures in _counters():
+        shown = [figures.get(network) for network in SHOWN]
+        cells.append([name, *(f"{n / 1e6:,.2f}M" if isinstance(n, int) else "–" for n in shown)])
+    return cells
+
+
+def counters_mean() -> Cells:
+    """By which rule each of these counts, and what that is."""
+    of: dict[str, list[str]] = {}
+    for name, rule, _ in _counters():
+        of.setdefault(rule, []).append(name)
+    return [["Counter", "What it counts"]] + [[", ".join(names), rule_called(rule).text] for rule, names in of.items()]
+
+
+def _counters() -> Iterator[tuple[str, str, dict[str, int | str]]]:
+    """``(counter, its rule, {network: figure})`` of every package, and of thop of every release."""
     for counter, versions in _counted().items():
         for number, figures in versions.items():
-            shown = [figures.get(name) for name in SHOWN]
-            numbers = [f"{n / 1e6:,.2f}M" if isinstance(n, int) else "–" for n in shown]
             rules = [rule for post, rule in POSTS.items() if counter == "thop" and number.startswith(post)]
-            called = [f"thop {number}", *numbers, f"by the rule `{rules[0]}`"] if rules else [counter, *numbers]
-            cells.append(called if rules else [*called, rule_called(counter).text])
-    return cells
+            yield (f"thop {number}", rules[0], figures) if rules else (counter, counter, figures)
 
 
 def _counted() -> dict[str, dict[str, dict[str, int | str]]]:
@@ -134,6 +146,7 @@ TABLES: dict[str, Callable[[], Cells]] = {
     "cfdp-resnet56": partial(study, "cfdp/resnet56-study"),
     "claims": verdicts,
     "counters": counters,
+    "counters-mean": counters_mean,
     "counters-compared": counters_tested,
     "faults": faults,
     "filterexpo-study": partial(accuracies, "filterexpo/resnet20-study", "last"),
