@@ -11,9 +11,11 @@ import torchvision
 from torch import nn
 
 import prune_lib
-from prune_lib.anynet import groups as graph
-from prune_lib.anynet.pruning import dcff, prune
+from prune_lib.anynet.checking import difference
+from prune_lib.anynet.methods import dcff, filterexpo
+from prune_lib.anynet.pruning import macs, prune
 from prune_lib.anynet.scores import scores
+from prune_lib.anynet.structure import cut, find_structure, masked
 from prune_lib.nets import build
 from prune_lib.nets.hooks import call, tensors
 from prune_lib.papers import cdp, cfdp
@@ -99,39 +101,42 @@ def test_a_pruned_network_computes_what_its_masked_form_does(name, model, inputs
     assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
     assert all(p.requires_grad and p.grad is None for p in (*model.parameters(), *pruned.model.parameters()))
     layers = dict(pruned.model.named_modules())
-    assert all(layers[conv].out_channels == width for conv, width in pruned.widths.items())
+    assert all(getattr(layers[layer], "out_channels", 0) or layers[layer].out_features == width
+               for layer, width in pruned.widths.items())  # fmt: skip
     # by hand: the masked network again, from the masks that were returned, and the outputs of both
     work = copy.deepcopy(model).eval()
-    groups = graph.find_groups(copy.deepcopy(work), inputs)
-    keep = {group.root: pruned.kept[group.root] for group in groups}
+    structure = find_structure(work, inputs)
+    keep = {group.root: torch.zeros(group.size, dtype=torch.bool) for group in structure.groups}
+    for group in structure.groups:
+        for layer, (filters, places) in group.makers.items():
+            keep[group.root][places] = pruned.kept[layer][filters]
     with torch.no_grad():
-        full, masked, small = (
-            tensors(call(net.eval(), inputs))[0] for net in (work, graph.masked(work, groups, keep), pruned.model)
+        full, hidden, small = (
+            tensors(call(net.eval(), inputs))[0] for net in (work, masked(work, structure, keep), pruned.model)
         )
-    torch.testing.assert_close(small, masked, rtol=1e-5, atol=float(1e-5 * masked.abs().max()))
-    assert (full - masked).abs().max() > 1e-3 * full.abs().max()  # the masks do something
+    torch.testing.assert_close(small, hidden, rtol=1e-5, atol=float(1e-5 * hidden.abs().max()))
+    assert (full - hidden).abs().max() > 1e-3 * full.abs().max()  # the masks do something
 
 
 def test_masking_without_the_norms_is_told_apart(shaken):
     """The gate's own test: leave a norm's beta in the masked network, and the two differ."""
     model = shaken(Unit())
     nn.init.constant_(model.bn.bias, 1.0)
-    groups = graph.find_groups(copy.deepcopy(model), X)
+    structure = find_structure(model, X)
     keep = {"conv": torch.arange(8) % 2 == 0}
-    assert graph.difference(model, groups, keep, X) < 1e-6
-    (group,) = groups
-    forgetful = [graph.Group("conv", 8, 1, tuple(m for m in group.members if m.layer != "bn"), group.convs)]
+    assert difference(model, structure, keep, X).difference < 1e-6
+    forgetful = dataclasses.replace(
+        structure, along={key: of for key, of in structure.along.items() if not key[0].startswith("bn.")}
+    )
     with torch.no_grad():
-        masked = graph.masked(model, forgetful, keep)(X)
-    assert (masked - graph.cut(model, groups, keep)(X)).abs().max() > 1e-2
+        hidden = masked(model, forgetful, keep)(X)
+    assert (hidden - cut(model, structure, keep)(X)).abs().max() > 1e-2
 
 
 def test_the_macs_are_those_of_the_rule():
     from prune_lib.cost.counting import count
 
-    assert (
-        sum(graph.macs(build("resnet20"), torch.randn(1, 3, 32, 32))[0].values()) == count(build("resnet20"), "macs")[1]
-    )
+    assert sum(macs(build("resnet20"), torch.randn(1, 3, 32, 32))[0].values()) == count(build("resnet20"), "macs")[1]
     pruned = prune(UNet(), X, flops=0.3)
     assert pruned.macs == count(pruned.model, "macs", (3, 16, 16))[1]
     assert pruned.full_macs == count(UNet(), "macs", (3, 16, 16))[1]
@@ -143,33 +148,66 @@ def _shuffle(x):
 
 
 REFUSED = {
-    "a zero-padded shortcut": (build("resnet20"), "ResNet, conv1: .*ConstantPad.* zero-pads.*ignore=\\['conv1'\\]"),
-    "a shuffle": (Unit(_shuffle), "Unit, conv: .*TransposeBackward0 reorders dimensions"),
-    "statistics over channels": (Unit(nn.GroupNorm(2, 8)), "Unit, conv: between .GroupNorm. takes its statistics"),
-    "a sigmoid": (Unit(torch.sigmoid), "Unit, conv: .*differs from the masked one by .*SigmoidBackward0 is not 0 at 0"),
-    "a softmax": (Unit(lambda x: x.softmax(1)), "Unit, conv: .*SoftmaxBackward0 weighs channels"),
-    "the input among them": (
-        Unit(lambda x: torch.cat([X[:, :3] * 0 + 1, x], 1), read=11), "Unit, conv: .*mixes, moves or adds channels",
-    ),
-    "pixels of channels": (Unit(lambda x: F.pixel_shuffle(x, 2), read=2), "Unit, conv: "),
-    "channels averaged": (Unit(lambda x: x.mean(1, keepdim=True), read=1), "Unit, conv: "),
+    "statistics over channels": (nn.LayerNorm([8, 16, 16]), 8, "a LayerNorm takes its statistics over it"),
+    "one group of statistics": (nn.GroupNorm(1, 8), 8, "all of its channels go together"),
+    "a sigmoid": (torch.sigmoid, 8, "gives something else than the masked one .sigmoid is not 0 at 0."),
+    "a softmax": (lambda x: x.softmax(1), 8, "softmax is taken over its channels, and fewer of them change the rest"),
+    "channels averaged": (lambda x: x.mean(1, keepdim=True), 1, "mean is taken over its channels"),
+    "channels sorted": (lambda x: x.sort(1).values, 8, "its channels are picked or moved by number .sort."),
+    "channels by number": (lambda x: x[:, [0, 2, 4, 6]], 4, "its channels are picked or moved by number .index."),
+    "a spectrum": (lambda x: torch.fft.rfft(x, dim=1).abs(), 5, "_fft_r2c is an operation that is not followed"),
+    "fixed sizes": (lambda x: torch.cat(x.split([3, 5], 1)[::-1], 1), 8, "it is split into parts of fixed sizes"),
+    "a fixed shape": (lambda x: x.view(2, 8, 16, 16), 8, "Unit does not run with fewer channels .shape .* is invalid"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("model", "words"), REFUSED.values(), ids=REFUSED)
-def test_a_network_without_a_smaller_form_is_refused_by_name(model, words):
-    inputs = torch.randn(2, 3, 32, 32) if words.startswith("ResNet") else X
-    with pytest.raises(InputError, match=words) as refusal:
-        prune(model, inputs)
+@pytest.mark.parametrize(("between", "read", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_network_without_a_smaller_form_is_refused_by_name(between, read, words):
+    with pytest.raises(InputError, match=f"^Unit, conv: .*{words}.*; nothing is left to prune") as refusal:
+        prune(Unit(between, read=read), X)
     assert "\n" not in str(refusal.value)
+
+
+FOLLOWED = {
+    "a shuffle": (_shuffle, 8),
+    "a split": (lambda x: torch.cat(x.chunk(2, 1)[::-1], 1), 8),
+    "groups of statistics": (nn.GroupNorm(4, 8), 8),
+    "the input among them": (lambda x: torch.cat([X[:, :3] * 0 + 1, x], 1), 11),
+    "pixels of channels": (lambda x: F.pixel_shuffle(x, 2), 2),
+    "channels of pixels": (lambda x: F.pixel_unshuffle(x, 2), 32),
+    "turned round": (lambda x: x.flip(1), 8),
+    "zeros beside them": (lambda x: F.pad(x, (0, 0, 0, 0, 2, 1)), 11),
+    "twice": (lambda x: torch.cat([x, x], 1), 16),
+    "stacked": (lambda x: torch.stack([x, x], 1).flatten(1, 2), 16),
+    "a gate of halves": (lambda x: F.glu(x, 1), 4),
+    "the lengths of vectors": (lambda x: F.normalize(x, dim=1), 8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("between", "read"), FOLLOWED.values(), ids=FOLLOWED)
+def test_what_moves_channels_is_followed(between, read, shaken):
+    model = shaken(Unit(between, read=read))
+    pruned = prune(model, X, flops=0.6)
+    assert pruned.difference <= 1e-5
+    assert 0.3 * pruned.full_macs < pruned.macs <= 0.6 * pruned.full_macs
+    assert pruned.model.conv.out_channels < 8
+    assert pruned.whole == {"last": "its channels are the network's output"}
+
+
+def test_a_zero_padded_shortcut_keeps_the_channels_that_it_pads():
+    pruned = prune(build("resnet20"), torch.randn(2, 3, 32, 32), flops=0.5)
+    assert 0.98 * 0.5 <= pruned.macs / pruned.full_macs <= 0.5
+    kept = pruned.kept["layer3.0.conv2"]
+    assert kept[:16].all()
+    assert kept[48:].all()
 
 
 def test_a_fresh_network_hides_nothing():
     """Betas of 0 and a residual branch multiplied by 0 must not let a wrong cut through."""
-    model = Unit(_shuffle)
-    nn.init.zeros_(model.bn.weight)
-    groups = graph.find_groups(copy.deepcopy(model).eval(), X)
-    assert graph.difference(model, groups, {"conv": torch.arange(8) < 4}, X) == 0  # as it stands, nothing shows
+    model = Unit(torch.sigmoid)
+    nn.init.zeros_(model.last.weight)
+    structure = find_structure(model.eval(), X)
+    assert difference(model, structure, {"conv": torch.arange(8) < 4}, X).difference == 0  # as it stands, nothing shows
     with pytest.raises(InputError, match="Unit, conv"):
         prune(model, X)
 
@@ -289,8 +327,8 @@ def test_one_norm_behind_two_convs_is_nobody_s_own():
     assert prune(net, X, "cfdp", data=[X]).macs == prune(net, X, "l1").macs
 
 
-def test_a_graph_without_end_is_given_up_in_a_line():
-    """A global-context block, whose channels Torch-Pruning passes round for ever."""
+def test_a_global_context_block_is_followed():
+    """Channels that weigh pixels and come back: a graph of layers alone would pass them round for ever."""
 
     def forward(net, x):
         x = _maps(net, x)
@@ -298,8 +336,9 @@ def test_a_graph_without_end_is_given_up_in_a_line():
         context = torch.einsum("ncp,nop->nc", x.flatten(2), weights)[..., None, None]
         return net.last(x + net.up(net.down(context).relu()))
 
-    with pytest.raises(InputError, match=r"has no end in Torch-Pruning's graph; leave such layers whole"):
-        prune(Turned(forward, mask=conv(8, 1, 1), down=conv(8, 4, 1), up=conv(4, 8, 1)), X)
+    pruned = prune(Turned(forward, mask=conv(8, 1, 1), down=conv(8, 4, 1), up=conv(4, 8, 1)), X)
+    assert pruned.model.conv.out_channels == pruned.model.up.out_channels < 8
+    assert pruned.model.down.out_channels < 4
 
 
 def test_hooks_of_other_people_are_not_called():
@@ -324,7 +363,7 @@ def _tied():
 
 
 BAD = {
-    "no convs": (lambda: prune(nn.Linear(3, 3), torch.randn(2, 3)), "Linear has no Conv2d"),
+    "no convs": (lambda: prune(nn.Linear(3, 3), torch.randn(2, 3)), "Linear: its channels are the network's output; nothing is left to prune"),
     "no module": (lambda: prune("resnet18", X), "model is str; expected a torch.nn.Module"),
     "criterion": (lambda: prune(UNet(), X, "l9"), "unknown criterion 'l9'; expected one of: random l1 l2 "),
     "no data": (lambda: prune(UNet(), X, "cdp"), "criterion cdp looks at images and data is missing"),
@@ -341,15 +380,12 @@ BAD = {
     "no tensor": (lambda: prune(Turned(lambda net, x: "maps"), X), "gives str, in which no tensor is found"),
     "noise": (lambda: prune(Unit(lambda x: F.dropout(x, 0.5)), X), "last: gives something else each time, in"),
     "lazy": (lambda: prune(nn.Sequential(nn.LazyConv2d(4, 3)), X), "0 .LazyConv2d. has no weights yet; run the model"),
-    "old weight norm": (
-        lambda: prune(nn.Sequential(conv(3, 4), weight_norm(conv(4, 4)), conv(4, 2)), X), "1 is given its weight by a",
-    ),
-    "tied": (lambda: prune(_tied(), X), "conv and more share one tensor .tied weights."),
+    "tied": (lambda: prune(_tied(), X), "conv: it reads the network.s input, or something else that stays whole; nothing"),
     "inputs": (lambda: prune(UNet(), X[:, :2]), r"UNet does not run on example_inputs \[\(2, 2, 16, 16\)\]"),
     "no inputs": (lambda: prune(UNet(), None), "UNet does not run on example_inputs NoneType"),
     "ignore": (lambda: prune(UNet(), X, ignore=["up", "x"]), r"ignore is \['x'\]"),
-    "ignore all": (lambda: prune(UNet(), X, ignore=["up", "down1", "down2", "join"]), "nothing is left to prune"),
-    "output": (lambda: prune(conv(3, 8), X), "the channels of every conv are ignored or are its output"),
+    "ignore all": (lambda: prune(UNet(), X, ignore=["up", "down1", "down2", "join"]), "UNet, down1.0: ignored; nothing is left to prune"),
+    "output": (lambda: prune(conv(3, 8), X), "Conv2d: its channels are the network.s output; nothing is left"),
 }  # fmt: skip
 
 
@@ -360,18 +396,30 @@ def test_bad_input_is_one_line(attempt, words):
     assert "\n" not in str(refusal.value)
 
 
-def test_a_parametrized_network_is_to_be_exported_first(shaken):
-    model = Unit()
+@pytest.mark.parametrize("way", ["old", "new", "DCFF's banks"])
+def test_weights_that_are_computed_are_pruned_as_they_are_now(way):
     from prune_lib.papers.dcff import DCFF
 
-    DCFF({"conv": 16}).prepare(model)
-    with pytest.raises(InputError, match="conv is parametrized; expected plain layers"):
-        prune(model, X)
+    model = Turned(lambda net, x: net.last(net.more(_maps(net, x)).relu()), more=conv(8, 8))
+    if way == "old":
+        weight_norm(model.more)
+    elif way == "new":
+        nn.utils.parametrizations.weight_norm(model.more)
+    else:
+        DCFF({"more": 16}).prepare(model)
+    model.eval()
+    before, pruned = model(X), prune(model, X, flops=0.999)
+    assert not hasattr(pruned.model.more, "parametrizations")
+    assert pruned.model.more.weight.shape[:2] == (
+        len(pruned.kept["more"].nonzero()),
+        len(pruned.kept["conv"].nonzero()),
+    )
+    assert torch.equal(model(X), before)
 
 
 def test_the_criteria_are_the_papers_own(shaken):
     model = shaken(Unit())
-    (group,) = graph.find_groups(copy.deepcopy(model), X)
+    (group,) = find_structure(model, X).groups
     data = [(X, None), (X + 1, None)]
     found = {name: scores(model, [group], name, data, 3, 0)["conv"] for name in ("cdp", "cfdp", "l1", "random")}
     images = torch.cat([X, X + 1])[:3]
@@ -436,7 +484,6 @@ def test_dcff_trains_any_network():
 def test_filterexpo_trains_any_network():
     from tiny import RECIPE, digits
 
-    from prune_lib.anynet.pruning import filterexpo
     from prune_lib.runs.training import train
 
     torch.manual_seed(0)
@@ -490,5 +537,5 @@ class Camera(nn.Module):
     ids=["images", "bytes", "beside anchors", "one image", "clips"],
 )
 def test_macs_are_those_of_one_example_however_it_comes(given, frames):
-    each, n = graph.macs(Camera(), given)
+    each, n = macs(Camera(), given)
     assert sum(each.values()) / n == frames * (32 * 32 * 27 * 8 + 80)

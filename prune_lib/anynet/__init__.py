@@ -5,8 +5,10 @@ from ..system.faces import lazily
 _NAMES = {
     "Pruned": "pruning",
     "prune": "pruning",
-    "dcff": "pruning",
-    "filterexpo": "pruning",
+    "load": "saving",
+    "sensitivity": "sensitivity",
+    "dcff": "methods",
+    "filterexpo": "methods",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazily(__name__, _NAMES)

@@ -1,47 +1,38 @@
-"""The same criteria, and DCFF, on your own network: any torch model that Torch-Pruning's graph can follow.
+"""The same criteria on your own network: any torch model that runs, whatever it is made of.
 
-Every group of channels that go together keeps the same share of them, the largest at which the network costs at most
-``flops`` of what it did (rule ``macs``), and one step more where that is still affordable. Within a group the channels
-with the highest scores stay, where a channel's score is the sum of those of the filters that make it. A network whose
-smaller form would compute something else than the masked one is refused; see ``prune_lib.anynet.groups``.
+    pruned = prune(model, torch.randn(1, 3, 224, 224), "l1", flops=0.5)
+
+The model is run once and every channel followed (``channels``); channels that go together are one choice, and the groups
+of them that share a layer keep so many as the budget pays (``sizing``), those with the highest scores (``scores``). Then
+two networks are computed, one in which whatever makes a pruned channel gives zero, and one in which the channel is gone.
+Where they differ, the groups that are at fault stay whole, and ``Pruned.whole`` says which, and why (``checking``).
 """
 
-import copy
 import math
-from bisect import bisect_right
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..cost.counting import by_layer, rule_called
+from ..cost.tracing import examples, trace
 from ..nets.hooks import call, calling, mapped, tensors, without_hooks
-from ..nets.reparam import computed, copied, plain
+from ..nets.reparam import computed, copied, inside, plain
 from ..nets.slim import Keep
 from ..nets.spec import Widths
-from ..papers import baselines
-from ..papers.baselines import Scores
-from ..papers.dcff import DCFF
-from ..papers.filterexpo import FilterExpo
+from ..papers.criteria import importance
 from ..system.errors import InputError
-from .groups import (
-    CONVS,
-    TOLERANCE,
-    Group,
-    cut,
-    depthwise,
-    difference,
-    find_groups,
-    macs,
-    probe,
-    shaken,
-    sides,
-    traced,
-    used,
-    wiring_in_training,
-)  # fmt: skip
-from .scores import scores
+from .checking import difference, kind_of, probe, refuse, shaken, trusted
+from .scores import comparable, scores
+from .sizing import Options, Prices, sized
+from .structure import MAKERS, Structure, cut, find_structure, weight_of
+
+SHARES = ("flops", "params", "latency", "memory")
+QUIET = 20.0  # seconds without a word
 
 
 @dataclass(frozen=True)
@@ -50,13 +41,15 @@ class Pruned:
 
     model: nn.Module = field(repr=False)  # the smaller network, with the weights of what stayed
     criterion: str
-    widths: Widths  # filters of each conv whose channels were to choose from
-    kept: Keep = field(repr=False)  # which filters of them stayed: conv name -> (C_out before,) bool
+    widths: Widths  # channels of each layer that lost some or could have: convs' and linear layers' outputs
+    kept: Keep = field(repr=False)  # which of them stayed: layer -> (C_out before,) bool
     macs: int  # multiply-accumulates for one example
     full_macs: int
     params: int
     full_params: int
     difference: float  # of the masked and the smaller network's outputs, relative; at most 1e-5
+    whole: dict[str, str] = field(default_factory=dict, repr=False)  # layers that keep all of their channels -> why
+    layers: tuple = field(default=(), repr=False)  # (layer, shape before, shape after, MACs before, MACs after)
 
     def __str__(self) -> str:
         return (
@@ -64,168 +57,305 @@ class Pruned:
             f"{self.params:,} of {self.full_params:,} params; masked and cut network differ by {self.difference:.1e}"
         )
 
+    def report(self) -> str:
+        """A table of the layers: weight before and after, MACs before and after, and why a layer stayed whole."""
+        lines = [("layer", "before", "after", "MACs", "left", "")]
+        for name, before, after, macs, left in self.layers:
+            share = f"{left / macs:.0%}" if macs else ""
+            lines.append((name, _shape(before), _shape(after), f"{macs:,}", share, self.whole.get(name, "")))
+        wide = [max(len(line[column]) for line in lines) for column in range(5)]
+        rows = ["  ".join([f"{line[0]:<{wide[0]}}", *(f"{t:>{w}}" for t, w in zip(line[1:5], wide[1:], strict=True)),
+                           line[5]]).rstrip() for line in lines]  # fmt: skip
+        return "\n".join([*rows, str(self)])
+
+    def save(self, path: str) -> None:
+        """Write the smaller network's weights and shapes to ``path`` (safetensors); ``anynet.load`` reads them."""
+        from .saving import save
+
+        save(self, path)
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
+
 
 def prune(
     model: nn.Module,
     example_inputs: Any,
     criterion: str = "l1",
     data: Any = None,
-    flops: float = 0.5,
+    flops: float | None = None,
     *,
+    params: float | None = None,
+    latency: float | None = None,
+    memory: float | None = None,
+    allocation: str | Mapping[str, float] = "uniform",
+    round_to: int = 1,
+    floor: float = 0.0,
+    steps: int = 1,
+    between: Callable[[nn.Module], object] | None = None,
     ignore: Sequence[str] = (),
     images: int = 512,
     seed: int = 0,
+    progress: bool = False,
 ) -> Pruned:
-    """Prune a copy of ``model`` to the share ``flops`` of its multiply-accumulates; ``model`` stays as it is.
+    """Prune a copy of ``model`` to a share of what it costs; ``model`` stays as it is.
 
     Args:
-        example_inputs: what the model is called with: a tensor ``(N, C, H, W)``, a tuple of arguments, or a dict.
+        example_inputs: what the model is called with: a tensor ``(N, C, H, W)``, a tuple of arguments, or a mapping.
         criterion: a name of ``papers.criteria.CRITERIA``, such as ``l1``, ``taylor`` or ``cdp``; the table says which
             of them look at images, and which need their labels too.
         data: for those that look: an image set of ``prune_lib.tasks``, or batches of what the model takes, images
-            ``(N, C, H, W)`` or ``(images, labels, …)``, as a DataLoader gives.
-        ignore: modules whose convs keep all channels, and with them all convs that share these.
+            ``(N, C, H, W)``, ``(images, labels, …)`` or a mapping, as a DataLoader gives.
+        flops: the share of the multiply-accumulates (rule ``macs``) that stays; 0.5 if no share is given.
+        params, latency, memory: instead of it, the share of the parameters; of the time that one forward pass on
+            ``example_inputs`` takes here, measured; of the bytes that weights and the largest maps take.
+        allocation: ``uniform``, the same share of every group; ``global``, the channels with the highest scores
+            wherever they are; ``isomorphic``, that among groups of the same kind (Fang et al. 2024, arXiv 2407.04616);
+            or a share for some layers, ``{name: share}``, with the rest uniform.
+        round_to: channels of a layer stay a multiple of it.
+        floor: the least share of its channels that a group keeps.
+        steps: prune in so many steps, each to the same share of the one before, and call ``between(network)`` after
+            each but the last, which may train the network in place.
+        ignore: modules whose layers keep all channels they make, and with them all layers that share these.
         images: look at so many at most.
         seed: of ``random``.
+        progress: say on stderr what is being done; after 20 seconds that is said anyway.
 
     Raises:
         InputError: something that cannot be used, or a network without a smaller form; the layer is named.
     """
-    work, inputs, groups, wirings = _groups(model, example_inputs, flops, ignore)
-    model = copied(model)
-    found = scores(without_hooks(model), groups, criterion, data, images, seed)
-    keep, full = _to_share(work, groups, found, inputs, flops)
-    off = _check(work, groups, keep, inputs, wirings)
-    smaller = cut(model, groups, keep)
-    left, n = macs(cut(work, groups, keep), inputs)
-    stays = {layer: stay for (layer, side), (stay, _) in sides(groups, keep).items() if side == "out"}
-    kept = {name: stays[name] for name, m in model.named_modules() if isinstance(m, CONVS) and name in stays}
-    params, full_params = (sum(p.numel() for p in m.parameters()) for m in (smaller, model))
-    return Pruned(
-        smaller.train(model.training), criterion, {name: int(stay.sum()) for name, stay in kept.items()}, kept,
-        sum(left.values()) // n, full // n, params, full_params, off,
-    )  # fmt: skip
+    importance(criterion)  # an unknown one is said at once
+    kind, share = _budget(flops, params, latency, memory)
+    options = Options(allocation, round_to, floor)
+    if type(steps) is not int or steps < 1:
+        raise InputError(f"steps is {steps!r}; expected a whole number from 1")
+    tell = _Telling(progress)
+    start = ready(model, example_inputs, ignore, options, tell)
+    now, found = start, None
+    for step in range(1, steps + 1):
+        goal = share ** (step / steps)
+        found = _once(start, now, found, criterion, data, kind, goal, options, images, seed, tell)
+        if step < steps:
+            if between is not None:
+                between(found.model)
+            now = ready(found.model, example_inputs, ignore, options, tell, now.structure.whole)
+    assert found is not None
+    found.model.train(inside(model).training)
+    return found
 
 
-def dcff(
-    model: nn.Module, example_inputs: Any, flops: float = 0.5, *, ignore: Sequence[str] = (), variant: str = "authors"
-) -> tuple[DCFF, nn.Module]:
-    """``(method, compact)``: what ``train(compact, data, recipe, method)`` needs to train any model by DCFF.
+@dataclass(frozen=True)
+class Ready:
+    """A network that can be pruned: a copy to keep, and one on the CPU in float32 to look at."""
 
-    ``compact`` has the share ``flops`` of the multiply-accumulates and freshly drawn weights (each layer's
-    ``reset_parameters``); each plain conv in it that lost filters gets a bank of as many as it had. Grouped and
-    transposed convs, whose filters do not all read the same, stay plain.
+    model: nn.Module
+    work: nn.Module
+    inputs: Any
+    structure: Structure
+    macs: dict[str, int]  # of each layer, for all of ``inputs``
+    examples: int
+
+
+def ready(
+    model: nn.Module, example_inputs: Any, ignore: Sequence[str], options: Options | None = None,
+    tell: "_Telling | None" = None, whole: Mapping[str, str] | None = None,
+) -> Ready:  # fmt: skip
+    """Copies of ``model`` and the structure of its channels, not yet checked; ``whole`` stays so.
 
     Raises:
         InputError: as ``prune``.
     """
-    pruned = prune(model, example_inputs, "random", flops=flops, ignore=ignore)
-    for layer in pruned.model.modules():
-        if hasattr(layer, "reset_parameters"):
-            layer.reset_parameters()  # type: ignore[operator]
-    full = dict(model.named_modules())
-    banks = {
-        name: len(pruned.kept[name])
-        for name, width in pruned.widths.items()
-        if width < len(pruned.kept[name]) and _plain(full[name])
-    }
-    return DCFF(banks, variant), pruned.model
-
-
-class _AnyFilterExpo(FilterExpo):
-    """FilterExpo whose channels are groups of Torch-Pruning's graph instead of an arch's."""
-
-    def __init__(self, groups: Sequence[Group], **options):
-        super().__init__(None, **options)  # type: ignore[arg-type]
-        self.groups = list(groups)
-
-    def find_norms(self, model: nn.Module) -> dict[str, str]:
-        return {group.root: group.norms[group.root] for group in self.groups}
-
-    def sides(self) -> tuple[Keep, Keep]:
-        made: Keep = {}
-        read: Keep = {}
-        for (layer, side), (stay, _) in sides(self.groups, self.keep).items():
-            (made if side == "out" else read)[layer] = stay
-        return made, read
-
-    def found(self) -> dict:
-        return {"kept": {conv: int(kept.sum()) for conv, kept in self.keep.items()}}
-
-    def export(self, model: nn.Module) -> nn.Module:
-        return cut(plain(model), self.groups, self.keep)
-
-
-def filterexpo(
-    model: nn.Module, example_inputs: Any, sparsity: float = 0.5, *, ignore: Sequence[str] = (), **options
-) -> FilterExpo:
-    """What ``train(model, data, recipe, method)`` needs to train any model by FilterExpo, from scratch.
-
-    Channels that can go are those of every conv but the first that alone makes them and has a BatchNorm of its own; the
-    residual stream stays, as in the paper. ``options`` are those of ``FilterExpo``: initial, until, times …
-
-    Raises:
-        InputError: as ``prune``; there is no such conv.
-    """
-    work, inputs, groups, wirings = _groups(model, example_inputs, 1.0, ignore)
-    first = next(name for name, module in work.named_modules() if isinstance(module, CONVS))
-    groups = [
-        g for g in groups
-        if g.convs == (g.root,) and g.root in g.norms and g.root != first and _plain(work.get_submodule(g.root))
-    ]  # fmt: skip
-    if not groups:
-        raise InputError(
-            f"{type(model).__name__} has no conv with channels and a BatchNorm of its own behind the first"
-        )
-    half = {g.root: torch.arange(g.size) % 2 == 0 for g in groups}
-    _check(work, groups, half, inputs, wirings)
-    return _AnyFilterExpo(groups, sparsity=sparsity, **options)
-
-
-def _plain(conv: nn.Module) -> bool:
-    return isinstance(conv, nn.Conv2d) and conv.groups == 1
-
-
-def _groups(
-    model, example_inputs, flops: float, ignore: Sequence[str]
-) -> tuple[nn.Module, Any, list[Group], list[tuple[str, ...]]]:
-    """A copy on the CPU in float32, inputs for it, the groups of channels to choose from, and the ways it is run."""
     if not isinstance(model, nn.Module):
         raise InputError(f"model is {type(model).__name__}; expected a torch.nn.Module")
-    if isinstance(flops, bool) or not isinstance(flops, int | float) or not 0 < flops <= 1:
-        raise InputError(f"flops is {flops!r}; expected a share of the full network's in (0, 1]")
-    _ready(model)
-    work = without_hooks(copied(model).cpu().float().eval())
+    _has_weights(model)
+    tell = tell or _Telling(False)
+    own = plain(model) if computed(model) else inside(model)
+    weights = [*own.parameters(), *own.buffers()]
+    simple = all(t.device.type == "cpu" and (t.dtype == torch.float32 or not t.is_floating_point()) for t in weights)
+    work = without_hooks(copied(own, {id(t): t for t in weights} if simple else None)).cpu().float().eval()
     kind, modules = type(work).__name__, dict(work.named_modules())
-    if not any(isinstance(m, nn.Conv2d) for m in modules.values()):
-        raise InputError(f"{kind} has no Conv2d; expected a network with filters to prune")
+    if not any(isinstance(m, MAKERS) for m in modules.values()):
+        raise InputError(f"{kind} has no convolution and no linear layer; expected a network with channels to prune")
     if isinstance(ignore, str) or not all(name in modules for name in ignore):
         odd = [ignore] if isinstance(ignore, str) else [name for name in ignore if name not in modules]
         raise InputError(f"ignore is {odd}; expected a list of names of the model's modules, as 'layer1.0.conv1'")
+    if options:
+        options.check(list(modules))
     inputs = mapped(example_inputs, lambda t: t.detach().cpu().float() if t.is_floating_point() else t.detach().cpu())
-    _runs(work, inputs)
-    wiring = wiring_in_training(work, inputs)
-    groups = find_groups(copy.deepcopy(work), inputs, ignore, wiring)
-    refused = [group for group in groups if group.refusal]
-    if refused:
-        _refuse(kind, groups, refused, refused[0].refusal)
-    if not groups:
-        raise InputError(f"{kind}: the channels of every conv are ignored or are its output; nothing is left to prune")
-    return work, inputs, groups, [(), wiring] if wiring else [()]
+    tell(f"running {kind} on example_inputs and following its channels")
+    macs, n = _runs(work, inputs)
+    structure = find_structure(work, inputs, ignore)
+    if whole:
+        structure = structure.without(
+            {g.root: whole[layer] for g in structure.groups for layer in g.makers if layer in whole}
+        )
+    if not structure.groups:
+        raise refuse(kind, structure.whole)
+    return Ready(own, work, inputs, structure, macs, n)
 
 
-def _ready(model: nn.Module) -> None:
-    """Raises InputError: layers without weights yet, or with weights that are computed anew in each pass."""
+def _once(
+    start: Ready, now: Ready, before: Pruned | None, criterion: str, data: Any, kind: str, share: float,
+    options: Options, images: int, seed: int, tell: "_Telling",
+) -> Pruned:  # fmt: skip
+    """Prune ``now``, which ``before`` led to, so that the share ``share`` of ``start`` is left."""
+    structure, name = now.structure, type(now.work).__name__
+    tell(f"scoring {len(structure.groups)} groups of channels by {criterion}")
+    found = scores(now.model, structure.groups, criterion, data, images, seed)
+    compared = found
+    if options.allocation in ("global", "isomorphic"):
+        compared = comparable(found, now.model, structure.groups, criterion, seed)
+    inputs, other = probe(now.work, now.inputs), shaken(now.work)
+    for attempt in range(2):
+        keep = _choose(start, now, structure, compared, kind, share, options, tell)
+        tell("comparing the smaller network to the masked one")
+        outcomes = [difference(net, structure, keep, inputs) for net in (other, now.work)]
+        if all(outcome.fine for outcome in outcomes):
+            break
+        if attempt:
+            raise refuse(
+                name, structure.whole, f"differs from the masked one by {max(o.difference for o in outcomes):.2g}"
+            )
+        tell("finding the groups whose smaller form computes something else")
+        structure = trusted(other, structure, inputs)
+        if not structure.groups:
+            raise refuse(name, structure.whole)
+    smaller = without_hooks(cut(now.model, structure, keep))
+    layers = [layer for layer, module in now.model.named_modules() if isinstance(module, MAKERS)]
+    kept = _composed(before.kept if before else {}, structure.kept(keep, layers))
+    left, n = macs(cut(now.work, structure, keep, sharing=True), now.inputs)
+    params, full_params = (sum(p.numel() for p in m.parameters()) for m in (smaller, start.model))
+    return Pruned(
+        smaller, criterion, {layer: int(stay.sum()) for layer, stay in kept.items()}, kept,
+        sum(left.values()) // n, sum(start.macs.values()) // start.examples, params, full_params,
+        max(outcome.difference for outcome in outcomes), dict(structure.whole), _table(start, smaller, left, n),
+    )  # fmt: skip
+
+
+def _table(start: Ready, smaller: nn.Module, left: Mapping[str, int], n: int) -> tuple:
+    before = {weight_of(name): m.weight for name, m in start.model.named_modules() if isinstance(m, MAKERS)}
+    after = dict(smaller.named_parameters())
+    return tuple(
+        (name[:-7], tuple(weight.shape), tuple(after[name].shape), start.macs.get(name[:-7], 0) // start.examples,
+         left.get(name[:-7], 0) // n)
+        for name, weight in before.items() if name in after
+    )  # fmt: skip
+
+
+def _composed(before: Keep, now: Keep) -> Keep:
+    """Which of the first network's channels stay, when ``now`` says which of those stay that ``before`` left."""
+    found = dict(before)
+    for layer, stay in now.items():
+        if layer in before:
+            found[layer] = before[layer].clone()
+            found[layer][before[layer]] = stay
+        else:
+            found[layer] = stay
+    return found
+
+
+def _choose(
+    start: Ready, now: Ready, structure: Structure, found, kind: str, share: float, options: Options, tell: "_Telling"
+) -> Keep:
+    kinds: dict[str, object] = {g.root: _shape_kind(now.model, g) for g in structure.groups}
+    if kind == "flops":
+        full, price = (
+            sum(start.macs.values()),
+            Prices(now.work, structure, {weight_of(k): v for k, v in now.macs.items()}),
+        )
+        scale = sum(now.macs.values()) / full
+    elif kind == "params":
+        own = {name: p.numel() for name, p in now.work.named_parameters()}
+        price, scale = (
+            Prices(now.work, structure, own),
+            sum(own.values()) / sum(p.numel() for p in start.work.parameters()),
+        )
+    else:
+        return _measured(start, now, structure, found, kinds, kind, share, options, tell)
+    try:
+        return sized(structure, found, kinds, lambda alive: scale * price(alive), share, options)
+    except InputError as error:
+        words = str(error).replace("its cost", {"flops": "its MACs", "params": "its parameters"}[kind])
+        raise InputError(f"{type(now.work).__name__} {words}{_why_so_much(structure)}") from None
+
+
+def _why_so_much(structure: Structure) -> str:
+    whole = {layer: why for layer, why in structure.whole.items() if why and "output" not in why}
+    if not whole:
+        return ""
+    layer, why = next(iter(whole.items()))
+    return f" ({len(whole)} layers stay whole, as {layer}: {why})"
+
+
+def _measured(start, now, structure, found, kinds, kind, share, options, tell) -> Keep:
+    """As ``_choose`` for what must be measured: the MACs are bisected until the measured share fits."""
+    from .measuring import MEASURES
+
+    measure = MEASURES[kind]
+    full = measure(start.work, start.inputs)
+    price = Prices(now.work, structure, {weight_of(k): v for k, v in now.macs.items()})
+    least, most, best = 0.0, 1.0, None
+    for _ in range(7):
+        middle = (least + most) / 2
+        try:
+            keep = sized(structure, found, kinds, price, middle, options)
+        except InputError:
+            least = middle
+            continue
+        tell(f"measuring {kind} at {middle:.0%} of the MACs")
+        if measure(cut(now.work, structure, keep, sharing=True), now.inputs) / full <= share:
+            least, best = middle, keep
+        else:
+            most = middle
+    if best is None:
+        raise InputError(f"{type(now.work).__name__} cannot be pruned to {100 * share:.4g}% of its {kind} here")
+    return best
+
+
+def _shape_kind(model: nn.Module, group) -> tuple:
+    """Groups of one kind for the isomorphic allocation: the same layers in the same relations."""
+    return kind_of(model, group)
+
+
+def _budget(flops, params, latency, memory) -> tuple[str, float]:
+    given = {k: v for k, v in zip(SHARES, (flops, params, latency, memory), strict=True) if v is not None}
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} are given; expected one of them")
+    kind, share = next(iter(given.items()), ("flops", 0.5))
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise InputError(f"{kind} is {share!r}; expected a share of the full network's in (0, 1]")
+    return kind, share
+
+
+class _Telling:
+    """Says what is being done: always where that is wanted, and otherwise once it has taken long."""
+
+    def __init__(self, wanted: bool):
+        self.wanted, self.start = wanted, time.monotonic()
+
+    def __call__(self, what: str) -> None:
+        if self.wanted or time.monotonic() - self.start > QUIET:
+            print(f"prune: {what} …", file=sys.stderr, flush=True)
+
+
+def _has_weights(model: nn.Module) -> None:
+    """Raises InputError: layers without weights yet."""
     for name, module in model.named_modules():
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if any(isinstance(t, nn.UninitializedParameter | nn.UninitializedBuffer) for t in own):
             raise InputError(f"{name} ({type(module).__name__}) has no weights yet; run the model once on its inputs")
-    for name, how in computed(model).items():
-        raise InputError(f"{name} is {how}; expected plain layers, as nets.reparam.plain(model) gives")
 
 
-def _runs(work: nn.Module, inputs: Any) -> None:
-    """Raises InputError: ``work`` does not run on ``inputs``, gives no tensors, or others each time."""
+def macs(model: nn.Module, inputs: Any) -> tuple[dict[str, int], int]:
+    """Multiply-accumulates (rule ``macs``) of each conv and linear layer for all of ``inputs``; how many those are."""
+    rule = rule_called("macs")
+    calls = trace(model, lambda: call(model, inputs), rule.kinds)
+    return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls)
+
+
+def _runs(work: nn.Module, inputs: Any) -> tuple[dict[str, int], int]:
+    """``macs`` of ``work``. Raises InputError: it does not run on ``inputs``, gives no tensors, or others each time."""
     kind, layers = type(work).__name__, [name for name, _ in work.named_modules() if name]
     sums: list[tuple[str, float]] = []
 
@@ -237,7 +367,10 @@ def _runs(work: nn.Module, inputs: Any) -> None:
             found = call(work, inputs)
             see("", None, found)
             once = len(sums)
-            see("", None, call(work, inputs))
+            priced = macs(work, inputs)
+            see("", None, found)
+    except InputError:
+        raise
     except Exception as error:  # whatever a model may raise
         shapes = [tuple(t.shape) for t in tensors(inputs)] or type(inputs).__name__
         reason = (str(error).strip().splitlines() or [""])[0][:200]
@@ -254,81 +387,4 @@ def _runs(work: nn.Module, inputs: Any) -> None:
                 "that no smaller network can be compared to it; expected the same for the same inputs (dropout or "
                 "noise off)"
             )
-
-
-def _refuse(kind: str, groups: Sequence[Group], refused: Sequence[Group], reason: str) -> None:
-    """Refuse a network, with the layers to leave whole where that would help."""
-    todo = f"leave such layers whole with ignore={[group.root for group in refused]}"
-    if len(refused) == len(groups):
-        todo = "all of its other convs are like that, so that there is nothing to prune"
-    raise InputError(f"{kind}, {refused[0].root}: {reason}; {todo}")
-
-
-def _check(work: nn.Module, groups: Sequence[Group], keep: Keep, inputs, wirings: Sequence[Sequence[str]]) -> float:
-    """The difference of masked and cut, of these weights and of others in which nothing is hidden.
-
-    Raises:
-        InputError: it is larger than rounding; the groups that cause it are named.
-    """
-    other = shaken(work)
-    inputs = probe(work, inputs)
-    off = max(difference(net, groups, keep, inputs, wirings) for net in (work, other))
-    if off <= TOLERANCE:
-        return off
-    alone = [difference(other, [group], keep, inputs, wirings) for group in groups]
-    wrong = [group for group, each in zip(groups, alone, strict=True) if not each <= TOLERANCE]
-    off, wrong = (max(alone), wrong) if wrong else (off, list(groups))
-    what = "does not run" if off == torch.inf else f"differs from the masked one by {off:.2g}"
-    why = _lost(work, inputs) or next((g.doubt for g in wrong if g.doubt), "")
-    why = why or "something between its layers mixes, moves or adds channels"
-    _refuse(type(work).__name__, groups, wrong, f"without some of its channels the network {what} ({why})")
-    return off
-
-
-def _lost(work: nn.Module, inputs: Any) -> str:
-    """Which conv runs, though no output can be traced back to it, in words; empty: there is none."""
-    work, ran = copy.deepcopy(work), []
-    layers = [name for name, module in work.named_modules() if isinstance(module, CONVS)]
-    with calling(work, layers, lambda name, *_: ran.append(name)):
-        reached = used(traced(work, inputs))
-    for name in ran:
-        if work.get_submodule(name).weight not in reached:
-            return f"no output can be traced back to {name}, as under inference_mode or through numpy"
-    return ""
-
-
-def _to_share(work: nn.Module, groups: Sequence[Group], found: Scores, inputs, flops: float) -> tuple[Keep, int]:
-    """What each group keeps at the largest common share, to a thousandth, that costs at most ``flops``; full MACs.
-
-    In a thin network the next share would add a channel to many groups at once; as many of them as can afford it, in
-    the network's order, then get theirs.
-    """
-    each, _ = macs(work, inputs)
-    full = sum(each.values())
-    alone = {name for name, module in work.named_modules() if depthwise(module)}
-
-    def keep(thousandths: dict[str, int]) -> Keep:
-        chosen = baselines.best(found, {root: max(1, len(s) * thousandths[root] // 1000) for root, s in found.items()})
-        return {group.root: chosen[group.root].repeat(group.blocks) for group in groups}
-
-    def cost(thousandths: dict[str, int]) -> float:
-        left = dict(each)
-        for (layer, side), (stay, _) in sides(groups, keep(thousandths)).items():
-            if layer in left and not (layer in alone and side == "in"):
-                left[layer] = left[layer] * int(stay.sum()) // len(stay)
-        return sum(left.values()) / full
-
-    def alike(thousandths: int) -> dict[str, int]:
-        return dict.fromkeys(found, thousandths)
-
-    if (least := cost(alike(0))) > flops:
-        raise InputError(
-            f"{type(work).__name__} cannot be pruned to {100 * flops:.4g}% of its MACs; expected at least "
-            f"{math.ceil(1e5 * least) / 1e3:g}%, one channel in each group"
-        )
-    low = bisect_right(range(1, 1001), flops, key=lambda thousandths: cost(alike(thousandths)))
-    shares = alike(low)
-    for group in reversed(groups) if low < 1000 and cost(shares) < 0.99 * flops else ():
-        more = shares | {group.root: low + 1}
-        shares = more if cost(more) <= flops else shares
-    return keep(shares), full
+    return priced

@@ -96,6 +96,15 @@ def parts(model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
     return images.split(AT_ONCE) if few else (images,)
 
 
+def maps_of(layer: nn.Module, output: Tensor) -> Tensor:
+    """What a layer makes as maps, ``(N, C, H, W)``: a linear layer's outputs are channels, and tokens are pixels."""
+    if isinstance(layer, nn.Linear):
+        output = output.movedim(-1, 1)
+    if output.dim() == 4:
+        return output
+    return output.flatten(2, -2) if output.dim() > 4 else output.view(*output.shape, *[1] * (4 - output.dim()))
+
+
 @torch.inference_mode()
 def run(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> int:
     """Pass the images of every batch through ``model`` in evaluation mode, in parts; returns how many there were."""
@@ -107,3 +116,24 @@ def run(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: s
                 model(part)
         seen += len(images)
     return seen
+
+
+def failing(model: nn.Module, inputs: Any) -> tuple[Any, Exception | None, str]:
+    """``(what model makes of inputs, None, "")``, or ``(None, the error, the innermost module in which it came)``."""
+    path: list[str] = []
+
+    def entering(name: str):
+        return lambda *_: path.append(name)
+
+    def leaving(*_: Any) -> None:
+        path.pop()
+
+    handles = [module.register_forward_pre_hook(entering(name)) for name, module in model.named_modules()]
+    handles += [module.register_forward_hook(leaving) for module in model.modules()]
+    try:
+        return call(model, inputs), None, ""
+    except Exception as error:  # whatever a model may raise
+        return None, error, path[-1] if path else ""
+    finally:
+        for handle in handles:
+            handle.remove()

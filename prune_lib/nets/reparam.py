@@ -1,7 +1,7 @@
 """Compressed layers as parametrizations: the stored tensor is the method's, the computed weight is the compact one."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -117,12 +117,13 @@ def hide(module: nn.Module, kept: Tensor) -> None:
 WRAPPED = ("_orig_mod", "module")  # where torch.compile, and DataParallel and its kin, keep the network itself
 
 
-def copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module, instead: Mapping[int, Tensor] | None = None) -> nn.Module:
     """A copy of ``model`` for any network: out of the wrappers of torch.compile, DataParallel and averaging.
 
-    What a module keeps of a forward pass, as a feature map for a heat map, is copied without its gradient.
+    What a module keeps of a forward pass, as a feature map for a heat map, is copied without its gradient. ``instead``
+    says for the ids of some weights what the copy has in their place.
     """
-    return copy.deepcopy(_inside(model), _memo(model))
+    return copy.deepcopy(inside(model), _memo(model) | dict(instead or {}))
 
 
 @torch.no_grad()
@@ -139,7 +140,7 @@ def plain(model: nn.Module) -> nn.Module:
     for layer in model.modules():
         if parametrize.is_parametrized(layer):
             memo[id(layer)] = _stand_in(layer, memo)
-    found = copy.deepcopy(_inside(model), memo)
+    found = copy.deepcopy(inside(model), memo)
     for layer in found.modules():
         for hook in _computing(layer):
             if isinstance(hook, WeightNorm):
@@ -168,7 +169,8 @@ def _computing(layer: nn.Module) -> list:
     ]
 
 
-def _inside(model: nn.Module) -> nn.Module:
+def inside(model: nn.Module) -> nn.Module:
+    """The network itself, out of the wrappers of torch.compile, DataParallel and averaging."""
     while isinstance(inner := _wrapped(model), nn.Module):
         model = inner
     return model
@@ -192,7 +194,7 @@ def _memo(model: nn.Module) -> dict[int, Any]:
                     memo[id(tensor)] = tensor.detach().clone()
     for module in reversed(list(model.modules())):  # a wrapper may hold another
         if _wrapped(module) is not None and module is not model:
-            memo[id(module)] = copy.deepcopy(_inside(module), memo)
+            memo[id(module)] = copy.deepcopy(inside(module), memo)
     return memo
 
 

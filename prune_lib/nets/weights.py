@@ -156,7 +156,7 @@ def read_compact(path: str | Path, arch: str | None = None) -> tuple[str, Widths
         InputError: a file that says nothing of itself where no arch is given, or weights that do not fit.
     """
     weights = read_weights(path)
-    named = _metadata(path).get("arch")
+    named = metadata(path).get("arch")
     if arch is None and named is None:
         raise InputError(f"{path} does not say which network it is of; name it before --weights")
     if named is not None:
@@ -171,7 +171,7 @@ def read_compact(path: str | Path, arch: str | None = None) -> tuple[str, Widths
     return arch or "", widths, network
 
 
-def _metadata(path: str | Path) -> dict[str, str]:
+def metadata(path: str | Path) -> dict[str, str]:
     if Path(path).suffix != ".safetensors":
         return {}
     with safe_open(path, framework="pt") as archive:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets import Arch
-from ..nets.hooks import parts, run, watching
+from ..nets.hooks import maps_of, parts, run, watching
 from ..nets.reparam import plain
 from ..nets.slim import Keep, mask, slim, slim_widths
 from ..system import checkpoint
@@ -67,6 +67,7 @@ def gather(model: nn.Module, convs: Iterable[str], batches: Iterable, images: in
     now = slice(0)  # the images of the current pass
 
     def see(conv: str, output: Tensor) -> None:
+        output = maps_of(model.get_submodule(conv), output)
         if conv not in found:
             found[conv] = torch.zeros(images, output.shape[1], device=output.device)
         table = found[conv][now]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..nets import Arch
-from ..nets.hooks import run, watching
+from ..nets.hooks import maps_of, run, watching
 from ..system.errors import InputError
 from .baselines import Scores
 from .criteria import Group, Seen
@@ -91,7 +91,7 @@ def _mean_scores(seen: Seen) -> Scores:
     sums: Scores = {}
 
     def look(place: str, maps: Tensor) -> None:
-        parts = maps.relu().float().split(CHUNK)
+        parts = maps_of(seen.model.get_submodule(place), maps).relu().float().split(CHUNK)
         total = torch.stack([importance(part).double() * len(part) for part in parts]).sum(0)
         sums[owners[place]] = sums[owners[place]] + total if owners[place] in sums else total
 

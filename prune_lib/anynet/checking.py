@@ -1,0 +1,213 @@
+"""Whether the network that is cut computes what the masked one does, and which groups must stay whole where it does not."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..nets import compare
+from ..nets.hooks import call, calling, failing, mapped, tensors
+from ..nets.reparam import copied
+from ..nets.slim import Keep
+from ..system.errors import InputError
+from .structure import OUTPUT, Group, Structure, cut, masked, within
+from .waking import training
+
+TOLERANCE = 1e-5  # of the difference between masked and cut, relative to the largest output
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far masked and cut lie apart: infinitely where the cut network does not run, and then where and why."""
+
+    difference: float
+    where: str = ""
+    error: str = ""
+
+    @property
+    def fine(self) -> bool:
+        return self.difference <= TOLERANCE
+
+
+def difference(model: nn.Module, structure: Structure, keep: Keep, inputs: Any) -> Outcome:
+    """The largest difference between what ``masked`` and ``cut`` make of ``inputs``; see ``nets.compare``.
+
+    In float32, and where that is not enough in float64, which tells rounding from a fault. Where outputs cannot be
+    compared, as boxes of which other ones are found, or none, the layers that keep all of their channels are.
+    """
+    outcome = _difference(model, structure, keep, inputs)
+    if outcome.fine or outcome.where:
+        return outcome
+    try:
+        exact = _difference(copied(model).double(), structure, keep, doubled(inputs))
+    except Exception:  # a network may make float32 of its own
+        return outcome
+    return min(outcome, exact, key=lambda each: each.difference)
+
+
+def doubled(inputs: Any) -> Any:
+    return mapped(inputs, lambda t: t.double() if t.is_floating_point() else t)
+
+
+def _difference(model: nn.Module, structure: Structure, keep: Keep, inputs: Any) -> Outcome:
+    small, full = cut(model, structure, keep, sharing=True).eval(), masked(model, structure, keep).eval()
+    watched, worst = [name for name in structure.whole if structure.whole[name]], 0.0
+    for way in structure.ways:
+        with torch.no_grad():
+            with training(small, way):
+                found, error, where = failing(small, inputs)
+            if error is not None:
+                return Outcome(torch.inf, where or type(model).__name__, _line(error))
+            with training(full, way):
+                pair = tensors(call(full, inputs)), tensors(found)
+            off = compare.difference(*pair)
+            if not off <= TOLERANCE and not (len(pair[0]) and [t.shape for t in pair[0]] == [t.shape for t in pair[1]] and
+                                             any(t.numel() for t in pair[0])):  # fmt: skip
+                off = min(off, _at_layers(full, small, inputs, way, watched))
+            worst = max(worst, off)
+    return Outcome(worst)
+
+
+def _at_layers(full: nn.Module, small: nn.Module, inputs: Any, way: Sequence[str], layers: Sequence[str]) -> float:
+    """The difference at the outputs of ``layers``; infinite where one is called another number of times."""
+    seen: list[list[tuple[str, Tensor]]] = []
+    for model in (full, small):
+        seen.append([])
+        with training(model, way), calling(model, layers, lambda name, _, out: seen[-1].append((name, out.detach()))):
+            call(model, inputs)
+    by_name = [{name: t for name, t in each} for each in seen]
+    common = [name for name in by_name[0] if name in by_name[1] and by_name[0][name].shape == by_name[1][name].shape]
+    if not common:
+        return torch.inf
+    return max(compare.difference([by_name[0][name]], [by_name[1][name]]) for name in common)
+
+
+def trusted(model: nn.Module, structure: Structure, inputs: Any) -> Structure:
+    """The structure without the groups whose cut does not compute what masking does; they stay whole, with the reason.
+
+    Half of each group goes. Where the cut network does not run, the groups of the layer that fails are left whole; where
+    it gives something else, each kind of group is tried alone. Groups are of one kind if their layers have the same
+    names in modules of the same classes.
+    """
+    faults: Counter = Counter()
+    while structure.groups:
+        outcome = difference(model, structure, _half(structure.groups), inputs)
+        if outcome.fine:
+            return structure
+        if outcome.where:
+            wrong = _touching(structure, outcome.where)
+            reason = f"{outcome.where} does not run with fewer channels ({outcome.error})"
+        else:
+            wrong, reason = [], "the smaller network gives something else than the masked one"
+        if not wrong or len(wrong) == len(structure.groups) > 1:
+            wrong = _alone(model, structure, inputs)
+        kinds = {kind_of(model, group) for group in wrong}
+        faults.update(kinds)
+        again = {kind for kind in kinds if faults[kind] > 1 or not outcome.where}
+        wrong += [g for g in structure.groups if g not in wrong and kind_of(model, g) in again]
+        reasons = {group.root: reason for group in wrong or structure.groups}
+        if not outcome.where:
+            reasons = {root: reason + _doubt(structure, root) for root in reasons}
+        structure = structure.without(reasons)
+    return structure
+
+
+def _doubt(structure: Structure, root: str) -> str:
+    choices = next(group.choices for group in structure.groups if group.root == root).tolist()
+    return next((f" ({structure.doubts[choice]})" for choice in choices if choice in structure.doubts), "")
+
+
+def _half(groups: Iterable[Group]) -> Keep:
+    return {group.root: torch.arange(group.size) % 2 == 0 for group in groups}
+
+
+def kind_of(model: nn.Module, group: Group) -> tuple:
+    """What groups of the same part of a repeated block have in common."""
+    kinds = set()
+    for layer in group.makers:
+        above, _, name = layer.rpartition(".")
+        kinds.add((type(model.get_submodule(above)).__name__, name, type(model.get_submodule(layer)).__name__))
+    return tuple(sorted(kinds))
+
+
+def _touching(structure: Structure, where: str) -> list[Group]:
+    """The groups with channels in the module called ``where``, or else in the nearest one around it."""
+    while True:
+        numbers = torch.cat([of for (name, _), of in structure.along.items() if within(name, [where])] or
+                            [torch.zeros(1, dtype=torch.int64)]).unique()  # fmt: skip
+        found = [group for group in structure.groups if bool(torch.isin(group.choices, numbers).any())]
+        if found or not where:
+            return found
+        where = where.rpartition(".")[0]
+        if not where:
+            return list(structure.groups)
+
+
+def _alone(model: nn.Module, structure: Structure, inputs: Any) -> list[Group]:
+    """The groups that are wrong by themselves, one of each kind being tried."""
+    kinds: dict[tuple, list[Group]] = {}
+    for group in structure.groups:
+        kinds.setdefault(kind_of(model, group), []).append(group)
+    wrong = []
+    for groups in kinds.values():
+        if not difference(model, structure, _half(groups[:1]), inputs).fine:
+            wrong += groups
+    return wrong
+
+
+def probe(model: nn.Module, inputs: Any) -> Any:
+    """What to compare masked and cut networks on: noise like ``inputs`` if ``model`` makes finite numbers of it.
+
+    Else ``inputs`` themselves, as where their root is taken, or they are a grid.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = mapped(
+        inputs,
+        lambda t: torch.randn(t.shape, generator=generator, dtype=t.dtype) if t.is_floating_point() else t,
+    )
+    try:
+        with torch.no_grad():
+            finite = all(bool(t.isfinite().all()) for t in tensors(call(model, noise)))
+    except Exception:  # whatever a model may raise
+        finite = False
+    return noise if finite else inputs
+
+
+@torch.no_grad()
+def shaken(model: nn.Module) -> nn.Module:
+    """A copy with other weights in which nothing is hidden: no norm's beta is 0, and no branch is multiplied by 0.
+
+    A network may start with both (BatchNorm's beta, a residual branch's last gamma), and then a wrong cut need not
+    show. Weights are drawn by He's initialisation, so that signals neither vanish nor grow.
+    """
+    model, generator = copied(model), torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if not parameter.is_floating_point():
+            continue
+        if parameter.dim() > 1:
+            fan = max(1, parameter[0].numel())
+            parameter.normal_(generator=generator).mul_((2 / fan) ** 0.5)
+        else:
+            parameter.uniform_(-0.5, 0.5, generator=generator)
+    for module in model.modules():
+        norm = isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm)
+        if norm and module.weight is not None:
+            module.weight.uniform_(0.5, 1.5, generator=generator)  # type: ignore[operator, union-attr]
+        if norm and getattr(module, "running_mean", None) is not None:
+            module.running_mean.uniform_(-0.2, 0.2, generator=generator)  # type: ignore[operator, union-attr]
+            module.running_var.uniform_(0.5, 1.5, generator=generator)  # type: ignore[operator, union-attr]
+    return model
+
+
+def refuse(kind: str, whole: Mapping[str, str], what: str = "nothing is left to prune") -> InputError:
+    """The refusal of a network in which too little can be pruned, with the first layer and its reason."""
+    inner = [item for item in whole.items() if item[1] != OUTPUT]
+    layer, reason = next(iter(inner or whole.items()), ("", "it has no layer that makes channels"))
+    return InputError(f"{kind}{layer and ', '}{layer}: {reason}; {what}")
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0][:160]

@@ -1,0 +1,382 @@
+"""The channels of a network that can be chosen among, the network that is masked, and the one that is cut.
+
+What ``channels`` follows becomes *groups*: channels that go together are one choice, and what shares a layer is one
+group. From the choices that stay come two networks: ``masked``, where whatever makes a channel that goes gives zero, and
+``cut``, where the channel is gone. Only if both give the same is the structure to be trusted; ``check`` computes that.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..nets.hooks import call, tensors
+from ..nets.reparam import copied
+from ..nets.slim import Keep
+from .channels import Channels
+from .waking import training, wiring_in_training
+
+Along = tuple[str, int]  # (parameter or buffer, its dimension)
+MAKERS = (nn.modules.conv._ConvNd, nn.Linear)
+OUTPUT = "its channels are the network's output"
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is chosen from together: ``size`` choices, each of one or more channels, called by the first layer."""
+
+    root: str
+    choices: Tensor  # (size,) int64: their numbers in the structure
+    makers: dict[str, tuple[Tensor, Tensor]]  # layer -> (filters, place in ``choices`` that each is of)
+    norms: dict[str, str] = field(default_factory=dict)  # layer -> the BatchNorm that alone reads it
+
+    @property
+    def size(self) -> int:
+        return len(self.choices)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Which choice each index along each dimension of each weight belongs to; 0 always stays."""
+
+    along: dict[Along, Tensor]  # (n,) int64, of dimensions where something can go
+    reads: frozenset[Along]  # those by which a layer reads channels; by all others they are made or passed
+    groups: tuple[Group, ...]
+    whole: dict[str, str]  # layer that keeps all of its channels -> why
+    choices: int
+    doubts: dict[int, str]  # choice -> what is done to it that makes something else than 0 of 0
+    apart: dict[str, int]  # GroupNorm -> channels that share statistics
+    ways: tuple[tuple[str, ...], ...] = ((),)  # how it is run: modules that see themselves in training
+
+    def alive(self, keep: Keep) -> Tensor:
+        """``(choices,)`` bool: what stays if each group keeps ``keep[its root]``, and all of those not named."""
+        found = torch.ones(self.choices, dtype=torch.bool)
+        for group in self.groups:
+            if group.root in keep:
+                found[group.choices] = keep[group.root].cpu()
+        return found
+
+    def without(self, roots: Mapping[str, str]) -> "Structure":
+        """The structure in which the groups called so keep everything, for the reasons given."""
+        gone = [group for group in self.groups if group.root in roots]
+        fixed = torch.zeros(self.choices, dtype=torch.bool)
+        whole = dict(self.whole)
+        for group in gone:
+            fixed[group.choices] = True
+            whole |= dict.fromkeys(group.makers, roots[group.root])
+        along = {key: torch.where(fixed[of], 0, of) for key, of in self.along.items()}
+        left = tuple(group for group in self.groups if group.root not in roots)
+        return replace(self, along={k: of for k, of in along.items() if of.any()}, groups=left, whole=whole)
+
+    def kept(self, keep: Keep, layers: Iterable[str]) -> Keep:
+        """``{layer: (filters,) bool}``: which filters of each layer that makes channels stay."""
+        alive, makers = self.alive(keep), {name for group in self.groups for name in group.makers}
+        return {
+            name: alive[self.along[weight_of(name), out]]
+            for name in layers if name in makers
+            for out in (0, 1) if (weight_of(name), out) in self.along and (weight_of(name), out) not in self.reads
+        }  # fmt: skip
+
+
+def find_structure(model: nn.Module, inputs: Any, ignore: Sequence[str] = ()) -> Structure:
+    """Follow ``model``, on the CPU and in evaluation mode, on ``inputs``; it stays as it was.
+
+    Args:
+        ignore: modules whose layers keep all channels they make.
+
+    Raises:
+        InputError: layers that only training uses, which does not run on ``inputs``.
+    """
+    leaves = {name: t for name, t in [*model.named_parameters(), *model.named_buffers()]
+              if t.is_floating_point() and t.dim()}  # fmt: skip
+    layers = dict(model.named_modules())
+    followed = Channels(leaves)
+    for name, module in layers.items():
+        if isinstance(module, nn.MultiheadAttention):
+            own = [field for part, fields in followed.leaves.items() if within(part, [name]) for field in fields]
+            followed.pin(own, f"{name} (MultiheadAttention) keeps its heads")
+    ways: tuple[tuple[str, ...], ...] = ((),)
+    _follow(model, inputs, (), followed)
+    if wiring := wiring_in_training(model, inputs, followed.used):
+        ways = ((), wiring)
+        _follow(model, inputs, wiring, followed)
+    for name in ignore:
+        for layer, module in layers.items():
+            if within(layer, [name]) and (made := _made_by(layer, module, followed)) is not None:
+                followed.pin([made], "ignored")
+    return replace(_resolved(followed, layers), ways=ways)
+
+
+def _follow(model: nn.Module, inputs: Any, way: Sequence[str], followed: Channels) -> None:
+    with torch.no_grad(), training(model, way), without_fast_paths(), followed:
+        for tensor in tensors(inputs):
+            followed.start(tensor)
+        results = call(model, inputs)
+    for tensor in tensors(results):
+        followed.pin(followed.fields(tensor) or [], OUTPUT)
+
+
+class without_fast_paths:
+    """Within this block attention runs as written, not by one fused operation."""
+
+    def __enter__(self) -> None:
+        self.before = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+
+    def __exit__(self, *_: object) -> None:
+        torch.backends.mha.set_fastpath_enabled(self.before)
+
+
+def within(layer: str, names: Iterable[str]) -> bool:
+    """Whether ``layer`` is one of the modules called ``names``, or in one."""
+    return any(f"{layer}.".startswith(f"{name}.") for name in names)
+
+
+def weight_of(layer: str) -> str:
+    """The name of a layer's weight; the network itself, which is called "", may be one layer."""
+    return f"{layer}.weight" if layer else "weight"
+
+
+def out_dim(module: nn.Module) -> int:
+    """The dimension of a layer's weight along which its outputs are."""
+    return 1 if getattr(module, "transposed", False) and module.groups == 1 else 0
+
+
+def _made_by(layer: str, module: nn.Module, followed: Channels) -> Tensor | None:
+    """The labels of what a conv or linear layer makes; ``None``: it is none, or was not run."""
+    name = weight_of(layer)
+    if not isinstance(module, MAKERS) or name not in followed.used:
+        return None
+    return followed.leaves[name][out_dim(module)].reshape(-1)
+
+
+def _resolved(followed: Channels, layers: Mapping[str, nn.Module]) -> Structure:
+    read = torch.zeros(followed.labels, dtype=torch.bool)
+    for labels in followed.read:
+        read[labels] = True
+    for layer, module in layers.items():
+        made = _made_by(layer, module, followed)
+        if made is not None and bool(read[made].any()):
+            followed.pin([made], "its weight is used both ways (tied weights)")
+    component, why = joined(followed)
+    making: dict[str, Tensor] = {}
+    for layer, module in layers.items():
+        if (made := _made_by(layer, module, followed)) is not None:
+            making[layer] = component[made]
+    reasons = {layer: next((why[int(c)] for c in of.unique() if int(c) in why), "") for layer, of in making.items()}
+    pinned = torch.zeros(followed.labels, dtype=torch.bool)
+    pinned[torch.tensor(list(why), dtype=torch.int64)] = True
+    groups, number = _groups(making, pinned, followed, reasons)
+    along, reads = {}, set()
+    for name in followed.used:
+        for dim, labels in enumerate(followed.leaves[name]):
+            of = number[component[labels.reshape(-1)]]
+            if bool(of.any()):
+                along[name, dim] = of
+                if bool(read[labels].any()):
+                    reads.add((name, dim))
+    grouped = {layer for group in groups for layer in group.makers}
+    whole = {layer: reasons[layer] for layer in making if layer not in grouped}
+    apart = {name: m.num_channels // m.num_groups for name, m in layers.items() if isinstance(m, nn.GroupNorm)}
+    doubts = {
+        choice: text for labels, text in followed.doubts for choice in number[component[labels]].unique().tolist()
+    }
+    return Structure(along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, apart)
+
+
+def joined(followed: Channels) -> tuple[Tensor, dict[int, str]]:
+    """``(labels,)``: the smallest label that each is one with; and which of these always stay, with the first reason.
+
+    What a field along several dimensions keeps must be a block: whole rows along one of them. That dimension is taken
+    for which the most choices are left.
+    """
+    ties = [(one, other) for one, other in followed.edges]
+    while True:
+        pairs = (
+            [torch.cat(side) for side in zip(*ties, strict=True)] if ties else [torch.zeros(0, dtype=torch.int64)] * 2
+        )
+        component = components(followed.labels, *pairs)
+        why = {int(component[0]): "it is joined with channels that always stay"}
+        for labels, reason in followed.pins:
+            for each in component[labels].unique().tolist():
+                why.setdefault(each, reason)
+        more, seen = [], set()
+        pinned = torch.zeros(followed.labels, dtype=torch.bool)
+        pinned[torch.tensor(list(why))] = True
+        for block in followed.blocks:
+            of = component[block].squeeze()
+            if of.dim() > 1 and (key := (tuple(of.shape), of.numpy().tobytes())) not in seen:
+                seen.add(key)
+                more += _rows(of, pinned)
+        if not more:
+            return component, why
+        ties += more
+
+
+def _rows(of: Tensor, pinned: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """What must be tied so that what stays of a field is a block; nothing where it is already."""
+    varies = [d for d in range(of.dim()) if not bool((of == of.narrow(d, 0, 1)).all())]
+    if len(varies) < 2 or bool(pinned[of].all()):
+        return []
+    most, chosen = -1, varies[-1]
+    for dim in varies:
+        rows = of.movedim(dim, 0).flatten(1)
+        names, index = rows.unique(return_inverse=True)
+        places = torch.arange(len(rows))[:, None].expand_as(rows)
+        together = components(len(names) + len(rows), index.reshape(-1), (len(names) + places).reshape(-1))
+        fixed = together[: len(names)][pinned[names]].unique()
+        left = len(together[len(names) :].unique()) - len(fixed)
+        if left >= most:
+            most, chosen = left, dim
+    rows = of.movedim(chosen, 0).flatten(1)
+    return [(rows.reshape(-1), rows[:, :1].expand_as(rows).reshape(-1))]
+
+
+def components(n: int, one: Tensor, other: Tensor) -> Tensor:
+    """``(n,)``: the smallest number that each of ``n`` is connected to by the pairs ``(one, other)``."""
+    found = torch.arange(n)
+    while True:
+        left, right = found[one], found[other]
+        apart = left != right
+        if not bool(apart.any()):
+            return found
+        left, right = left[apart], right[apart]
+        low = torch.minimum(left, right)
+        found.scatter_reduce_(0, left, low, "amin")
+        found.scatter_reduce_(0, right, low, "amin")
+        while not torch.equal(found, above := found[found]):
+            found = above
+
+
+def _groups(making: Mapping[str, Tensor], pinned: Tensor, followed: Channels, reasons: dict[str, str]):
+    """The groups, and ``(labels,)``: the number of each component's choice, 0 for what always stays."""
+    order = list(making)
+    free = {layer: of[~pinned[of]] for layer, of in making.items()}
+    place = torch.full((followed.labels,), -1)
+    one, other = [], []
+    for number, layer in enumerate(order):  # layers with a choice in common are one group
+        met = place[free[layer]]
+        one += [torch.full_like(met[met >= 0], number)]
+        other += [met[met >= 0]]
+        place[free[layer]] = number
+    together = components(len(order), torch.cat(one), torch.cat(other)).tolist() if order else []
+    number, count = torch.zeros(followed.labels, dtype=torch.int64), 1
+    groups: list[Group] = []
+    for root in sorted(set(together)):
+        members = [layer for layer, its in zip(order, together, strict=True) if its == root]
+        choices = torch.cat([free[layer] for layer in members]).unique()
+        if not len(choices):
+            continue
+        if len(choices) == 1:
+            reasons |= {layer: reasons[layer] or "all of its channels go together" for layer in members}
+            continue
+        choices = _in_order(choices, [free[layer] for layer in members])
+        number[choices] = torch.arange(count, count + len(choices))
+        makers = {}
+        for layer in members:
+            filters = (~pinned[making[layer]]).nonzero().flatten()
+            makers[layer] = filters, number[making[layer][filters]] - count
+        norms = {layer: norm for layer in members if (norm := _norm_of(layer, followed))}
+        groups.append(Group(members[0], torch.arange(count, count + len(choices)), makers, norms))
+        count += len(choices)
+    return groups, number
+
+
+def _in_order(choices: Tensor, by: Sequence[Tensor]) -> Tensor:
+    """Choices in the order in which the layers have them."""
+    every = torch.cat(list(by))
+    names, inverse = every.unique(return_inverse=True)
+    first = torch.full((len(names),), len(every)).scatter_reduce(0, inverse, torch.arange(len(every)), "amin")
+    return names[first.argsort()]
+
+
+def _norm_of(layer: str, followed: Channels) -> str:
+    """The BatchNorm that alone reads what ``layer`` makes, and reads nothing else."""
+    readers = followed.readers.get(weight_of(layer), set())
+    norm = next(iter(readers)) if len(readers) == 1 else ""
+    alone = followed.readers.get(f"{norm} of", set()) == {weight_of(layer)}
+    return norm.rpartition(".")[0] if norm in followed.leaves and alone else ""
+
+
+@torch.no_grad()
+def masked(model: nn.Module, structure: Structure, keep: Keep) -> nn.Module:
+    """A copy of ``model`` in which what makes a channel that goes, or a norm that passes it, gives zero for it.
+
+    It has the weights that nothing is taken from in common with ``model``.
+    """
+    alive, own = structure.alive(keep), _own(model)
+    instead: dict[str, Tensor] = {}
+    for (name, dim), of in structure.along.items():
+        if (name, dim) in structure.reads or name.endswith("running_var") or bool(alive[of].all()):
+            continue
+        tensor = instead.setdefault(name, own[name].detach().clone())
+        tensor.index_fill_(dim, (~alive[of]).nonzero().flatten().to(tensor.device), 0)
+    return _with(model, own, instead, sharing=True)
+
+
+@torch.no_grad()
+def cut(model: nn.Module, structure: Structure, keep: Keep, sharing: bool = False) -> nn.Module:
+    """A copy of ``model`` without the channels that go; each weight keeps its type, layout and ``requires_grad``.
+
+    Args:
+        sharing: have the weights that nothing is taken from in common with ``model``.
+    """
+    alive, own = structure.alive(keep), _own(model)
+    stays: dict[str, dict[int, Tensor]] = {}
+    for (name, dim), of in structure.along.items():
+        if not bool(alive[of].all()):
+            stays.setdefault(name, {})[dim] = alive[of].nonzero().flatten()
+    instead = {}
+    for name, dims in stays.items():
+        left = own[name].detach()
+        for dim, places in dims.items():
+            left = left.index_select(dim, places.to(left.device))
+        if left.dim() == 4 and own[name].is_contiguous(memory_format=torch.channels_last):
+            left = left.contiguous(memory_format=torch.channels_last)
+        instead[name] = left
+    changed = {name.rpartition(".")[0] for name in stays}
+    before = {name: model.get_submodule(name) for name in changed}
+    smaller = _with(model, own, instead, sharing)
+    for name in changed:
+        _declare(smaller.get_submodule(name), before[name], structure.apart.get(name))
+    return smaller
+
+
+def _own(model: nn.Module) -> dict[str, Tensor]:
+    return dict([*model.named_parameters(), *model.named_buffers()])
+
+
+def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Tensor], sharing: bool) -> nn.Module:
+    """A copy of ``model`` that has ``instead`` of some of its weights, and shares the others if asked."""
+    memo: dict[int, Tensor] = {id(tensor): tensor for tensor in own.values()} if sharing else {}
+    for name, tensor in instead.items():
+        mine = own[name]
+        memo[id(mine)] = nn.Parameter(tensor, mine.requires_grad) if isinstance(mine, nn.Parameter) else tensor
+    return copied(model, memo)
+
+
+def _declare(module: Any, before: Any, apart: int | None) -> None:
+    """Give a layer the widths that its weight has."""
+    weight = getattr(module, "weight", None)
+    if isinstance(module, nn.modules.conv._ConvNd):
+        outs, ins = weight.shape[:2] if not module.transposed else weight.shape[1::-1]
+        alone = before.groups > 1 and before.in_channels == before.groups  # depthwise: a group reads one channel
+        if alone and module.transposed:
+            module.groups = module.in_channels = module.out_channels = weight.shape[0]
+        elif alone:
+            module.out_channels = outs
+            module.groups = module.in_channels = outs * before.groups // before.out_channels
+        else:
+            module.in_channels, module.out_channels = ins * module.groups, outs
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, nn.modules.batchnorm._NormBase):
+        module.num_features = len(weight if weight is not None else module.running_mean)
+    elif isinstance(module, nn.GroupNorm):
+        module.num_channels, module.num_groups = len(weight), len(weight) // (apart or 1)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(weight)
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = weight.shape
