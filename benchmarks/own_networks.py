@@ -1,120 +1,222 @@
-"""What works on networks that are not this project's own: every model and criterion, pruned to half of its MACs.
+"""Networks of other people, pruned to half of their MACs: this library beside Torch-Pruning, one process a network.
 
-    python benchmarks/own_networks.py [--models NAME …] [--criteria NAME …] [--side 64] [--flops 0.5] [--json]
+    python benchmarks/own_networks.py [--of torchvision timm written] [--models NAME …] [--flops 0.5] [--out FILE.json]
 
-Random weights, with BatchNorm's statistics and affine parameters shaken, so that a forgotten one would show; images of
-noise. What is compared are the outputs of the masked and of the smaller network, relative to the largest output, on
-these weights and on others drawn anew: above 1e-5 a network is refused. A refusal says why.
+Random weights, drawn so that nothing is hidden (no beta of 0, no branch multiplied by 0). Ours: the call that a reader
+makes, its check included; the difference is of the masked and the smaller network's outputs, in float64 where float32
+is not enough. Torch-Pruning's: `MagnitudePruner`'s own call on the same network and inputs, with what makes the output
+left whole, at the ratio that comes nearest to the target; its network is compared to itself masked (whatever its groups
+say makes a pruned channel, and the norms behind, gives zero). Times are processor seconds of one thread.
 """
 
 import argparse
 import json
+import multiprocessing
 import time
+import warnings
+from pathlib import Path
 
+import timm
 import torch
+import torch_pruning  # noqa: F401
+import torchvision
 from torch import nn
 
-import prune_lib
-from prune_lib.anynet.groups import shaken
-from prune_lib.system import InputError
+import prune_lib.anynet.pruning  # noqa: F401
 
-IGNORED = {  # refused as they are; with these layers whole, the rest can be pruned
-    "timm convnext_atto": ["stem.0", *(f"stages.{stage}.downsample.1" for stage in (1, 2, 3))],
-    "prune_lib resnet20": ["conv1"],
-}
-
-
-class UNet(nn.Module):
-    """A small U-Net: three levels of two convs, joined by concatenation, up by transposed convs."""
-
-    def __init__(self, widths=(16, 32, 64), classes=4):
-        super().__init__()
-        self.pool = nn.MaxPool2d(2)
-        self.down = nn.ModuleList(self.level(c, w) for c, w in zip((3, *widths), widths, strict=False))
-        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(c, w, 2, 2) for c, w in pairs)
-        self.join = nn.ModuleList(self.level(2 * w, w) for _, w in pairs)
-        self.head = nn.Conv2d(widths[0], classes, 1)
-
-    @staticmethod
-    def level(inputs, outputs):
-        layers: list[nn.Module] = []
-        for channels in (inputs, outputs):
-            layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-        return nn.Sequential(*layers)
-
-    def forward(self, x):
-        maps = []
-        for level in self.down:
-            x = level(self.pool(x) if maps else x)
-            maps.append(x)
-        for up, join, skip in zip(self.up, self.join, maps[-2::-1], strict=True):
-            x = join(torch.cat([skip, up(x)], 1))
-        return self.head(x)
+SMALL = {"inception_v3": 299, "raft_large": 128, "raft_small": 128}
+TIMM = """
+resnet18d seresnet18 resnetv2_50 ecaresnet26t skresnet18 resnest14d res2net50_14w_8s hrnet_w18_small dla34
+densenet121 vovnet39a ese_vovnet19b_dw regnetx_002 regnety_002 regnetz_b16 mobilenetv2_050 mobilenetv3_small_050
+mobilenetv4_conv_small efficientnet_lite0 tf_efficientnetv2_b0 mixnet_s mnasnet_small fbnetc_100 spnasnet_100
+ghostnet_050 ghostnetv2_100 hardcorenas_a tinynet_e lcnet_035 rexnet_100 nf_resnet26 dm_nfnet_f0 convnext_atto
+convnextv2_atto inception_next_atto repvgg_a0 mobileone_s0 fastvit_t8 efficientvit_b0 efficientformerv2_s0
+edgenext_xx_small mobilevit_xxs mobilevitv2_050 vit_tiny_patch16_224 deit_tiny_patch16_224 deit3_small_patch16_224
+beit_base_patch16_224 eva02_tiny_patch14_224 swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 twins_svt_small
+pvt_v2_b0 poolformer_s12 caformer_s18 mixer_s32_224 resmlp_12_224 gmixer_24_224 xcit_nano_12_p16_224 coat_lite_tiny
+visformer_tiny levit_128s cait_xxs24_224 davit_tiny focalnet_tiny_srf hiera_tiny_224 maxvit_rmlp_pico_rw_256
+coatnet_pico_rw_224 tiny_vit_5m_224 repghostnet_050 starnet_s1
+""".split()  # noqa: SIM905
 
 
-def models() -> dict:
-    """Name -> a function that builds it with random weights."""
-    import timm
-    import torchvision
+def names(family: str) -> list[str]:
+    if family == "torchvision":
+        return [n for n in torchvision.models.list_models() if not n.startswith("quantized_")]
+    if family == "timm":
+        return [f"timm:{name}" for name in TIMM]
+    from networks import WRITTEN
 
-    names = (
-        "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "densenet121",
-        "resnext50_32x4d", "shufflenet_v2_x0_5",
-    )  # fmt: skip
-    found = {f"torchvision {name}": lambda name=name: getattr(torchvision.models, name)() for name in names}
-    found["a small U-Net"] = UNet
-    for name in ("resnet18d", "regnetx_002", "mobilenetv3_small_050", "tf_efficientnetv2_b0", "convnext_atto"):
-        found[f"timm {name}"] = lambda name=name: timm.create_model(name)
-    return found | {"prune_lib resnet20": lambda: prune_lib.build("resnet20")}
+    return [f"written:{name}" for name in WRITTEN]
 
 
-def attempt(name: str, build, criterion: str, side: int, flops: float, ignore: list[str]) -> dict:
-    """One row of the table: what was left of the model, or why it was refused."""
+def build(name: str) -> tuple[nn.Module, object]:
+    """The network called ``name``, with random weights, and inputs for it."""
     torch.manual_seed(0)
-    model, images = shaken(build()), torch.randn(8, 3, side, side)
+    source, _, called = name.rpartition(":")
+    if source == "timm":
+        model = timm.create_model(called)
+        return model, torch.randn(1, *model.default_cfg["input_size"])
+    if source == "written":
+        from networks import WRITTEN
+
+        return WRITTEN[called]()
+    extra = {}
+    if "weights_backbone" in torchvision.models.get_model_builder(called).__code__.co_varnames:
+        extra["weights_backbone"] = None
+    model = torchvision.models.get_model(called, weights=None, **extra)
+    kind = type(model).__module__
+    side = SMALL.get(called, 224)
+    if ".detection." in kind:
+        return model, ([torch.rand(3, 256, 256)],)
+    if ".video." in kind:
+        return model, torch.randn(
+            1,
+            3,
+            16,
+            224 if "mvit" in called or "swin" in called else 112,
+            224 if "mvit" in called or "swin" in called else 112,
+        )
+    if ".optical_flow." in kind:
+        return model, (torch.randn(1, 3, side, side), torch.randn(1, 3, side, side))
+    return model, torch.randn(1, 3, side, side)
+
+
+def ours(model: nn.Module, inputs: object, flops: float) -> dict:
+    import prune_lib
+    from prune_lib.anynet.checking import shaken
+
+    model = shaken(model.eval())
     start = time.process_time()
-    row: dict = {"model": f"{name}, ignoring {' '.join(ignore)}" if ignore else name, "criterion": criterion}
     try:
-        pruned = prune_lib.prune(model, images[:2], criterion, data=[images], flops=flops, ignore=ignore)
-        figures = {key: getattr(pruned, key) for key in ("full_macs", "macs", "full_params", "params", "difference")}
-        row |= {"works": True, **figures}
-    except InputError as error:
-        row |= {"works": False, "reason": str(error)}
-    return row | {"seconds": round(time.process_time() - start, 1)}
+        pruned = prune_lib.prune(model, inputs, "l1", flops=flops)
+    except prune_lib.InputError as error:
+        return {"works": False, "why": str(error), "seconds": time.process_time() - start}
+    return {
+        "works": True, "seconds": time.process_time() - start, "full_macs": pruned.full_macs, "macs": pruned.macs,
+        "full_params": pruned.full_params, "params": pruned.params, "difference": pruned.difference,
+        "whole": len(pruned.whole),
+    }  # fmt: skip
+
+
+def theirs(model: nn.Module, inputs: object, flops: float) -> dict:
+    """Torch-Pruning's own call at the ratio that leaves ``flops`` of the MACs of layers whose two sides both shrink."""
+    import torch_pruning as tp
+
+    from prune_lib.anynet.checking import shaken
+    from prune_lib.anynet.pruning import macs
+    from prune_lib.anynet.structure import OUTPUT, find_structure
+    from prune_lib.nets import compare
+    from prune_lib.nets.hooks import call, tensors
+
+    model = shaken(model.eval())
+    hidden = shaken(model)
+    hidden.load_state_dict(model.state_dict())
+    full = sum(macs(model, inputs)[0].values())
+    whole = find_structure(model, inputs).whole
+    out = [model.get_submodule(name) for name, why in whole.items() if why == OUTPUT]
+    start = time.process_time()
+    try:
+        pruner = tp.pruner.MagnitudePruner(
+            model,
+            inputs,
+            importance=tp.importance.MagnitudeImportance(p=1),
+            pruning_ratio=1 - flops**0.5,
+            ignored_layers=out,
+        )
+        names = {module: name for name, module in model.named_modules()}
+        lost: list[tuple[str, str, list[int]]] = []
+        for group in pruner.step(interactive=True):
+            for dep, idxs in group:
+                module = dep.target.module
+                if module in names:
+                    kind = "out" if pruner.DG.is_out_channel_pruning_fn(dep.handler) else "in"
+                    lost.append((names[module], kind, list(idxs)))
+            group.prune()
+        seconds = time.process_time() - start
+        with torch.no_grad():
+            found = tensors(call(model, inputs))
+    except Exception as error:  # whatever it may raise
+        return {"works": False, "why": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:150]}",
+                "seconds": time.process_time() - start}  # fmt: skip
+    left = sum(macs(model, inputs)[0].values())
+    result = {"works": left < full, "seconds": seconds, "full_macs": full, "macs": left}
+    try:
+        with torch.no_grad():
+            for name, kind, idxs in lost:
+                module = hidden.get_submodule(name)
+                if kind == "in":
+                    continue
+                for part in ("weight", "bias", "running_mean"):
+                    tensor = getattr(module, part, None)
+                    if isinstance(tensor, torch.Tensor):
+                        across = getattr(module, "transposed", False) and module.groups == 1 and part == "weight"
+                        (tensor.transpose(0, 1) if across else tensor)[idxs] = 0
+            result["difference"] = compare.difference(tensors(call(hidden, inputs)), found)
+    except Exception as error:
+        result["difference"] = None
+        result["unmasked"] = f"{type(error).__name__}: {str(error)[:100]}"
+    return result
+
+
+def one(name: str, flops: float, who: str, answer) -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    try:
+        model, inputs = build(name)
+        answer.send((ours if who == "ours" else theirs)(model, inputs, flops))
+    except Exception as error:  # a network that cannot be built, or a fault of ours
+        answer.send({"works": False, "why": f"{type(error).__name__}: {str(error)[:200]}"})
+
+
+def within_limit(name: str, flops: float, who: str, limit: float) -> dict:
+    """What ``one`` finds, in a process of its own that ends after ``limit`` seconds."""
+    context = multiprocessing.get_context("fork")  # what was imported is there at once
+    answer, theirs_end = context.Pipe(duplex=False)
+    process = context.Process(target=one, args=(name, flops, who, theirs_end))
+    process.start()
+    theirs_end.close()
+    try:
+        found = answer.recv() if answer.poll(limit) else {"works": False, "why": f"no answer in {limit:g} s"}
+    except EOFError:
+        found = {"works": False, "why": "the process ended without an answer (memory?)"}
+    process.kill()
+    process.join()
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = models()
-    parser.add_argument("--models", nargs="+", default=list(known), metavar="NAME", help=", ".join(known))
-    parser.add_argument("--criteria", nargs="+", default=["cdp", "cfdp", "l1", "random"])
-    parser.add_argument("--side", type=int, default=64, help="of the images, in pixels (default: %(default)s)")
+    parser.add_argument("--of", nargs="+", default=["torchvision", "timm", "written"])
+    parser.add_argument("--models", nargs="+", default=None, metavar="NAME")
+    parser.add_argument("--who", nargs="+", default=["ours", "theirs"], choices=["ours", "theirs"])
     parser.add_argument("--flops", type=float, default=0.5, help="share of the MACs to keep (default: %(default)s)")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds for one network (default: %(default)s)")
+    parser.add_argument("--out", help="also write what was found to this file, as JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if not args.json:
-        print("| model | criterion | MACs | left | params | left | masked and smaller differ | s |")
-        print("|---|---|---|---|---|---|---|---|")
-    for name in args.models:
-        for ignore in ([], IGNORED[name]) if name in IGNORED else ([],):
-            for criterion in args.criteria:
-                row = attempt(name, known[name], criterion, args.side, args.flops, ignore)
-                print(json.dumps(row) if args.json else line(row), flush=True)
-                if not row["works"]:
-                    break  # whatever the criterion
+    rows: dict[str, dict] = {}
+    for name in args.models or [name for family in args.of for name in names(family)]:
+        rows[name] = {who: within_limit(name, args.flops, who, args.limit) for who in args.who}
+        print(line(name, rows[name]), flush=True)
+        if args.out:
+            Path(args.out).write_text(json.dumps(rows, indent=1))
+    for who in args.who:
+        print(f"{who}: {sum(row[who].get('works', False) for row in rows.values())} of {len(rows)}")
 
 
-def line(row: dict) -> str:
-    """A row as a line of a Markdown table."""
-    if not row["works"]:
-        return f"| {row['model']} | {row['criterion']} | refused: {row['reason']} | | | | | {row['seconds']} |"
-    return (
-        f"| {row['model']} | {row['criterion']} | {row['full_macs'] / 1e6:.1f}M | "
-        f"{row['macs'] / row['full_macs']:.1%} | {row['full_params'] / 1e6:.2f}M | "
-        f"{row['params'] / row['full_params']:.1%} | {row['difference']:.1e} | {row['seconds']} |"
-    )
+def line(name: str, row: dict) -> str:
+    """A network as a line of text."""
+    cells = [name]
+    for who, found in row.items():
+        if not found["works"]:
+            cells.append(f"{who}: no ({found.get('why', 'nothing pruned')})")
+            continue
+        off = found.get("difference")
+        cells.append(
+            f"{who}: {found['macs'] / found['full_macs']:.1%} of the MACs in {found['seconds']:.1f} s, "
+            + ("not compared" if off is None else f"differs by {off:.1e}")
+        )
+    return " | ".join(cells)
 
 
 if __name__ == "__main__":

@@ -363,7 +363,7 @@ def _tied():
 
 
 BAD = {
-    "no convs": (lambda: prune(nn.Linear(3, 3), torch.randn(2, 3)), "Linear: its channels are the network's output; nothing is left to prune"),
+    "no convs": (lambda: prune(nn.Linear(3, 3), torch.randn(2, 3)), "Linear: its channels are the network's output"),
     "no module": (lambda: prune("resnet18", X), "model is str; expected a torch.nn.Module"),
     "criterion": (lambda: prune(UNet(), X, "l9"), "unknown criterion 'l9'; expected one of: random l1 l2 "),
     "no data": (lambda: prune(UNet(), X, "cdp"), "criterion cdp looks at images and data is missing"),
@@ -380,11 +380,11 @@ BAD = {
     "no tensor": (lambda: prune(Turned(lambda net, x: "maps"), X), "gives str, in which no tensor is found"),
     "noise": (lambda: prune(Unit(lambda x: F.dropout(x, 0.5)), X), "last: gives something else each time, in"),
     "lazy": (lambda: prune(nn.Sequential(nn.LazyConv2d(4, 3)), X), "0 .LazyConv2d. has no weights yet; run the model"),
-    "tied": (lambda: prune(_tied(), X), "conv: it reads the network.s input, or something else that stays whole; nothing"),
+    "tied": (lambda: prune(_tied(), X), "conv: it reads the network.s input, or something else that stays whole"),
     "inputs": (lambda: prune(UNet(), X[:, :2]), r"UNet does not run on example_inputs \[\(2, 2, 16, 16\)\]"),
     "no inputs": (lambda: prune(UNet(), None), "UNet does not run on example_inputs NoneType"),
     "ignore": (lambda: prune(UNet(), X, ignore=["up", "x"]), r"ignore is \['x'\]"),
-    "ignore all": (lambda: prune(UNet(), X, ignore=["up", "down1", "down2", "join"]), "UNet, down1.0: ignored; nothing is left to prune"),
+    "ignore all": (lambda: prune(UNet(), X, ignore=["up", "down1", "down2", "join"]), "down1.0: ignored; nothing"),
     "output": (lambda: prune(conv(3, 8), X), "Conv2d: its channels are the network.s output; nothing is left"),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Whether the network that is cut computes what the masked one does, and which groups must stay whole where it does not."""
+"""Whether the network that is cut computes what the masked one does, and which groups stay whole where it does not."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,11 +64,14 @@ def _difference(model: nn.Module, structure: Structure, keep: Keep, inputs: Any)
             with training(full, way):
                 pair = tensors(call(full, inputs)), tensors(found)
             off = compare.difference(*pair)
-            if not off <= TOLERANCE and not (len(pair[0]) and [t.shape for t in pair[0]] == [t.shape for t in pair[1]] and
-                                             any(t.numel() for t in pair[0])):  # fmt: skip
+            if off > TOLERANCE and not _comparable(*pair):
                 off = min(off, _at_layers(full, small, inputs, way, watched))
             worst = max(worst, off)
     return Outcome(worst)
+
+
+def _comparable(expected: Sequence[Tensor], found: Sequence[Tensor]) -> bool:
+    return [t.shape for t in expected] == [t.shape for t in found] and any(t.numel() for t in expected)
 
 
 def _at_layers(full: nn.Module, small: nn.Module, inputs: Any, way: Sequence[str], layers: Sequence[str]) -> float:
@@ -78,7 +81,7 @@ def _at_layers(full: nn.Module, small: nn.Module, inputs: Any, way: Sequence[str
         seen.append([])
         with training(model, way), calling(model, layers, lambda name, _, out: seen[-1].append((name, out.detach()))):
             call(model, inputs)
-    by_name = [{name: t for name, t in each} for each in seen]
+    by_name = [dict(each) for each in seen]
     common = [name for name in by_name[0] if name in by_name[1] and by_name[0][name].shape == by_name[1][name].shape]
     if not common:
         return torch.inf
@@ -88,9 +91,9 @@ def _at_layers(full: nn.Module, small: nn.Module, inputs: Any, way: Sequence[str
 def trusted(model: nn.Module, structure: Structure, inputs: Any) -> Structure:
     """The structure without the groups whose cut does not compute what masking does; they stay whole, with the reason.
 
-    Half of each group goes. Where the cut network does not run, the groups of the layer that fails are left whole; where
-    it gives something else, each kind of group is tried alone. Groups are of one kind if their layers have the same
-    names in modules of the same classes.
+    Half of each group goes. Where the cut network does not run, the groups of the layer that fails are left whole;
+    where it gives something else, each kind of group is tried alone. Groups are of one kind if their layers have the
+    same names in modules of the same classes.
     """
     faults: Counter = Counter()
     while structure.groups:

@@ -2,10 +2,11 @@
 
     pruned = prune(model, torch.randn(1, 3, 224, 224), "l1", flops=0.5)
 
-The model is run once and every channel followed (``channels``); channels that go together are one choice, and the groups
-of them that share a layer keep so many as the budget pays (``sizing``), those with the highest scores (``scores``). Then
-two networks are computed, one in which whatever makes a pruned channel gives zero, and one in which the channel is gone.
-Where they differ, the groups that are at fault stay whole, and ``Pruned.whole`` says which, and why (``checking``).
+The model is run once and every channel followed (``channels``); channels that go together are one choice, and the
+groups of them that share a layer keep so many as the budget pays (``sizing``), those with the highest scores
+(``scores``). Then two networks are computed, one in which whatever makes a pruned channel gives zero, and one in which
+the channel is gone. Where they differ, the groups that are at fault stay whole, and ``Pruned.whole`` says which, and
+why (``checking``).
 """
 
 import math

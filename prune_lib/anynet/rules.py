@@ -234,6 +234,7 @@ def _split(to: Channels, func, args, kwargs, result) -> None:
     sizes = [part.shape[dim] for part in result]
     parts: list[Fields] = [[] for _ in result]
     for field in to.fields(tensor) or []:
+        each: list[Tensor]
         if field.shape[dim] == 1:
             each = [field] * len(sizes)
         else:
@@ -242,8 +243,8 @@ def _split(to: Channels, func, args, kwargs, result) -> None:
             else:
                 to.pin([field], "it is split into parts of fixed sizes")
             each = list(field.split(sizes, dim))
-        for part, mine in zip(parts, each, strict=True):
-            part.append(mine)
+        for part, one in zip(parts, each, strict=True):
+            part.append(one)
     for out, mine in zip(result, parts, strict=True):
         to.set(out, mine)
 
@@ -377,8 +378,8 @@ def _columns(to: Channels, func, args, kwargs, result) -> None:
     to.set(result, found)
 
 
-@rule("roll", "index_select", "gather", "index", "_unsafe_index", "index_put", "scatter", "take_along_dim", "masked_select",
-      "sort", "topk", "kthvalue", "cummax", "scatter_add")  # fmt: skip
+@rule("roll", "index_select", "gather", "index", "_unsafe_index", "index_put", "scatter", "take_along_dim",
+      "masked_select", "sort", "topk", "kthvalue", "cummax", "scatter_add")  # fmt: skip
 def _by_number(to: Channels, func, args, kwargs, result) -> None:
     """What picks or orders by number along dimensions: labels along others stay."""
     call = bound(func, args, kwargs)
@@ -443,9 +444,10 @@ def _gated(to: Channels, func, args, kwargs, result) -> None:
 # where things are summed
 
 
-@rule("sum", "mean", "amax", "amin", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", "logsumexp", "any",
-      "all", "argmax", "argmin", "prod", "max", "min", "median", "cumsum", "cumprod", "_softmax", "_log_softmax",
-      "softmax", "log_softmax", "_safe_softmax", "aminmax", "mode", "logcumsumexp", "nansum", "nanmean", "quantile")  # fmt: skip
+@rule("sum", "mean", "amax", "amin", "var", "std", "var_mean", "std_mean", "norm", "linalg_vector_norm", "logsumexp",
+      "any", "all", "argmax", "argmin", "prod", "max", "min", "median", "cumsum", "cumprod", "_softmax",
+      "_log_softmax", "softmax", "log_softmax", "_safe_softmax", "aminmax", "mode", "logcumsumexp", "nansum", "nanmean",
+      "quantile")  # fmt: skip
 def _reduced(to: Channels, func, args, kwargs, result) -> None:
     tensors = [t for t in args if isinstance(t, Tensor)]
     name = func.overloadpacket.__name__
@@ -500,11 +502,9 @@ def _product(to: Channels, func, args, kwargs, result) -> None:
         places = {0: 0, 1: 1}, {0: 1}
     else:
         places = {0: 0, 1: 2}, {0: 2, 1: 1}
-    fields = multiplied(to, (one, other), places, n)
+    to.set(result, multiplied(to, (one, other), places, n))
     if bias is not None:
-        to.set(result, fields)
-        fields = to.together([result, bias], n)
-    to.set(result, fields)
+        to.set(result, to.together([result, bias], n))
     if n != 3 or name == "linear":
         to.made_by(result, other)
     return None
@@ -517,16 +517,16 @@ def multiplied(to: Channels, pair: tuple[Tensor, Tensor], places: tuple[dict, di
         fields = to.fields(tensor)
         sides.append(None if fields is None else [_placed(field, place, n + 1) for field in fields])
     summed = [[field for field in side or [] if field.shape[n] > 1] for side in sides]
-    for tensor, mine, theirs, side in ((pair[0], *summed, sides[1]), (pair[1], *summed[::-1], sides[0])):
-        if (mine and not theirs and side is not None) or (mine and side is None):
+    for number, mine in enumerate(summed):
+        if mine and not summed[1 - number]:
             to.pin(mine, "it is multiplied by something of a fixed size")
-        if to.is_weight(tensor):
+        if to.is_weight(pair[number]):
             to.read += [field.reshape(-1) for field in mine]
     for one in summed[0]:
         for other in summed[1]:
             to.tie(one, other)
     left = [to.along(field, n) for field in (*summed[0], *summed[1]) if spans(field) - {n}]
-    left += [field for side in sides for field in side or [] if field.shape[n] == 1]
+    left += [field for fields in sides for field in fields or [] if field.shape[n] == 1]
     return to.merged(field.squeeze(n) for field in left)
 
 
@@ -583,7 +583,7 @@ def _convolution(to: Channels, func, args, kwargs, result) -> None:
             to.pin([field], "it is part of a weight that is computed from others")
     to.made_by(result, weight)
     outputs, inputs = sides[made], sides[read]
-    given, left = _channels_of(to, x), []
+    given = _channels_of(to, x)
     rest = [field for field in to.fields(x) or [] if field.shape[1] == 1]
     if any(spans(field) - {0} for field in rest):
         to.pin([f for f in rest if spans(f) - {0}], "a convolution runs over it")

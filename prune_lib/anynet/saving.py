@@ -10,8 +10,8 @@ from ..nets.reparam import copied
 from ..system.errors import InputError
 
 DECLARED = (
-    "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "num_channels", "num_groups",
-    "num_parameters", "num_embeddings", "embedding_dim",
+    "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "num_channels",
+    "num_groups", "num_parameters", "num_embeddings", "embedding_dim",
 )  # fmt: skip
 
 
@@ -28,7 +28,8 @@ def save(pruned: Any, path: str) -> None:
         name: own for name, module in model.named_modules()
         if (own := {k: v for k in DECLARED if type(v := getattr(module, k, None)) is int})
     }  # fmt: skip
-    tensors, seen = {}, {}
+    tensors: dict[str, torch.Tensor] = {}
+    seen: dict[int, str] = {}
     for name, tensor in model.state_dict().items():
         if seen.setdefault(tensor.data_ptr(), name) == name or not tensor.numel():
             tensors[name] = tensor.cpu().contiguous()

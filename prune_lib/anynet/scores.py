@@ -83,7 +83,7 @@ def some(data: Any, images: int, like: Tensor) -> list[tuple[Any, Tensor]]:
     left = images
     for batch in data:
         given, labels = _apart(batch)
-        given = mapped(given, lambda t: t[:left].to(like) if t.is_floating_point() else t[:left].to(like.device))
+        given = _first(given, left, like)
         n = len(tensors(given)[0])
         if labels is None or labels.dim() != 1 or labels.dtype != torch.int64:
             labels = torch.full((n,), -1)
@@ -94,6 +94,10 @@ def some(data: Any, images: int, like: Tensor) -> list[tuple[Any, Tensor]]:
     if left == images:
         raise InputError("data gives no images; expected at least one batch")
     return batches
+
+
+def _first(given: Any, n: int, like: Tensor) -> Any:
+    return mapped(given, lambda t: t[:n].to(like) if t.is_floating_point() else t[:n].to(like.device))
 
 
 def _apart(batch: Any) -> tuple[Any, Tensor | None]:

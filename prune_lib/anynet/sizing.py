@@ -166,7 +166,7 @@ def _ranks(groups: Mapping[str, Group], scores: Scores, kinds: Mapping[str, obje
 
 def _rounded(group: Group, n: int, to: int) -> int:
     """The most choices up to ``n`` that leave the first layer a multiple of ``to`` channels; else the fewest above."""
-    filters, places = group.makers[group.root]
+    _, places = group.makers[group.root]
     each = max(1, len(places) // group.size)  # channels of a choice
     step = to // gcd(to, each)
     if step == 1 or group.size < step:

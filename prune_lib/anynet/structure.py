@@ -1,8 +1,9 @@
 """The channels of a network that can be chosen among, the network that is masked, and the one that is cut.
 
 What ``channels`` follows becomes *groups*: channels that go together are one choice, and what shares a layer is one
-group. From the choices that stay come two networks: ``masked``, where whatever makes a channel that goes gives zero, and
-``cut``, where the channel is gone. Only if both give the same is the structure to be trusted; ``check`` computes that.
+group. From the choices that stay come two networks: ``masked``, where whatever makes a channel that goes gives zero,
+and ``cut``, where the channel is gone. Only if both give the same is the structure to be trusted; ``checking`` computes
+that.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -262,7 +263,7 @@ def _groups(making: Mapping[str, Tensor], pinned: Tensor, followed: Channels, re
         other += [met[met >= 0]]
         place[free[layer]] = number
     together = components(len(order), torch.cat(one), torch.cat(other)).tolist() if order else []
-    number, count = torch.zeros(followed.labels, dtype=torch.int64), 1
+    number_of, count = torch.zeros(followed.labels, dtype=torch.int64), 1
     groups: list[Group] = []
     for root in sorted(set(together)):
         members = [layer for layer, its in zip(order, together, strict=True) if its == root]
@@ -273,15 +274,15 @@ def _groups(making: Mapping[str, Tensor], pinned: Tensor, followed: Channels, re
             reasons |= {layer: reasons[layer] or "all of its channels go together" for layer in members}
             continue
         choices = _in_order(choices, [free[layer] for layer in members])
-        number[choices] = torch.arange(count, count + len(choices))
+        number_of[choices] = torch.arange(count, count + len(choices))
         makers = {}
         for layer in members:
             filters = (~pinned[making[layer]]).nonzero().flatten()
-            makers[layer] = filters, number[making[layer][filters]] - count
+            makers[layer] = filters, number_of[making[layer][filters]] - count
         norms = {layer: norm for layer in members if (norm := _norm_of(layer, followed))}
         groups.append(Group(members[0], torch.arange(count, count + len(choices)), makers, norms))
         count += len(choices)
-    return groups, number
+    return groups, number_of
 
 
 def _in_order(choices: Tensor, by: Sequence[Tensor]) -> Tensor:
@@ -359,7 +360,7 @@ def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Ten
 
 def _declare(module: Any, before: Any, apart: int | None) -> None:
     """Give a layer the widths that its weight has."""
-    weight = getattr(module, "weight", None)
+    weight: Any = getattr(module, "weight", None)
     if isinstance(module, nn.modules.conv._ConvNd):
         outs, ins = weight.shape[:2] if not module.transposed else weight.shape[1::-1]
         alone = before.groups > 1 and before.in_channels == before.groups  # depthwise: a group reads one channel
@@ -373,7 +374,8 @@ def _declare(module: Any, before: Any, apart: int | None) -> None:
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = weight.shape
     elif isinstance(module, nn.modules.batchnorm._NormBase):
-        module.num_features = len(weight if weight is not None else module.running_mean)
+        shown: Any = module.running_mean if weight is None else weight
+        module.num_features = len(shown)
     elif isinstance(module, nn.GroupNorm):
         module.num_channels, module.num_groups = len(weight), len(weight) // (apart or 1)
     elif isinstance(module, nn.PReLU):
