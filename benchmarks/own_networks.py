@@ -10,6 +10,7 @@ say makes a pruned channel, and the norms behind, gives zero). Times are process
 """
 
 import argparse
+import inspect
 import json
 import multiprocessing
 import time
@@ -61,7 +62,7 @@ def build(name: str) -> tuple[nn.Module, object]:
 
         return WRITTEN[called]()
     extra = {}
-    if "weights_backbone" in torchvision.models.get_model_builder(called).__code__.co_varnames:
+    if "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(called)).parameters:
         extra["weights_backbone"] = None
     model = torchvision.models.get_model(called, weights=None, **extra)
     kind = type(model).__module__

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..nets import compare
 from ..nets.hooks import call, calling, failing, mapped, tensors
-from ..nets.reparam import copied
+from ..nets.reparam import copied, twin
 from ..nets.slim import Keep
 from ..system.errors import InputError
 from .structure import OUTPUT, Group, Structure, cut, masked, within
@@ -162,10 +162,12 @@ def _alone(model: nn.Module, structure: Structure, inputs: Any) -> list[Group]:
 
 
 def probe(model: nn.Module, inputs: Any) -> Any:
-    """What to compare masked and cut networks on: noise like ``inputs`` if ``model`` makes finite numbers of it.
+    """What to compare masked and cut networks on: ``inputs``, or where they are constant noise in their place.
 
-    Else ``inputs`` themselves, as where their root is taken, or they are a grid.
+    Where ``model`` makes no finite numbers of noise, as where a root is taken, they are ``inputs`` all the same.
     """
+    if all(bool((t != t.reshape(-1)[0]).any()) for t in tensors(inputs, floating=True) if t.numel() > 1):
+        return inputs
     generator = torch.Generator().manual_seed(0)
     noise = mapped(
         inputs,
@@ -177,6 +179,35 @@ def probe(model: nn.Module, inputs: Any) -> Any:
     except Exception:  # whatever a model may raise
         finite = False
     return noise if finite else inputs
+
+
+@torch.no_grad()
+def woken(model: nn.Module) -> nn.Module:
+    """A network like ``model`` in which nothing is hidden: what is constant in a tensor, or nearly 0, is drawn anew.
+
+    As it stands a network may have betas of 0, and branches multiplied by 0 or by little, and then a wrong cut need not
+    show. It has the other weights in common with ``model``.
+    """
+    generator = torch.Generator().manual_seed(1)
+    instead: dict[int, Tensor] = {}
+    variances = {id(m.running_var) for m in model.modules() if getattr(m, "running_var", None) is not None}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        least, most = tensor.aminmax()
+        if float(most - least) > 0 and float(torch.maximum(most.abs(), least.abs())) > 1e-2:
+            continue
+        new = torch.empty_like(tensor, requires_grad=False)
+        if tensor.dim() > 1 and tensor[0].numel() > 1 and isinstance(tensor, nn.Parameter):
+            new.normal_(generator=generator).mul_((2 / tensor[0].numel()) ** 0.5)
+        elif id(tensor) in variances or float(most) > 0.5:
+            new.uniform_(0.5, 1.5, generator=generator)
+        elif isinstance(tensor, nn.Parameter) or tensor.dim() == 1:
+            new.uniform_(-0.5, 0.5, generator=generator)
+        else:
+            continue  # a table that the network was given
+        instead[id(tensor)] = nn.Parameter(new) if isinstance(tensor, nn.Parameter) else new
+    return twin(model, instead)
 
 
 @torch.no_grad()

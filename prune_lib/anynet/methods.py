@@ -10,7 +10,7 @@ from ..nets.slim import Keep
 from ..papers.dcff import DCFF
 from ..papers.filterexpo import FilterExpo
 from ..system.errors import InputError
-from .checking import probe, refuse, shaken, trusted
+from .checking import probe, refuse, trusted, woken
 from .pruning import prune, ready
 from .structure import Structure, cut
 
@@ -94,7 +94,7 @@ def filterexpo(
         raise InputError(
             f"{type(model).__name__} has no conv with channels and a BatchNorm of its own behind the first"
         )
-    structure = trusted(shaken(work), structure, probe(work, start.inputs))
+    structure = trusted(woken(work), structure, probe(work, start.inputs))
     if not structure.groups:
         raise refuse(type(model).__name__, structure.whole)
     return _AnyFilterExpo(structure, sparsity=sparsity, **options)

@@ -22,12 +22,12 @@ from torch import nn
 from ..cost.counting import by_layer, rule_called
 from ..cost.tracing import examples, trace
 from ..nets.hooks import call, calling, mapped, tensors, without_hooks
-from ..nets.reparam import computed, copied, inside, plain
+from ..nets.reparam import computed, copied, inside, plain, twin
 from ..nets.slim import Keep
 from ..nets.spec import Widths
 from ..papers.criteria import importance
 from ..system.errors import InputError
-from .checking import difference, kind_of, probe, refuse, shaken, trusted
+from .checking import difference, kind_of, probe, refuse, trusted, woken
 from .scores import comparable, scores
 from .sizing import Options, Prices, sized
 from .structure import MAKERS, Structure, cut, find_structure, weight_of
@@ -174,7 +174,7 @@ def ready(
     own = plain(model) if computed(model) else inside(model)
     weights = [*own.parameters(), *own.buffers()]
     simple = all(t.device.type == "cpu" and (t.dtype == torch.float32 or not t.is_floating_point()) for t in weights)
-    work = without_hooks(copied(own, {id(t): t for t in weights} if simple else None)).cpu().float().eval()
+    work = (twin(own) if simple else without_hooks(copied(own)).cpu().float()).eval()
     kind, modules = type(work).__name__, dict(work.named_modules())
     if not any(isinstance(m, MAKERS) for m in modules.values()):
         raise InputError(f"{kind} has no convolution and no linear layer; expected a network with channels to prune")
@@ -185,8 +185,7 @@ def ready(
         options.check(list(modules))
     inputs = mapped(example_inputs, lambda t: t.detach().cpu().float() if t.is_floating_point() else t.detach().cpu())
     tell(f"running {kind} on example_inputs and following its channels")
-    macs, n = _runs(work, inputs)
-    structure = find_structure(work, inputs, ignore)
+    macs, n, structure = _followed(work, inputs, ignore)
     if whole:
         structure = structure.without(
             {g.root: whole[layer] for g in structure.groups for layer in g.makers if layer in whole}
@@ -207,39 +206,39 @@ def _once(
     compared = found
     if options.allocation in ("global", "isomorphic"):
         compared = comparable(found, now.model, structure.groups, criterion, seed)
-    inputs, other = probe(now.work, now.inputs), shaken(now.work)
+    inputs, awake = probe(now.work, now.inputs), woken(now.work)
     for attempt in range(2):
         keep = _choose(start, now, structure, compared, kind, share, options, tell)
         tell("comparing the smaller network to the masked one")
-        outcomes = [difference(net, structure, keep, inputs) for net in (other, now.work)]
-        if all(outcome.fine for outcome in outcomes):
+        outcome = difference(awake, structure, keep, inputs)
+        if outcome.fine:
             break
         if attempt:
-            raise refuse(
-                name, structure.whole, f"differs from the masked one by {max(o.difference for o in outcomes):.2g}"
-            )
+            raise refuse(name, structure.whole, f"differs from the masked one by {outcome.difference:.2g}")
         tell("finding the groups whose smaller form computes something else")
-        structure = trusted(other, structure, inputs)
+        structure = trusted(awake, structure, inputs)
         if not structure.groups:
             raise refuse(name, structure.whole)
-    smaller = without_hooks(cut(now.model, structure, keep))
+    smaller = cut(now.model, structure, keep)
     layers = [layer for layer, module in now.model.named_modules() if isinstance(module, MAKERS)]
     kept = _composed(before.kept if before else {}, structure.kept(keep, layers))
-    left, n = macs(cut(now.work, structure, keep, sharing=True), now.inputs)
+    own = dict(smaller.named_parameters())
+    left = {name: cost * own[weight_of(name)].numel() // now.model.get_parameter(weight_of(name)).numel()
+            for name, cost in now.macs.items()}  # fmt: skip
     params, full_params = (sum(p.numel() for p in m.parameters()) for m in (smaller, start.model))
     return Pruned(
         smaller, criterion, {layer: int(stay.sum()) for layer, stay in kept.items()}, kept,
-        sum(left.values()) // n, sum(start.macs.values()) // start.examples, params, full_params,
-        max(outcome.difference for outcome in outcomes), dict(structure.whole), _table(start, smaller, left, n),
+        sum(left.values()) // start.examples, sum(start.macs.values()) // start.examples, params, full_params,
+        outcome.difference, dict(structure.whole), _table(start, smaller, left),
     )  # fmt: skip
 
 
-def _table(start: Ready, smaller: nn.Module, left: Mapping[str, int], n: int) -> tuple:
+def _table(start: Ready, smaller: nn.Module, left: Mapping[str, int]) -> tuple:
     before = {weight_of(name): m.weight for name, m in start.model.named_modules() if isinstance(m, MAKERS)}
     after = dict(smaller.named_parameters())
     return tuple(
         (name[:-7], tuple(weight.shape), tuple(after[name].shape), start.macs.get(name[:-7], 0) // start.examples,
-         left.get(name[:-7], 0) // n)
+         left.get(name[:-7], 0) // start.examples)
         for name, weight in before.items() if name in after
     )  # fmt: skip
 
@@ -355,37 +354,43 @@ def macs(model: nn.Module, inputs: Any) -> tuple[dict[str, int], int]:
     return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls)
 
 
-def _runs(work: nn.Module, inputs: Any) -> tuple[dict[str, int], int]:
-    """``macs`` of ``work``. Raises InputError: it does not run on ``inputs``, gives no tensors, or others each time."""
+def _followed(work: nn.Module, inputs: Any, ignore: Sequence[str]) -> tuple[dict[str, int], int, Structure]:
+    """``macs`` of ``work`` and the structure of its channels, from two runs that must give the same.
+
+    Raises:
+        InputError: it does not run on ``inputs``, gives no tensors, or others each time.
+    """
     kind, layers = type(work).__name__, [name for name, _ in work.named_modules() if name]
-    sums: list[tuple[str, float]] = []
+    sums: list[tuple[str, torch.Tensor]] = []
 
-    def see(name: str, _: Any, output: Any) -> None:
-        sums.extend((name, float(t.double().abs().sum())) for t in tensors(output))
+    def see(name: str, output: Any) -> None:
+        sums.extend((name, torch.linalg.vector_norm(t.detach().float())) for t in tensors(output) if t.numel())
 
+    def run() -> None:
+        found.append(call(work, inputs))
+        see("", found[-1])
+
+    found: list[Any] = []
+    rule = rule_called("macs")
     try:
-        with calling(work, layers, see), torch.no_grad():
-            found = call(work, inputs)
-            see("", None, found)
-            once = len(sums)
-            priced = macs(work, inputs)
-            see("", None, found)
-    except InputError:
-        raise
+        with calling(work, layers, lambda name, _, output: see(name, output)):
+            calls = trace(work, run, rule.kinds)
     except Exception as error:  # whatever a model may raise
         shapes = [tuple(t.shape) for t in tensors(inputs)] or type(inputs).__name__
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise InputError(f"{kind} does not run on example_inputs {shapes} ({type(error).__name__}: {reason})") from None
     if not tensors(found):
         raise InputError(
-            f"{kind} gives {type(found).__name__}, in which no tensor is found; expected tensors, alone or in tuples, "
-            "lists, dicts or dataclasses"
+            f"{kind} gives {type(found[0]).__name__}, in which no tensor is found; expected tensors, alone or in "
+            "tuples, lists, dicts or dataclasses"
         )
-    for (name, one), (_, two) in zip(sums[:once], sums[once:], strict=False):
-        if not math.isclose(one, two, rel_tol=1e-6) and math.isfinite(one + two):
+    once, sums[:] = list(sums), []
+    structure = find_structure(work, inputs, ignore, see)
+    for (name, one), (again, two) in zip(once, sums, strict=False):
+        if name == again and not math.isclose(one, two, rel_tol=1e-5) and math.isfinite(one + two):
             raise InputError(
                 f"{kind}, {name or 'outside its layers'}: gives something else each time, in evaluation mode too, so "
                 "that no smaller network can be compared to it; expected the same for the same inputs (dropout or "
                 "noise off)"
             )
-    return priced
+    return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls), structure

@@ -222,6 +222,8 @@ def _sliced(to: Channels, func, args, kwargs, result) -> None:
 
 def alike(to: Channels, field: Tensor, dim: int, size: int) -> None:
     """A dimension is cut into parts of one size: what stays has the same places in each."""
+    if not size:
+        return
     parts = field.movedim(dim, -1).unflatten(-1, (-1, size))
     to.tie(parts, parts.narrow(-2, 0, 1))
 

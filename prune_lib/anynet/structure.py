@@ -6,15 +6,15 @@ and ``cut``, where the channel is gone. Only if both give the same is the struct
 that.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..nets.hooks import call, tensors
-from ..nets.reparam import copied
+from ..nets.hooks import call, calling, tensors
+from ..nets.reparam import twin
 from ..nets.slim import Keep
 from .channels import Channels
 from .waking import training, wiring_in_training
@@ -81,11 +81,14 @@ class Structure:
         }  # fmt: skip
 
 
-def find_structure(model: nn.Module, inputs: Any, ignore: Sequence[str] = ()) -> Structure:
+def find_structure(
+    model: nn.Module, inputs: Any, ignore: Sequence[str] = (), see: Callable[[str, Any], None] | None = None
+) -> Structure:
     """Follow ``model``, on the CPU and in evaluation mode, on ``inputs``; it stays as it was.
 
     Args:
         ignore: modules whose layers keep all channels they make.
+        see: is called with each layer's name and output, and the network's, as the first run makes them.
 
     Raises:
         InputError: layers that only training uses, which does not run on ``inputs``.
@@ -99,7 +102,7 @@ def find_structure(model: nn.Module, inputs: Any, ignore: Sequence[str] = ()) ->
             own = [field for part, fields in followed.leaves.items() if within(part, [name]) for field in fields]
             followed.pin(own, f"{name} (MultiheadAttention) keeps its heads")
     ways: tuple[tuple[str, ...], ...] = ((),)
-    _follow(model, inputs, (), followed)
+    _follow(model, inputs, (), followed, see)
     if wiring := wiring_in_training(model, inputs, followed.used):
         ways = ((), wiring)
         _follow(model, inputs, wiring, followed)
@@ -110,11 +113,21 @@ def find_structure(model: nn.Module, inputs: Any, ignore: Sequence[str] = ()) ->
     return replace(_resolved(followed, layers), ways=ways)
 
 
-def _follow(model: nn.Module, inputs: Any, way: Sequence[str], followed: Channels) -> None:
-    with torch.no_grad(), training(model, way), without_fast_paths(), followed:
+def _follow(
+    model: nn.Module, inputs: Any, way: Sequence[str], followed: Channels, see: Callable[[str, Any], None] | None = None
+) -> None:
+    def look(name: str, _: Any, output: Any) -> None:
+        followed.paused = True
+        if see is not None:
+            see(name, output)
+        followed.paused = False
+
+    layers = [name for name, _ in model.named_modules() if name and see is not None]
+    with torch.no_grad(), training(model, way), without_fast_paths(), calling(model, layers, look), followed:
         for tensor in tensors(inputs):
             followed.start(tensor)
         results = call(model, inputs)
+        look("", None, results)
     for tensor in tensors(results):
         followed.pin(followed.fields(tensor) or [], OUTPUT)
 
@@ -351,11 +364,12 @@ def _own(model: nn.Module) -> dict[str, Tensor]:
 
 def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Tensor], sharing: bool) -> nn.Module:
     """A copy of ``model`` that has ``instead`` of some of its weights, and shares the others if asked."""
-    memo: dict[int, Tensor] = {id(tensor): tensor for tensor in own.values()} if sharing else {}
-    for name, tensor in instead.items():
-        mine = own[name]
-        memo[id(mine)] = nn.Parameter(tensor, mine.requires_grad) if isinstance(mine, nn.Parameter) else tensor
-    return copied(model, memo)
+    memo: dict[int, Tensor] = {}
+    for name, mine in own.items():
+        if name in instead or not sharing:
+            tensor = instead[name] if name in instead else mine.detach().clone()
+            memo[id(mine)] = nn.Parameter(tensor, mine.requires_grad) if isinstance(mine, nn.Parameter) else tensor
+    return twin(model, memo)
 
 
 def _declare(module: Any, before: Any, apart: int | None) -> None:
