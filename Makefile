@@ -23,8 +23,8 @@ $(STAMP): requirements.lock pyproject.toml
 book: $(STAMP) ## execute the notebooks and build the book
 	$(BIN)/prune book
 
-publish: book ## build the book, check it, and print the folder that a static host can serve
-	$(BIN)/python -m prune_lib.book.site.publish
+publish: book ## build the book and add it, checked, to a folder of editions for a static host: PUBLISH="--address https://…"
+	$(BIN)/python -m prune_lib.book.site.publish $(PUBLISH)
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(BIN)/jupytext-config set-default-viewer python

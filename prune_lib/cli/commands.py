@@ -581,6 +581,36 @@ def book(args) -> None:
         print(f"The book is at {page}")
 
 
+def metadata(args) -> int:
+    from ..book.machines import COMMITTED, stale, write
+
+    names = stale() if args.check else write()
+    if args.json:
+        print(json.dumps({"files": list(COMMITTED), "stale" if args.check else "written": names}))
+    elif names:
+        print(f"{'not as they would be written now' if args.check else 'written'}: {' '.join(names)}")
+    else:
+        print(f"{' '.join(COMMITTED)}: as they should be")
+    return 1 if args.check and names else 0
+
+
+def editions(args) -> None:
+    from ..book.machines.editions import compare, find_edition, listed, newest, site_folder
+
+    site = Path(args.site) if args.site else site_folder()
+    if args.action is None:
+        names = listed(site)
+        if args.json:
+            print(json.dumps({"editions": names, "latest": newest(names) if names else None}))
+        else:
+            print("\n".join(names) or f"no editions in {site}; 'make publish' makes one")
+        return
+    if len(args.names) != 2:
+        raise InputError(f"compare {short(' '.join(args.names))}; expected two editions, such as v0.1.0 now")
+    found = compare(*(find_edition(name, site) for name in args.names))
+    print(json.dumps(found.to_json()) if args.json else found)
+
+
 def doctor(args) -> int:
     from dataclasses import asdict
 

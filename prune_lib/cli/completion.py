@@ -12,7 +12,7 @@ from ..tasks import SETS
 SHELLS = ("bash", "zsh")
 FILES, FOLDERS = (
     ("weights", "units", "file", "out", "scores"),
-    ("data_dir", "work_dir"),
+    ("data_dir", "work_dir", "site"),
 )  # arguments that the shell itself completes
 WORDS: dict[str, Callable[[], Iterable[str]]] = {  # what an argument, by its name in the parser, may be
     "arch": lambda: ARCHS,

@@ -39,6 +39,8 @@ EXAMPLES = {
     "latency": "prune latency resnet56 --rates '[0.5]*30' --batch 1 256",
     "data": "prune data cifar10 --data-dir ~/data",
     "book": "prune book --budget smoke",
+    "metadata": "prune metadata --check",
+    "editions": "prune editions compare v0.1.0 now",
     "doctor": "prune doctor --data-dir ~/data",
     "completion": "source <(prune completion bash)",
 }
@@ -293,6 +295,22 @@ def _parser() -> argparse.ArgumentParser:
     _common(sub)
     sub.add_argument("--json", action="store_true", help="print where the book is as JSON, and nothing else")
     _loudness(sub, "neither progress nor what Sphinx says, unless it fails", "also all that Sphinx says")
+
+    sub = command(
+        "metadata",
+        do.metadata,
+        "Write CITATION.cff, codemeta.json, .zenodo.json and the RO-Crate from their one source.",
+    )
+    sub.add_argument("--check", action="store_true", help="write nothing; exit code 1 if one is not as it would be")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+
+    sub = command("editions", do.editions, "List the published editions, or what changed from one to another.")
+    sub.add_argument("action", nargs="?", choices=("compare",), help="compare two: verdicts, rows, records")
+    sub.add_argument(
+        "names", nargs="*", metavar="EDITION", help="a name, latest, now (this checkout), a folder or file"
+    )
+    sub.add_argument("--site", metavar="FOLDER", help="where editions are (default: book/_build/site)")
+    sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("doctor", do.doctor, "Say what this machine can do and what to mend; exit code 0 if runs work.")
     sub.add_argument("--data-dir", help="where to look for data (default: $PRUNE_DATA, else ./data)")

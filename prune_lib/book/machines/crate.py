@@ -43,6 +43,12 @@ def ref(name: str) -> dict:
     return {"@id": name}
 
 
+def _refs(names: Iterable[str]) -> list[dict] | dict:
+    """References; a single one stands by itself, as compact JSON-LD has it."""
+    found = [ref(name) for name in names]
+    return found[0] if len(found) == 1 else found
+
+
 def repository_crate(project: Project) -> str:
     """``ro-crate-metadata.json`` of the repository."""
     code = {
@@ -72,7 +78,8 @@ def edition_crate(project: Project, folder: Path, records: Mapping[str, dict], r
         rows: the rows by their ids.
     """
     tables: dict[str, list[dict]] = {}
-    actions, engines = [], {}
+    actions: list[dict] = []
+    engines: dict[str, str] = {}
     for path, record in records.items():
         row = rows.get(record.get("row", ""))
         table = "/".join(path.split("/")[:-2])
@@ -82,16 +89,16 @@ def edition_crate(project: Project, folder: Path, records: Mapping[str, dict], r
         if action:
             actions.append(action)
             engines[action["instrument"]["@id"]] = record["provenance"]["code"]
-    folders = [
+    folders: list[dict] = [
         {
             "@id": f"results/{table}/", "@type": "Dataset", "name": _title(table),
-            "description": f"Records of the runs of {table}.", "hasPart": [ref(file["@id"]) for file in files],
+            "description": f"Records of the runs of {table}.", "hasPart": _refs(file["@id"] for file in files),
         }
         for table, files in tables.items()
     ]  # fmt: skip
     every = {
         "@id": "results/", "@type": "Dataset", "name": FOLDERS["results/"][0], "description": FOLDERS["results/"][1],
-        "hasPart": [ref(one["@id"]) for one in folders],
+        "hasPart": _refs(one["@id"] for one in folders),
     }  # fmt: skip
     said = {
         "index.html": "The book's first page", "changelog.html": "What changed, version by version",
@@ -102,12 +109,14 @@ def edition_crate(project: Project, folder: Path, records: Mapping[str, dict], r
     there = {name: what for name, what in said.items() if (folder / name).is_file()}
     documents = [_file(name, name, what) | _size(folder / name) for name, what in there.items()]
     code = [
-        {"@id": name, "@type": "SoftwareApplication", "name": f"{project.name} {version}", "version": version,
-         **_place(project)}
+        {"@id": name, "@type": "SoftwareApplication" if _place(project) else "CreativeWork", "version": version,
+         "name": f"{project.name} {version}", **_place(project)}
         for name, version in engines.items()
     ]  # fmt: skip
+    ends = {action["actionStatus"]["@id"] for action in actions}
+    code += [{"@id": end, "@type": "ActionStatusType", "name": end.rpartition("/")[2]} for end in sorted(ends)]
     root = _root(project, f"{project.title}, {project.edition}", [*there, "results/"])
-    root["mentions"] = [ref(action["@id"]) for action in actions]
+    root |= {"mentions": _refs(action["@id"] for action in actions)} if actions else {}
     files = [file for table in tables.values() for file in table]
     return _crate(project, root, [every, *folders, *files, *documents, *actions, *code])
 
@@ -187,6 +196,5 @@ def _papers(project: Project) -> Iterable[dict]:
     for paper in project.papers:
         entity = article(paper)
         authors = [{"@id": f"#{paper.id}-{n}", **author} for n, author in enumerate(entity["author"], 1)]
-        named = [ref(author["@id"]) for author in authors]
-        yield entity | {"author": named if len(named) > 1 else named[0]}
+        yield entity | {"author": _refs(author["@id"] for author in authors)}
         yield from authors

@@ -124,8 +124,11 @@ def _csv(columns: Sequence[Column], lines: Iterable[Mapping]) -> str:
 
 def croissant(project: Project, files: Mapping[str, str]) -> str:
     """``croissant.json``, which describes ``files``: ``{"rows.csv": its text, "records.csv": its text}``."""
-    tables = {"rows": (ROWS, "row", "One line for each row of the papers' tables: reported, recounted, measured, judged."),
-              "records": (RECORDS, "file", "One line for each run that has a record.")}  # fmt: skip
+    of_rows = "One line for each row of the papers' tables: reported, recounted, measured, judged."
+    tables = {
+        "rows": (ROWS, "row", of_rows),
+        "records": (RECORDS, "file", "One line for each run that has a record."),
+    }
     document = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",

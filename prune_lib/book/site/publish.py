@@ -1,62 +1,212 @@
-"""The built book as a folder that any static host can serve: ``make publish``."""
+"""The built book as an edition in a folder that any static host can serve: ``make publish``.
 
+v1.3.0/         one edition: the book, its changelog, records, models and metadata; once released it never changes
+latest/         a copy of the newest edition
+index.html      leads to it
+editions.html   all editions, and what changed from each to the next; the same as editions.json
+sitemap.xml     where an address is known
+"""
+
+import argparse
 import hashlib
+import json
+import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ...papers.rows import all_rows
 from ...system.errors import InputError
 from ...system.paths import home
+from ...system.reading import read_text
+from ..machines.cards import model_folders
+from ..machines.crate import DESCRIPTOR, edition_crate
+from ..machines.croissant import croissant, records_csv, rows_csv
+from ..machines.editions import FILE, Changes, committed, compare, listed, newest, read_edition, site_folder, snapshot
+from ..machines.head import PICTURE, robots, sitemap, with_tags
+from ..machines.pages import changelog_page, editions_page, front_page
+from ..machines.project import Project, read_project
+from ..machines.written import COMMITTED
+from ..tables.results import load_results
 
 LEFT_OUT = (  # what a builder needs, and no reader: caches, the inventory, the theme's templates and source maps
     ".buildinfo*", ".doctrees", "jupyter_execute", "objects.inv", "*webpack-macros.html", "*.map",
 )  # fmt: skip
 MANIFEST = "SHA256SUMS"
-TEXT = {".html", ".js", ".css", ".json", ".txt", ".md", ".ipynb", ".svg", ".xml", ""}
+LIST = "editions.json"
+TEXT = {".html", ".js", ".css", ".json", ".txt", ".md", ".ipynb", ".svg", ".xml", ".csv", ".yaml", ".cff", ""}
 
 
-def publish(built: Path | None = None, site: Path | None = None) -> Path:
-    """Copy the built HTML to ``site`` without the builder's own files, check it, and return the folder.
+def publish(
+    built: Path | None = None, site: Path | None = None, *, address: str | None = None, replace: bool = False
+) -> Path:
+    """Add the built HTML to ``site`` as an edition, with all that machines read, check it, and return the folder.
 
-    The folder appears whole or not at all. It holds ``.nojekyll``, so that no host drops names that begin with an
-    underscore, and a manifest to check with ``sha256sum -c SHA256SUMS``.
+    The folder appears whole or not at all. Earlier editions in it stay as they are; a draft is replaced. Each edition
+    holds a manifest to check with ``sha256sum -c SHA256SUMS``.
+
+    Args:
+        address: of ``site`` on the web, if not the one in ``pyproject.toml``; links say it only if it is known.
+        replace: also an edition that was released; for one that nobody has seen.
 
     Raises:
-        InputError: there is no built book, or a file names a path of this machine or asks another host for something.
+        InputError: there is no built book, or an older one than the records; this version was published; ``site`` is
+            something else; or a file names a path of this machine or asks another host for something.
     """
     built = home() / "book" / "_build" / "html" if built is None else built
-    site = built.with_name("site") if site is None else site
+    site = site_folder() if site is None else site
     if not (built / "index.html").is_file():
         raise InputError(f"no built book in {built}; run 'prune book' first")
+    project = read_project(address=address)
+    before = _earlier(site, project, replace)
     new = site.with_name(f".{site.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(built, new, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    (new / ".nojekyll").touch()
     try:
-        if wrong := problems(new):
-            raise InputError(f"not published: {'; '.join(wrong[:5])}" + (" …" if len(wrong) > 5 else ""))
-        sums = [f"{_sha256(path)}  {path.relative_to(new).as_posix()}\n" for path in _files(new)]
-        (new / MANIFEST).write_text("".join(sums), encoding="utf-8")
-        shutil.rmtree(site, ignore_errors=True)
+        edition = new / project.edition
+        shutil.copytree(built, edition, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        _refuse(problems(edition))
+        pages = _tag(edition, project)
+        _refuse(problems(new, among=_describe(edition, project)))
+        sums = [f"{_sha256(path)}  {path.relative_to(edition).as_posix()}\n" for path in _files(edition)]
+        (edition / MANIFEST).write_text("".join(sums), encoding="utf-8")
+        for name in before:
+            _same(site / name, new / name)
+        _same(new / newest(listed(new)), new / "latest")
+        _refuse(problems(new, among=_lead(new, project, pages)))
+        old = site.with_name(f".{site.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if site.exists():
+            site.rename(old)
         new.rename(site)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return site
 
 
-def problems(site: Path, private: Iterable[str] = ()) -> list[str]:
+def _earlier(site: Path, project: Project, replace: bool) -> list[str]:
+    """The editions in ``site`` that stay; the draft of what is now released does not.
+
+    Raises:
+        InputError: this version is among them, or the folder is not one of ours.
+    """
+    there = listed(site)
+    if site.exists() and not there and (not site.is_dir() or any(site.iterdir())):
+        raise InputError(f"{site} holds other things than editions; expected a new or empty folder, or one made so")
+    if project.edition in there and project.released and not replace:
+        raise InputError(
+            f"{project.edition} is published in {site} and stays as it is; raise the version in pyproject.toml and "
+            f"CHANGELOG.md, or use --replace if nobody has seen it"
+        )
+    return [name for name in there if name not in (project.edition, f"{project.edition}-draft")]
+
+
+def _refuse(wrong: Sequence[str]) -> None:
+    if wrong:
+        raise InputError(f"not published: {'; '.join(wrong[:5])}" + (" …" if len(wrong) > 5 else ""))
+
+
+def _tag(edition: Path, project: Project) -> list[str]:
+    """Write the tags of ``head`` into every page of the edition; returns the pages' names."""
+    picture, pages = (edition / PICTURE).is_file(), []
+    for path in sorted(edition.rglob("*.html")):
+        name = path.relative_to(edition).as_posix()
+        path.write_text(with_tags(path.read_text(encoding="utf-8"), name, project, picture), encoding="utf-8")
+        pages.append(name)
+    return pages
+
+
+def _describe(edition: Path, project: Project) -> list[Path]:
+    """Write into an edition what machines read of it; returns the files.
+
+    Raises:
+        InputError: the records of the built book are not those under ``results/``.
+    """
+    records, rows, results = committed(), all_rows(), home() / "results"
+    other = [name for name in records if not _are_one(results / name, edition / "results" / name)]
+    if other:
+        raise InputError(f"the built book is older than {len(other)} records ({other[0]} …); run 'prune book' again")
+    tables = {
+        "rows.csv": rows_csv(load_results().to_json(), rows), "records.csv": records_csv(records, results, rows),
+    }  # fmt: skip
+    texts: dict[str, str | Path] = {
+        FILE: _json(snapshot(project)), **tables, "croissant.json": croissant(project, tables),
+        "CHANGELOG.md": read_text(home() / "CHANGELOG.md"),
+        "changelog.html": changelog_page(project, read_text(home() / "CHANGELOG.md")),
+        **{name: made(project) for name, made in COMMITTED.items() if name in ("CITATION.cff", "codemeta.json")},
+        **{f"models/{name}": what for name, what in model_folders(project, results).items()},
+    }  # fmt: skip
+    written = [_put(edition / name, what) for name, what in texts.items()]
+    return [*written, _put(edition / DESCRIPTOR, edition_crate(project, edition, records, rows))]
+
+
+def _lead(new: Path, project: Project, pages: Sequence[str]) -> list[Path]:
+    """Write what stands above the editions; returns the files."""
+    names = listed(new)
+    editions = [read_edition(new / name) for name in names]
+    changes: dict[str, Changes] = {
+        name: compare(older, newer) for name, older, newer in zip(names[1:], editions, editions[1:], strict=False)
+    }
+    last = newest(names)
+    document = {
+        "latest": last,
+        "editions": [{**{name: edition.get(name) for name in ("edition", "version", "released", "code")},
+                      "address": project.at(edition=edition["edition"]) or f"{edition['edition']}/",
+                      "changes": changes[edition["edition"]].to_json() if edition["edition"] in changes else None}
+                     for edition in editions],
+    }  # fmt: skip
+    texts = {
+        ".nojekyll": "", "index.html": front_page(project, last), LIST: _json(document),
+        "editions.html": editions_page(project, editions, changes, last), "robots.txt": robots(project),
+    }  # fmt: skip
+    if project.address:
+        texts["sitemap.xml"] = sitemap(project, [*pages, "changelog.html"])
+    return [_put(new / name, text) for name, text in texts.items()]
+
+
+def _put(path: Path, what: str | Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(what, Path):
+        shutil.copyfile(what, path)
+    else:
+        path.write_text(what, encoding="utf-8")
+    return path
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _are_one(one: Path, other: Path) -> bool:
+    return other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _same(source: Path, target: Path) -> None:
+    """The same folder again, its files linked where the disk can, else copied."""
+
+    def link(one: str, other: str) -> None:
+        try:
+            os.link(one, other)
+        except OSError:
+            shutil.copyfile(one, other)
+
+    shutil.copytree(source, target, copy_function=link)
+
+
+def problems(site: Path, private: Iterable[str] = (), among: Iterable[Path] | None = None) -> list[str]:
     """What would not work on another host: paths of this machine, links that leave the site or lead nowhere.
 
     Args:
         private: further texts that must not occur in any file.
+        among: the files to look at; default: all.
     """
     named = [str(place) for place in (home(), Path(sys.prefix), Path.home()) if len(place.parts) > 2]
     named += ["file:///", *private]
     found = []
-    for path in _files(site):
+    for path in _files(site) if among is None else among:
         if path.suffix.lower() not in TEXT:
             continue
         text, name = path.read_text(encoding="utf-8", errors="replace"), path.relative_to(site).as_posix()
@@ -93,7 +243,8 @@ class _Links(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if value and (name in ("href", "src") or (tag, name) == ("form", "action")):
-                self.found.append((tag not in ("a", "form"), value))
+                loaded = tag not in ("a", "form") and dict(attrs).get("rel") != "canonical"
+                self.found.append((loaded, value))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -105,8 +256,25 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-if __name__ == "__main__":
+def main(words: Sequence[str] | None = None) -> int:
+    """``python -m prune_lib.book.site.publish``; exit code 2 where nothing is published."""
+    parser = argparse.ArgumentParser(prog="publish", description="Add the built book to a folder of editions.")
+    parser.add_argument("--site", type=Path, metavar="FOLDER", help="where editions are (default: book/_build/site)")
+    parser.add_argument("--address", metavar="URL", help="of that folder on the web (default: as pyproject.toml says)")
+    parser.add_argument("--replace", action="store_true", help="also an edition that was released")
+    args = parser.parse_args(words)
     try:
-        print(f"To publish, copy this folder to any static host: {publish()}")
+        site = publish(site=args.site, address=args.address, replace=args.replace)
+        project = read_project(address=args.address)
     except InputError as error:
-        sys.exit(f"publish: {error}")
+        print(f"publish: {error}", file=sys.stderr)
+        return 2
+    print(f"{project.edition} is in {site}/{project.edition}; copy {site} to any static host")
+    if not project.address:
+        print("its address is not known, so there is no sitemap.xml and links are relative: --address URL, or address "
+              "in pyproject.toml")  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
