@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all setup book publish lab test test-browser faults soak lock clean help
+.PHONY: all setup book publish lab test test-browser validate faults soak lock clean help
 
 all: book ## install, reproduce with the embedded digits, build the HTML book and print its path
 
@@ -40,6 +40,14 @@ test: $(STAMP) ## lint, types, tests on all cores; a file's tests share what the
 test-browser: $(STAMP) ## the built book and JupyterLab's explorer in a real chromium; leaves results/browser/checks.json
 	PRUNE_BROWSER=1 $(BIN)/python -m pytest -rs tests/browser tests/test_browser.py
 
+validate: $(STAMP) .venv-validators/.installed ## what machines read, by the validators of RO-Crate, Croissant, CFF and Binder
+	PRUNE_VALIDATORS=.venv-validators/bin $(BIN)/python -m pytest -rs tests/test_machines.py tests/test_publish.py -k "valid or meant"
+
+.venv-validators/.installed: tools/validators.txt $(STAMP)
+	$(PYTHON) -m venv --clear .venv-validators
+	$(BIN)/uv pip install --quiet --python .venv-validators/bin/python --requirement tools/validators.txt
+	@touch $@
+
 faults: $(STAMP) ## the fault campaign of make test alone; leaves its counts for the book
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile tests/faults --keep-faults "make faults"
 	$(BIN)/python -m prune_lib.book.tables.markdown book/reliability.md
@@ -53,7 +61,7 @@ lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environ
 	$(BIN)/python tools/environment.py
 
 clean: ## remove what was built or installed; records, runs and data stay
-	rm -rf .venv build dist book/_build book/notebooks *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-validators build dist book/_build book/notebooks *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find prune_lib tests tools notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## show these targets

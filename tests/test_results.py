@@ -1,4 +1,4 @@
-"""The results page, the front page's figures, and the folder to publish."""
+"""The results page, and the front page's figures."""
 
 import json
 import re
@@ -10,12 +10,10 @@ import pytest
 import yaml
 
 from prune_lib.book.site.build import _serve_records
-from prune_lib.book.site.publish import MANIFEST, publish
 from prune_lib.book.tables import load_table
 from prune_lib.book.tables.errata import errata
 from prune_lib.book.tables.results import HEADS, NONE, load_results, record_files
 from prune_lib.papers.rows import COUNTS, RULE_NAMES, all_rows, read_tables
-from prune_lib.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -165,53 +163,3 @@ def test_the_citation_is_of_this_version():
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert f"Version {project['version']}" in (ROOT / "book" / "cite.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def built(tmp_path):
-    """A built book of two pages."""
-    folder = tmp_path / "html"
-    for name, text in {
-        "index.html": '<a href="notebooks/a.html?q=1#top">a</a> <a href="https://arxiv.org/abs/1">paper</a>',
-        "notebooks/a.html": '<link href="../_static/book.css"><a href="#x">x</a><img src="data:image/png;base64,AA">',
-        "_static/book.css": "td { color: red }",
-        ".buildinfo": "for the builder",
-        ".doctrees/a.txt": "for the builder",
-    }.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
-
-
-def test_what_is_published_is_whole_and_says_so(built):
-    site = publish(built)
-    assert site == publish(built)
-    names = sorted(path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file())
-    assert names == [".nojekyll", MANIFEST, "_static/book.css", "index.html", "notebooks/a.html"]
-    assert [line.split("  ")[1] for line in (site / MANIFEST).read_text().splitlines()] == [
-        ".nojekyll", "_static/book.css", "index.html", "notebooks/a.html",
-    ]  # fmt: skip
-    assert sorted(path.name for path in built.parent.iterdir()) == ["html", "site"]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (f"<p>{ROOT}/notebooks</p>", f"index.html names {ROOT}"),
-        ('<script src="https://cdn.example/x.js"></script>', "asks another host for https://cdn.example/x.js"),
-        ('<img src="//cdn.example/x.png">', "asks another host"),
-        ('<a href="/notebooks/a.html">a</a>', "has the absolute link /notebooks/a.html"),
-        ('<a href="gone.html">a</a>', "links to gone.html, which is not in the book"),
-        ('<a href="../../x.html">a</a>', "which is not in the book"),
-    ],
-)
-def test_what_would_not_work_elsewhere_is_not_published(built, text, words):
-    (built / "index.html").write_text(text)
-    with pytest.raises(InputError, match=re.escape(words)):
-        publish(built)
-    assert [path.name for path in built.parent.iterdir()] == ["html"]
-
-
-def test_nothing_is_published_before_it_is_built(tmp_path):
-    with pytest.raises(InputError, match="run 'prune book' first"):
-        publish(tmp_path)

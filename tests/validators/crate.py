@@ -1,4 +1,4 @@
-"""Run by the Python that has roc-validator and rocrate: ``python validate_crate.py FOLDER LEVEL``; prints JSON.
+"""Run by the Python that has roc-validator and rocrate: ``python crate.py FOLDER LEVEL``; prints JSON.
 
 The validator reads RO-Crate's JSON-LD context from the web. Here it gets the one that the package rocrate brings (of
 1.3, which has all terms of 1.2), so that a test asks nothing of the network. Addresses of the web are not looked up.
