@@ -60,7 +60,7 @@ lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environ
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 $(addprefix --extra=,book lab anynet export tasks batch dev) --no-header --no-annotate pyproject.toml --output-file requirements.lock
 	$(BIN)/python tools/environment.py
 
-clean: ## remove what was built or installed; records, runs and data stay
+clean: ## remove what was built or installed; records, runs, data and published editions stay
 	rm -rf .venv .venv-validators build dist book/_build book/notebooks *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find prune_lib tests tools notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -309,7 +309,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "names", nargs="*", metavar="EDITION", help="a name, latest, now (this checkout), a folder or file"
     )
-    sub.add_argument("--site", metavar="FOLDER", help="where editions are (default: book/_build/site)")
+    sub.add_argument("--site", metavar="FOLDER", help="where editions are (default: site/)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command("doctor", do.doctor, "Say what this machine can do and what to mend; exit code 0 if runs work.")

@@ -254,8 +254,8 @@ def read_edition(path: Path) -> dict:
 
 
 def site_folder() -> Path:
-    """Where ``make publish`` puts editions, if it is told nothing else."""
-    return home() / "book" / "_build" / "site"
+    """Where ``make publish`` puts editions, if it is told nothing else; ``make clean`` leaves it."""
+    return home() / "site"
 
 
 def listed(site: Path) -> list[str]:

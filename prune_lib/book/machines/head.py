@@ -16,6 +16,23 @@ from .project import Project
 LONGEST = 200  # characters of a description
 PICTURE = "_static/table.png"  # what is shown where a page is shared, if the book has it
 SHOWN = "DCFF on CIFAR-10: counts and accuracies as reported, recounted and measured"  # on that picture
+NEWER = "newer.js"
+NEWER_CODE = """\
+// On a page of an edition that is not the newest: say so, with a link. Without a server, nothing is said.
+(async () => {
+  const line = document.querySelector(".prune-edition");
+  const site = new URL(line.dataset.site, location.href);
+  if (!site.protocol.startsWith("http")) return;
+  const answer = await fetch(new URL("editions.json", site));
+  if (!answer.ok) return;
+  const { latest } = await answer.json();
+  if (latest === line.dataset.edition) return;
+  const link = document.createElement("a");
+  link.href = new URL("latest/index.html", site);
+  link.textContent = `the newest is ${latest}`;
+  line.append(" · ", link);
+})().catch(() => {});
+"""
 OTHER = ("genindex.html", "search.html", "404.html")  # pages that are no text of the book
 
 
@@ -93,8 +110,15 @@ def with_tags(text: str, name: str, project: Project, picture: bool = False) -> 
     head, found, rest = text.partition("</head>")
     if not found:
         return text
-    rest = _before_last(rest, "</footer>", foot) or _before_last(rest, "</body>", f"<footer>{foot}</footer>") or rest
-    return "\n".join([head, *tags]) + f"\n{found}{rest}"
+    return "\n".join([head, *tags]) + f"\n{found}{_below(rest, foot)}"
+
+
+def _below(body: str, foot: str) -> str:
+    """A body with ``foot`` in the last footer of its text, or of the page; in one of its own where it has none."""
+    main, mark, rest = body.rpartition("</main>")
+    if mark and "</footer>" in main:
+        return _before_last(main, "</footer>", foot) + mark + rest
+    return _before_last(body, "</footer>", foot) or _before_last(body, "</body>", f"<footer>{foot}</footer>") or body
 
 
 def edition_line(project: Project, up: str) -> str:
@@ -102,7 +126,9 @@ def edition_line(project: Project, up: str) -> str:
     links = {"what changed": f"{up}changelog.html", "all editions": f"{up}../editions.html",
              "cite": f"{up}CITATION.cff"}  # fmt: skip
     named = " · ".join(f'<a href="{address}">{words}</a>' for words, address in links.items())
-    return f'<p class="prune-edition">Edition {html.escape(project.edition)} · {named}</p>'
+    name = html.escape(project.edition)
+    data = f'class="prune-edition" style="padding: 0 1rem" data-edition="{name}" data-site="{up}../"'
+    return f'<p {data}>Edition {name} · {named}</p><script src="{up}{NEWER}" defer></script>'
 
 
 def _before_last(text: str, mark: str, what: str) -> str:
@@ -139,12 +165,12 @@ def _tag(kind: str, **attributes: str) -> str:
     return f"<{kind} {given}>"
 
 
-def sitemap(project: Project, pages: Iterable[str]) -> str:
-    """``sitemap.xml`` of an edition that has an address; ``pages`` are below its folder."""
-    when = f"<lastmod>{project.released.isoformat()}</lastmod>" if project.released else ""
-    shown = [page for page in pages if page not in OTHER]
-    addresses = [f"{project.address}/editions.html", *map(project.at, shown)]
-    urls = "".join(f"<url><loc>{escape(address)}</loc>{when}</url>\n" for address in addresses)
+def sitemap(project: Project, edition: str, pages: Iterable[str]) -> str:
+    """``sitemap.xml`` of an edition, where the project has an address; ``pages`` are below the edition's folder."""
+    shown = [project.at(page, edition) for page in pages if page not in OTHER]
+    urls = "".join(
+        f"<url><loc>{escape(address)}</loc></url>\n" for address in [f"{project.address}/editions.html", *shown]
+    )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f'<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n{urls}</urlset>\n'

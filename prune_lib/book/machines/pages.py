@@ -9,6 +9,8 @@ from .citing import bibtex
 from .editions import Changes
 from .project import Project
 
+CODE = "pre { overflow-x: auto; } code { overflow-wrap: anywhere; }\n"
+
 
 def page(title: str, kind: str, main: str, head: str = "", foot: str = "") -> str:
     """A whole page with its style in it; ``title`` and ``kind`` are text, the rest is HTML."""
@@ -17,8 +19,8 @@ def page(title: str, kind: str, main: str, head: str = "", foot: str = "") -> st
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark">{head}'
-        f"<title>{said}</title><style>\n{style}</style></head>\n<body><header>"
+        f'<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">{head}'
+        f"<title>{said}</title><style>\n{style}{CODE}</style></head>\n<body><header>"
         f'<p class="kind">{html.escape(kind)}</p><h1>{said}</h1></header>\n<main>{main}</main>\n'
         f"<footer>{foot}</footer></body></html>\n"
     )
@@ -69,5 +71,8 @@ def editions_page(project: Project, editions: Sequence[Mapping], changes: Mappin
         else:
             parts.append("<p>The first edition here.</p>")
         parts.append("</section>")
-    parts.append(f"<section><h2>To cite</h2><pre>{html.escape(bibtex(project))}</pre></section>")
+    if project.edition == newest:
+        parts.append(
+            f"<section><h2>To cite {html.escape(newest)}</h2><pre>{html.escape(bibtex(project))}</pre></section>"
+        )
     return page("Editions", project.title, "".join(parts))

@@ -26,7 +26,7 @@ from ..machines.cards import model_folders
 from ..machines.crate import DESCRIPTOR, edition_crate
 from ..machines.croissant import croissant, records_csv, rows_csv
 from ..machines.editions import FILE, Changes, committed, compare, listed, newest, read_edition, site_folder, snapshot
-from ..machines.head import PICTURE, robots, sitemap, with_tags
+from ..machines.head import NEWER, NEWER_CODE, PICTURE, robots, sitemap, with_tags
 from ..machines.pages import changelog_page, editions_page, front_page
 from ..machines.project import Project, read_project
 from ..machines.written import COMMITTED
@@ -68,14 +68,14 @@ def publish(
         edition = new / project.edition
         shutil.copytree(built, edition, ignore=shutil.ignore_patterns(*LEFT_OUT))
         _refuse(problems(edition))
-        pages = _tag(edition, project)
+        _tag(edition, project)
         _refuse(problems(new, among=_describe(edition, project)))
         sums = [f"{_sha256(path)}  {path.relative_to(edition).as_posix()}\n" for path in _files(edition)]
         (edition / MANIFEST).write_text("".join(sums), encoding="utf-8")
         for name in before:
             _same(site / name, new / name)
         _same(new / newest(listed(new)), new / "latest")
-        _refuse(problems(new, among=_lead(new, project, pages)))
+        _refuse(problems(new, among=_lead(new, project)))
         old = site.with_name(f".{site.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if site.exists():
@@ -109,14 +109,13 @@ def _refuse(wrong: Sequence[str]) -> None:
         raise InputError(f"not published: {'; '.join(wrong[:5])}" + (" …" if len(wrong) > 5 else ""))
 
 
-def _tag(edition: Path, project: Project) -> list[str]:
-    """Write the tags of ``head`` into every page of the edition; returns the pages' names."""
-    picture, pages = (edition / PICTURE).is_file(), []
-    for path in sorted(edition.rglob("*.html")):
+def _tag(edition: Path, project: Project) -> None:
+    """Write the tags of ``head`` into every page of the edition."""
+    picture = (edition / PICTURE).is_file()
+    for path in edition.rglob("*.html"):
         name = path.relative_to(edition).as_posix()
         path.write_text(with_tags(path.read_text(encoding="utf-8"), name, project, picture), encoding="utf-8")
-        pages.append(name)
-    return pages
+    _put(edition / NEWER, NEWER_CODE)
 
 
 def _describe(edition: Path, project: Project) -> list[Path]:
@@ -143,7 +142,7 @@ def _describe(edition: Path, project: Project) -> list[Path]:
     return [*written, _put(edition / DESCRIPTOR, edition_crate(project, edition, records, rows))]
 
 
-def _lead(new: Path, project: Project, pages: Sequence[str]) -> list[Path]:
+def _lead(new: Path, project: Project) -> list[Path]:
     """Write what stands above the editions; returns the files."""
     names = listed(new)
     editions = [read_edition(new / name) for name in names]
@@ -163,7 +162,8 @@ def _lead(new: Path, project: Project, pages: Sequence[str]) -> list[Path]:
         "editions.html": editions_page(project, editions, changes, last), "robots.txt": robots(project),
     }  # fmt: skip
     if project.address:
-        texts["sitemap.xml"] = sitemap(project, [*pages, "changelog.html"])
+        pages = [path.relative_to(new / last).as_posix() for path in _files(new / last) if path.suffix == ".html"]
+        texts["sitemap.xml"] = sitemap(project, last, pages)
     return [_put(new / name, text) for name, text in texts.items()]
 
 
@@ -259,7 +259,7 @@ def _sha256(path: Path) -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """``python -m prune_lib.book.site.publish``; exit code 2 where nothing is published."""
     parser = argparse.ArgumentParser(prog="publish", description="Add the built book to a folder of editions.")
-    parser.add_argument("--site", type=Path, metavar="FOLDER", help="where editions are (default: book/_build/site)")
+    parser.add_argument("--site", type=Path, metavar="FOLDER", help="where editions are (default: site/)")
     parser.add_argument("--address", metavar="URL", help="of that folder on the web (default: as pyproject.toml says)")
     parser.add_argument("--replace", action="store_true", help="also an edition that was released")
     args = parser.parse_args(words)
