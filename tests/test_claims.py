@@ -1,6 +1,7 @@
 """Claims are judged by paired differences: on figures worked by hand, and on records that a test writes."""
 
 import json
+import sys
 
 import pytest
 
@@ -129,3 +130,9 @@ def test_every_league_stands_whichever_rows_have_records(project, table):
     base = claims.baseline(table)
     assert base.id == (f"{table}/random" if any(row.id.endswith("/random") for row in rows) else rows[0].id)
     assert f"Against {base.title}" in claims.league_grid(table).cells[0]
+
+
+def test_without_scipy_it_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    with pytest.raises(InputError, match="it comes with the extra book"):
+        claims.tail(1.0, 2)

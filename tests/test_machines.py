@@ -342,6 +342,15 @@ def test_a_page_says_its_address_and_what_it_is_about(elsewhere):
     assert with_tags(made, "notebooks/a.html", elsewhere).count('rel="canonical"') == 1
 
 
+def test_binder_is_linked_where_it_can_read_the_repository(elsewhere):
+    here = replace(elsewhere, repository="https://github.com/owner/book")
+    place = "https://mybinder.org/v2/gh/owner/book/v1.3.0?urlpath=lab%2Ftree%2Fnotebooks%2Fexplorer.py"
+    assert f'<a href="{place}">' in with_tags(PAGE, "a.html", here)
+    assert "/gh/owner/book/HEAD?" in replace(here, released=None).binder
+    for other in ("", "https://example.org/owner/book", "https://github.com/owner"):
+        assert "mybinder" not in with_tags(PAGE, "a.html", replace(here, repository=other))
+
+
 def test_without_an_address_links_are_relative_and_none_is_made_up(project):
     tags = Head(with_tags(PAGE, "notebooks/deep/a.html", project)).tags
     assert tags["canonical"] == f"../../../{project.edition}/notebooks/deep/a.html"

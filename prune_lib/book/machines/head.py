@@ -125,6 +125,8 @@ def edition_line(project: Project, up: str) -> str:
     """Which edition a page is of, with links to what changed in it, to other editions and to its citation."""
     links = {"what changed": f"{up}changelog.html", "all editions": f"{up}../editions.html",
              "cite": f"{up}CITATION.cff"}  # fmt: skip
+    if binder := project.binder:
+        links["run the explorer on Binder"] = binder
     named = " · ".join(f'<a href="{address}">{words}</a>' for words, address in links.items())
     name = html.escape(project.edition)
     data = f'class="prune-edition" style="padding: 0 1rem" data-edition="{name}" data-site="{up}../"'

@@ -70,6 +70,15 @@ class Project:
     def license_address(self) -> str:
         return f"https://spdx.org/licenses/{self.license}"
 
+    @property
+    def binder(self) -> str:
+        """Where Binder starts the explorer of this version; empty: the code is in no repository that it reads."""
+        owner = self.repository.removeprefix("https://github.com/")
+        if owner == self.repository or len(owner.split("/")) != 2:
+            return ""
+        version = f"v{self.version}" if self.released else "HEAD"
+        return f"https://mybinder.org/v2/gh/{owner}/{version}?urlpath=lab%2Ftree%2Fnotebooks%2Fexplorer.py"
+
     def at(self, path: str = "", edition: str = "") -> str:
         """The permanent address of a file of an edition, this one or another; empty while there is none."""
         return f"{self.address}/{edition or self.edition}/{path}" if self.address else ""

@@ -14,7 +14,7 @@ from statistics import mean, stdev
 
 from ...papers.rows import Row, get_row, table_rows
 from ...runs.records import records
-from ...system.errors import InputError
+from ...system.errors import InputError, needs
 from ...system.reading import from_yaml
 from .table import Grid
 
@@ -239,14 +239,16 @@ def p_value(contrast: Contrast) -> float | None:
 @cache
 def quantile(share: float, freedom: int) -> float:
     """Of Student's t distribution."""
-    from scipy.stats import t
+    with needs("book"):
+        from scipy.stats import t
 
     return float(t.ppf(share, freedom))
 
 
 def tail(value: float, freedom: int) -> float:
     """The chance that Student's t is larger than ``value``."""
-    from scipy.stats import t
+    with needs("book"):
+        from scipy.stats import t
 
     return float(t.sf(value, freedom))
 
