@@ -193,12 +193,46 @@ def test_nothing_is_published_before_it_is_built(home, tmp_path):
 def test_a_folder_of_other_things_is_left_alone(home, tmp_path):
     other = tmp_path / "www"
     other.mkdir()
-    (other / "mine.txt").touch()
-    with pytest.raises(InputError, match="holds other things than editions"):
+    (other / "index.html").touch()
+    with pytest.raises(InputError, match=re.escape("is something else (index.html); expected a folder of editions")):
         publish(site=other)
-    assert [path.name for path in other.iterdir()] == ["mine.txt"]
-    (other / "mine.txt").unlink()
-    assert publish(site=other) == other
+    with pytest.raises(InputError, match="is something else"):
+        publish(site=other / "index.html")
+    assert [path.name for path in other.iterdir()] == ["index.html"]
+    (other / "index.html").unlink()
+    (other / ".git").mkdir()
+    (other / "CNAME").touch()
+    before = {".git", "CNAME"}
+    for _ in range(2):
+        assert publish(site=other) == other
+        assert before < {path.name for path in other.iterdir()}
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".www")]
+
+
+@pytest.mark.parametrize("after", [0, 1, 2], ids=["before", "between the two renames", "before it is tidied"])
+def test_a_process_that_ends_while_the_folder_is_exchanged_loses_nothing(home, monkeypatch, after):
+    release(home, "1.0.0")
+    site = publish()
+    (site / "CNAME").touch()
+    release(home, "1.1.0")
+    moves, rename = [], Path.rename
+
+    def some(self, target):
+        if len(moves) == after:
+            raise KeyboardInterrupt
+        moves.append(target)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", some)
+    with pytest.raises(KeyboardInterrupt):
+        publish()
+    monkeypatch.undo()
+    monkeypatch.setenv("PRUNE_HOME", str(home))
+    release(home, "1.1.0", "unreleased")
+    publish()
+    assert set(listed(site)) >= {"v1.0.0", "v1.1.0-draft"}
+    assert (site / "CNAME").is_file()
+    assert not [path.name for path in home.iterdir() if path.name.startswith(".site")]
 
 
 def test_editions_are_in_the_order_of_their_numbers(tmp_path):

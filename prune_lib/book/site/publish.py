@@ -37,6 +37,7 @@ LEFT_OUT = (  # what a builder needs, and no reader: caches, the inventory, the 
 )  # fmt: skip
 MANIFEST = "SHA256SUMS"
 LIST = "editions.json"
+ABOVE = (".nojekyll", "index.html", "editions.html", LIST, "robots.txt", "sitemap.xml", "latest")  # beside the editions
 TEXT = {".html", ".js", ".css", ".json", ".txt", ".md", ".ipynb", ".svg", ".xml", ".csv", ".yaml", ".cff", ""}
 
 
@@ -45,8 +46,8 @@ def publish(
 ) -> Path:
     """Add the built HTML to ``site`` as an edition, with all that machines read, check it, and return the folder.
 
-    The folder appears whole or not at all. Earlier editions in it stay as they are; a draft is replaced. Each edition
-    holds a manifest to check with ``sha256sum -c SHA256SUMS``.
+    The folder appears whole or not at all. Earlier editions in it stay as they are, and so does what is not ours, such
+    as ``.git`` or ``CNAME``; a draft is replaced. Each edition has a manifest for ``sha256sum -c SHA256SUMS``.
 
     Args:
         address: of ``site`` on the web, if not the one in ``pyproject.toml``; links say it only if it is known.
@@ -61,6 +62,7 @@ def publish(
     if not (built / "index.html").is_file():
         raise InputError(f"no built book in {built}; run 'prune book' first")
     project = read_project(address=address)
+    _settle(site)  # a process may have been ended between two renames
     before = _earlier(site, project, replace)
     new = site.with_name(f".{site.name}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -76,12 +78,10 @@ def publish(
             _same(site / name, new / name)
         _same(new / newest(listed(new)), new / "latest")
         _refuse(problems(new, among=_lead(new, project)))
-        old = site.with_name(f".{site.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
         if site.exists():
-            site.rename(old)
+            site.rename(_old(site))
         new.rename(site)
-        shutil.rmtree(old, ignore_errors=True)
+        _settle(site)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return site
@@ -94,14 +94,35 @@ def _earlier(site: Path, project: Project, replace: bool) -> list[str]:
         InputError: this version is among them, or the folder is not one of ours.
     """
     there = listed(site)
-    if site.exists() and not there and (not site.is_dir() or any(site.iterdir())):
-        raise InputError(f"{site} holds other things than editions; expected a new or empty folder, or one made so")
+    other = [name for name in ABOVE if not there and (site / name).exists()]
+    if other or (site.exists() and not site.is_dir()):
+        raise InputError(f"{site} is something else ({', '.join(other) or 'a file'}); expected a folder of editions")
     if project.edition in there and project.released and not replace:
         raise InputError(
             f"{project.edition} is published in {site} and stays as it is; raise the version in pyproject.toml and "
             f"CHANGELOG.md, or use --replace if nobody has seen it"
         )
     return [name for name in there if name not in (project.edition, f"{project.edition}-draft")]
+
+
+def _old(site: Path) -> Path:
+    """Where the folder of before is while the new one takes its place."""
+    return site.with_name(f".{site.name}.old")
+
+
+def _settle(site: Path) -> None:
+    """Remove the folder of before, once what is not ours in it is in the new one; without a new one, it is back."""
+    old = _old(site)
+    if not old.is_dir():
+        return
+    if not site.exists():
+        old.rename(site)
+        return
+    ours = {*ABOVE, *listed(old)}
+    for path in list(old.iterdir()):
+        if path.name not in ours:
+            path.rename(site / path.name)
+    shutil.rmtree(old)
 
 
 def _refuse(wrong: Sequence[str]) -> None:
