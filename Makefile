@@ -57,7 +57,7 @@ soak: $(STAMP) ## the same at length: 200 kills for each method, 200,000 generat
 	$(BIN)/python -m prune_lib.book.tables.markdown book/reliability.md
 
 lock: $(STAMP) ## resolve pyproject.toml anew into requirements.lock and environment.yml
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 $(addprefix --extra=,book lab anynet export tasks batch dev) --no-header --no-annotate pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 $(addprefix --extra=,book lab export tasks batch dev) --no-header --no-annotate pyproject.toml --output-file requirements.lock
 	$(BIN)/python tools/environment.py
 
 clean: ## remove what was built or installed; records, runs, data and published editions stay

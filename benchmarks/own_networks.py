@@ -10,6 +10,7 @@ say makes a pruned channel, and the norms behind, gives zero). Times are process
 """
 
 import argparse
+import copy
 import inspect
 import json
 import multiprocessing
@@ -61,9 +62,11 @@ def build(name: str) -> tuple[nn.Module, object]:
         from networks import WRITTEN
 
         return WRITTEN[called]()
-    extra = {}
+    extra: dict = {}
     if "weights_backbone" in inspect.signature(torchvision.models.get_model_builder(called)).parameters:
         extra["weights_backbone"] = None
+    if any(word in called for word in ("rcnn", "fcos", "retinanet")):
+        extra |= {"min_size": 256, "max_size": 256}  # else an image becomes 800 pixels wide
     model = torchvision.models.get_model(called, weights=None, **extra)
     kind = type(model).__module__
     side = SMALL.get(called, 224)
@@ -84,9 +87,9 @@ def build(name: str) -> tuple[nn.Module, object]:
 
 def ours(model: nn.Module, inputs: object, flops: float) -> dict:
     import prune_lib
-    from prune_lib.anynet.checking import shaken
+    from prune_lib.anynet.checking import woken
 
-    model = shaken(model.eval())
+    model = woken(model.eval())
     start = time.process_time()
     try:
         pruned = prune_lib.prune(model, inputs, "l1", flops=flops)
@@ -103,15 +106,14 @@ def theirs(model: nn.Module, inputs: object, flops: float) -> dict:
     """Torch-Pruning's own call at the ratio that leaves ``flops`` of the MACs of layers whose two sides both shrink."""
     import torch_pruning as tp
 
-    from prune_lib.anynet.checking import shaken
+    from prune_lib.anynet.checking import woken
     from prune_lib.anynet.pruning import macs
     from prune_lib.anynet.structure import OUTPUT, find_structure
     from prune_lib.nets import compare
     from prune_lib.nets.hooks import call, tensors
 
-    model = shaken(model.eval())
-    hidden = shaken(model)
-    hidden.load_state_dict(model.state_dict())
+    model = woken(model.eval())
+    hidden = copy.deepcopy(model)
     full = sum(macs(model, inputs)[0].values())
     whole = find_structure(model, inputs).whole
     out = [model.get_submodule(name) for name, why in whole.items() if why == OUTPUT]

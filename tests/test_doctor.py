@@ -16,7 +16,7 @@ def test_a_machine_on_which_runs_work(project, monkeypatch, capsys):
     assert by_name["training"]["says"] == "10 steps; killed, resumed at step 6, bit for bit the same"
     assert by_name["locks"]["ok"]
     assert by_name["data imagenet"]["says"] == f"not there: looked for {project}/data/imagenet/train"
-    assert {f"extra {name}" for name in ("book", "lab", "anynet", "export", "tasks", "batch")} <= set(by_name)
+    assert {f"extra {name}" for name in ("book", "lab", "export", "tasks", "batch")} <= set(by_name)
     assert {path.name for path in project.rglob("*")} == {"results", "notebooks"}
 
 

@@ -114,10 +114,10 @@ def test_a_base_install_does_all_that_needs_no_notebook(bare, monkeypatch):
 
 
 def test_what_is_missing_is_named_with_the_command_that_installs_it():
-    with pytest.raises(InputError) as caught, needs("anynet"):
+    with pytest.raises(InputError) as caught, needs("tasks"):
         import no_such_package_of_anybody  # noqa: F401
     assert str(caught.value) == (
-        "no_such_package_of_anybody is not installed; it comes with the extra anynet: pip install 'prune_lib[anynet]'"
+        "no_such_package_of_anybody is not installed; it comes with the extra tasks: pip install 'prune_lib[tasks]'"
     )
 
 
@@ -130,7 +130,7 @@ def test_every_extra_that_the_library_asks_for_is_one_of_the_projects():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "needs"
     }
-    assert {"anynet", "book", "export", "lab", "tasks"} <= asked <= set(PROJECT["optional-dependencies"])
+    assert {"book", "export", "lab", "tasks"} <= asked <= set(PROJECT["optional-dependencies"])
 
 
 def test_the_digits_are_scikit_learns():

@@ -76,10 +76,8 @@ class Channels(TorchDispatchMode):
             if fields is None:
                 self._fields.pop(tensor, None)
             else:
-                self._fields[tensor] = fields
-                for field in fields:
-                    if len(spans(field)) > 1:
-                        self.blocks.append(field)
+                self._fields[tensor] = fields = [field for field in fields if field.numel() > 1]
+                self.blocks += [field for field in fields if len(spans(field)) > 1]
 
     def pin(self, fields: Iterable[Tensor], why: str) -> None:
         for field in fields:
