@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -18,18 +19,12 @@ SAME = {  # the result is its first argument, cast, copied or laid out otherwise
     "clone", "_to_copy", "contiguous", "detach", "detach_", "alias", "lift_fresh", "lift_fresh_copy", "native_dropout",
     "_conj", "_reshape_alias_copy", "to", "positive", "resolve_conj", "resolve_neg",
 }  # fmt: skip
-POINTWISE = {
-    "_prelu_kernel",
-    "prelu",
-    "where",
-    "masked_fill",
-    "addcmul",
-    "addcdiv",
-    "lerp",
-    "copysign",
-    "rsub",
-    "rrelu_with_noise",
-}
+POINTWISE = {  # those that torch does not mark so
+    "_prelu_kernel", "prelu", "where", "masked_fill", "addcmul", "addcdiv", "lerp", "copysign", "rsub", "hardswish",
+    "hardsigmoid", "hardtanh", "leaky_relu", "elu", "mish", "softplus", "log_sigmoid_forward", "threshold", "celu",
+    "selu", "relu6", "softshrink", "hardshrink", "rrelu_with_noise", "floor_divide", "fmod", "remainder", "polar",
+    "isfinite", "nan_to_num", "real", "imag",
+}  # fmt: skip
 NOT_ZERO_AT_ZERO = {
     "sigmoid", "hardsigmoid", "exp", "cos", "softplus", "log_sigmoid_forward", "rsqrt", "reciprocal", "acos", "erfc",
     "cosh", "log", "eq", "ge", "le", "logical_not", "exp2", "sigmoid_backward",
@@ -40,17 +35,27 @@ NEW = {
 }  # fmt: skip
 
 
+class _Nothing:
+    @staticmethod
+    def overloads() -> tuple[str, ...]:
+        return ()
+
+
+@cache
 def rule_of(func: Any) -> Rule:
     """The rule of one of torch's operations; in place or not is one rule."""
-    name = func.overloadpacket.__name__
-    name = name[:-1] if name.endswith("_") and not name.startswith("__") else name
+    name, tags = func.overloadpacket.__name__, set(func.tags)
+    if name.endswith("_") and not name.startswith("__"):
+        name = name[:-1]
+        tags |= {tag for way in getattr(torch.ops.aten, name, _Nothing).overloads() for tag in
+                 getattr(getattr(torch.ops.aten, name), way).tags}  # fmt: skip
     if name in RULES:
         return RULES[name]
     if name in SAME:
         return _same
     if name in NEW:
         return _new
-    if torch.Tag.pointwise in func.tags or name in POINTWISE:
+    if torch.Tag.pointwise in tags or name in POINTWISE:
         return _pointwise
     if "scaled_dot_product" in name:
         return _attention
@@ -240,7 +245,7 @@ def _split(to: Channels, func, args, kwargs, result) -> None:
         if field.shape[dim] == 1:
             each = [field] * len(sizes)
         else:
-            if len(set(sizes)) == 1:
+            if len(set(sizes)) == 1 and "sizes" not in func.overloadpacket.__name__:
                 alike(to, field, dim, sizes[0])
             else:
                 to.pin([field], "it is split into parts of fixed sizes")
@@ -477,6 +482,10 @@ def _reduced(to: Channels, func, args, kwargs, result) -> None:
             kept.append(field if not flat else field.view([s for d, s in enumerate(field.shape) if d not in dims]))
         elif adds and not run - dims:
             pass  # what is zero adds nothing
+        elif run - dims:  # whole slices go, and with them what is taken over each
+            for dim in run & dims:
+                field = to.along(field, dim)
+            kept.append(field if not flat else field.view([s for d, s in enumerate(field.shape) if d not in dims]))
         else:
             to.pin([field], f"{name.strip('_')} is taken over its channels, and fewer of them change the rest")
     for out in outs:
@@ -691,7 +700,11 @@ def _layer_norm(to: Channels, func, args, kwargs, result) -> None:
     over = set(range(x.dim() - len(shape), x.dim()))
     kept = []
     for field in to.fields(x) or []:
-        if spans(field) & over:
+        if spans(field) & over and spans(field) - over:  # whole slices go, and with them what is taken over each
+            for dim in spans(field) & over:
+                field = to.along(field, dim)
+            kept.append(field)
+        elif spans(field) & over:
             to.pin([field], "a LayerNorm takes its statistics over it, and fewer channels change the rest")
         else:
             kept.append(field)
