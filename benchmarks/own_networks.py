@@ -73,13 +73,8 @@ def build(name: str) -> tuple[nn.Module, object]:
     if ".detection." in kind:
         return model, ([torch.rand(3, 256, 256)],)
     if ".video." in kind:
-        return model, torch.randn(
-            1,
-            3,
-            16,
-            224 if "mvit" in called or "swin" in called else 112,
-            224 if "mvit" in called or "swin" in called else 112,
-        )
+        side = 112 if "18" in called else 224
+        return model, torch.randn(1, 3, 16, side, side)
     if ".optical_flow." in kind:
         return model, (torch.randn(1, 3, side, side), torch.randn(1, 3, side, side))
     return model, torch.randn(1, 3, side, side)

@@ -1,7 +1,7 @@
 """Whether the network that is cut computes what the masked one does, and which groups stay whole where it does not."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,8 @@ class Outcome:
 def difference(model: nn.Module, structure: Structure, keep: Keep, inputs: Any) -> Outcome:
     """The largest difference between what ``masked`` and ``cut`` make of ``inputs``; see ``nets.compare``.
 
-    In float32, and where that is not enough in float64, which tells rounding from a fault. Where outputs cannot be
-    compared, as boxes of which other ones are found, or none, the layers that keep all of their channels are.
+    In float32, and where that is not enough in float64, which tells rounding from a fault. Where outputs differ, as
+    boxes of which other ones are found, the layers that keep all of their channels are compared.
     """
     outcome = _difference(model, structure, keep, inputs)
     if outcome.fine or outcome.where:
@@ -64,8 +64,8 @@ def _difference(model: nn.Module, structure: Structure, keep: Keep, inputs: Any)
             with training(full, way):
                 pair = tensors(call(full, inputs)), tensors(found)
             off = compare.difference(*pair)
-            if off > TOLERANCE and not _comparable(*pair):
-                off = min(off, _at_layers(full, small, inputs, way, watched))
+            if off > TOLERANCE:
+                off = min(off, _at_layers(full, small, inputs, way, watched, strictly=_comparable(*pair)))
             worst = max(worst, off)
     return Outcome(worst)
 
@@ -74,18 +74,30 @@ def _comparable(expected: Sequence[Tensor], found: Sequence[Tensor]) -> bool:
     return [t.shape for t in expected] == [t.shape for t in found] and any(t.numel() for t in expected)
 
 
-def _at_layers(full: nn.Module, small: nn.Module, inputs: Any, way: Sequence[str], layers: Sequence[str]) -> float:
-    """The difference at the outputs of ``layers``; infinite where one is called another number of times."""
-    seen: list[list[tuple[str, Tensor]]] = []
-    for model in (full, small):
-        seen.append([])
-        with training(model, way), calling(model, layers, lambda name, _, out: seen[-1].append((name, out.detach()))):
+def _at_layers(
+    full: nn.Module, small: nn.Module, inputs: Any, way: Sequence[str], layers: Sequence[str], strictly: bool
+) -> float:
+    """The difference of what ``layers``, which keep all of their channels, make when they are called last.
+
+    From there on both networks have the same to work with: what they choose among equals, as boxes, may still differ.
+    Infinite where there is nothing to compare, or, ``strictly``, something that cannot be.
+    """
+    seen: list[dict[str, Tensor]] = [{}, {}]
+    for model, made in zip((full, small), seen, strict=True):
+        with training(model, way), calling(model, layers, _noting(made)):
             call(model, inputs)
-    by_name = [dict(each) for each in seen]
-    common = [name for name in by_name[0] if name in by_name[1] and by_name[0][name].shape == by_name[1][name].shape]
-    if not common:
+    pairs = [[made[name] for made in seen] for name in layers if all(name in made for made in seen)]
+    alike = [pair for pair in pairs if pair[0].shape == pair[1].shape]
+    if not alike or (strictly and len(alike) < len(layers)):
         return torch.inf
-    return max(compare.difference([by_name[0][name]], [by_name[1][name]]) for name in common)
+    return max(compare.difference([one], [other]) for one, other in alike)
+
+
+def _noting(made: dict[str, Tensor]) -> Callable[[str, Tensor, Tensor], None]:
+    def note(name: str, _: Tensor, output: Tensor) -> None:
+        made[name] = output
+
+    return note
 
 
 def trusted(model: nn.Module, structure: Structure, inputs: Any) -> Structure:
