@@ -17,9 +17,14 @@
 # turning the string back into the network.
 
 # %% [markdown] tags=["remove-cell"]
-# *In JupyterLab:* **[open the explorer](explorer.py)** for sliders over specs, filters and sparsities; or go on here with
-# *Run > Run All Cells*. Every chapter is a notebook beside this one: [DCFF](dcff_cifar10.py), [CDP](cdp_cifar10.py),
-# [CFDP](cfdp_cifar10.py), [HRank](hrank_cifar10.py), [FilterExpo](filterexpo_cifar10.py), [Grad-CAM](grad_cam.py), [your own network](own_network.py).
+# **New here? Five minutes:**
+#
+# 1. Run everything once: *Run > Run All Cells*. That takes seconds.
+# 2. Go to **your turn** below, change a number, press *Shift+Enter*: the figure and its cost follow.
+# 3. Then **[open the explorer](explorer.py)** and *Run > Run All Cells* there: sliders over rates, filters and sparsities.
+#
+# Every chapter is a notebook beside this one: [DCFF](dcff_cifar10.py), [CDP](cdp_cifar10.py), [CFDP](cfdp_cifar10.py),
+# [HRank](hrank_cifar10.py), [FilterExpo](filterexpo_cifar10.py), [Grad-CAM](grad_cam.py), [your own network](own_network.py).
 
 # %% tags=["parameters", "hide-input"]
 arch = "vgg16"  # vgg16 resnet20 resnet56 resnet110 googlenet
@@ -54,6 +59,17 @@ for rule in ("thop-0.0.31", "macs"):
         f"{count.params:11,} params, {count.params_cut:.2f} % less"
     )
 
+# %% [markdown] tags=["remove-cell"]
+# **Your turn.** The last six convs of VGG-16 lose 85 % of their filters. Let them lose half: write `0.5` for `0.85` in the
+# next cell and press *Shift+Enter*. Six bars grow, and the line below the figure says what that costs.
+
+# %% tags=["remove-cell"]
+mine = "[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6"  # change a number here
+
+yours = read_spec("vgg16", mine)[1]
+print(f"{mine}: {cost('vgg16', yours, 'thop-0.0.31').flops:,} FLOPs")
+charts.widths(arch_of("vgg16").filters, yours, f"VGG-16, {mine}")
+
 # %% [markdown]
 # **3. A method says how the filters that stay get their weights.** DCFF trains a bank of all filters, of which each conv
 # sees a weighted average, `P @ bank`. What is exported afterwards is the plain compact network, with the same outputs.
@@ -83,3 +99,12 @@ print(f"{sum(p.numel() for p in compact.parameters()):,} exported")
 from prune_lib.book.tables import load_table
 
 load_table("dcff/cifar10")
+
+# %% [markdown]
+# **5. A network can be looked into.** Twelve filters that a criterion calls the best of a layer, and twelve that it calls
+# the worst, with what they answer to a photograph of a cat:
+
+# %% mystnb={"image": {"alt": "The filters of a conv with the highest and the lowest scores, and their answers to one image"}}
+from prune_lib.book import gallery
+
+filters = gallery.show("filters_resnet20")

@@ -18,9 +18,9 @@ def network(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRUNE_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setattr(subject, "TRAINING", dataclasses.replace(subject.TRAINING, epochs=1))
-        first = subject.make_subject(images=50)
+        first = subject.make_subject(data="digits", images=50)
         patch.setattr(subject, "train", None)  # a second one is read
-        second = subject.make_subject(images=50)
+        second = subject.make_subject(data="digits", images=50)
     assert first.accuracy == second.accuracy
     return second
 
@@ -103,10 +103,10 @@ def test_filters_are_shown_best_first(network):
         (lambda of: subject.score(of, "x"), "unknown criterion 'x'"),
         (lambda of: subject.prune(of, "l1", 1.0), "sparsity is 1.0"),
         (lambda of: subject.prune(of, "l1", 0.5, "x"), "unknown spread 'x'"),
-        (lambda of: subject.make_subject(data="cifar10"), "no weights"),
-        (lambda of: subject.make_subject(images=9), "images is 9"),
+        (lambda of: subject.make_subject(data="cifar10", data_dir="/nowhere"), "expected cifar10.npz"),
+        (lambda of: subject.make_subject(data="digits", images=9), "images is 9"),
         (lambda of: subject.make_subject(normalise="x"), "normalise is 'x'"),
-        (lambda of: subject.make_subject("/nowhere.safetensors"), "no weights at /nowhere"),
+        (lambda of: subject.make_subject("/nowhere.safetensors", data="digits"), "no weights at /nowhere"),
     ],
 )
 def test_what_cannot_be_is_refused(network, call, words):
@@ -119,7 +119,12 @@ def test_a_network_of_ones_own_is_looked_into(tmp_path):
 
     torch.manual_seed(0)
     save_file(build("resnet20").state_dict(), tmp_path / "own.safetensors")
-    assert subject.make_subject(tmp_path / "own.safetensors", images=10).data.test.images.shape == (10, 3, 32, 32)
+    assert subject.make_subject(tmp_path / "own.safetensors", data="digits", images=10).data.test.images.shape == (
+        10,
+        3,
+        32,
+        32,
+    )
 
 
 def _find(box, kind, description):

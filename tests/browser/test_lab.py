@@ -1,4 +1,7 @@
-"""The explorer in JupyterLab, in a real browser. Takes a minute or two, so only when asked: ``make test-browser``."""
+"""The start page and the explorer in JupyterLab, in a real browser: by mouse, by keyboard, and as they look.
+
+Takes a few minutes, so only when asked: ``make test-browser``. ``$PRUNE_SCREENSHOTS`` names a folder for what it sees.
+"""
 
 import os
 import re
@@ -74,6 +77,22 @@ def page():
         browser.close()
 
 
+@pytest.fixture
+def shots(tmp_path):
+    """Where screenshots go."""
+    folder = Path(os.environ.get("PRUNE_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _run_all(page, name):
+    """Choose Run All Cells in the menu, and wait until the kernel has done it."""
+    page.locator(".jp-mod-current", has_text=name).first.wait_for()
+    page.locator("#jp-main-statusbar", has_text="Idle").wait_for()  # its kernel is there
+    page.locator("li.lm-MenuBar-item", has_text="Run").click()
+    page.locator("li.lm-Menu-item[data-command='runmenu:run-all']").click()
+
+
 def _type(page, slider, value):
     """Set a slider by the number beside it, as a reader may."""
     box = slider.locator(".widget-readout")
@@ -95,22 +114,72 @@ def _follows(cell, what, do):
     raise AssertionError("nothing changed in a minute")
 
 
-def test_the_start_page_leads_to_an_explorer_that_moves(lab, page, seen, tmp_path):
+def _looks_right(element, path):
+    """Photograph an element: it has something to see in it, and every picture in it is there, with words for it."""
+    from PIL import Image
+
+    element.scroll_into_view_if_needed()
+    element.screenshot(path=path)
+    colours = Image.open(path).convert("RGB").getcolors(1 << 24)
+    background = max(count for count, _ in colours) / sum(count for count, _ in colours)
+    assert len(colours) > 50, f"{path} is empty"
+    assert background < 0.98, f"{path} is empty"
+    for image in element.locator("img").all():
+        assert image.evaluate("image => image.complete && image.naturalWidth") > 100
+    assert "Traceback" not in element.inner_text()
+    assert "Error" not in element.inner_text()
+
+
+def test_a_newcomer_changes_a_figure_on_the_start_page(lab, page, shots):
+    """The three steps that the page names, in the time that it names, with the keyboard alone once it is open."""
+    begun = time.monotonic()
+    page.goto(f"{lab}/lab/tree/start_here.py")
+    page.locator(".jp-Notebook").first.wait_for()
+    assert "Five minutes" in page.locator(".jp-Notebook").first.inner_text()
+    _run_all(page, "start_here.py")
+    cell = page.locator(".jp-CodeCell", has_text="change a number here")
+    cell.locator(".jp-OutputArea-output img").wait_for()
+    assert "72,771,956 FLOPs" in cell.inner_text()
+    picture = cell.locator(".jp-OutputArea-output img").get_attribute("src")
+    _looks_right(cell, shots / "start_here.png")
+
+    cell.locator(".cm-line", has_text="mine =").click()
+    page.keyboard.press("Home")
+    line = cell.locator(".cm-line", has_text="mine =").inner_text()
+    for _ in range(line.index("0.85")):
+        page.keyboard.press("ArrowRight")
+    for _ in range(4):
+        page.keyboard.press("Delete")
+    page.keyboard.type("0.5")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_function(
+        "(old) => [...document.querySelectorAll('.jp-CodeCell')].some((cell) => "
+        "cell.innerText.includes('change a number here') && cell.innerText.includes('FLOPs') && "
+        "!cell.innerText.includes('72,771,956') && cell.querySelector('img') && cell.querySelector('img').src !== old)",
+        arg=picture,
+    )
+    _looks_right(cell, shots / "start_here_changed.png")
+    assert time.monotonic() - begun < 300
+
+
+def test_the_start_page_leads_to_an_explorer_that_moves(lab, page, seen, shots):
     page.goto(f"{lab}/lab/tree/start_here.py")
     page.locator(".jp-Notebook").first.wait_for()
     page.locator("a", has_text="open the explorer").click()
     page.locator(".jp-Notebook h1", has_text="Explorer").click()  # as a notebook, not as text
-    page.locator(".jp-mod-current", has_text="explorer.py").first.wait_for()
-    page.locator("#jp-main-statusbar", has_text="Idle").wait_for()  # its kernel is there
-    page.locator("li.lm-MenuBar-item", has_text="Run").click()
-    page.locator("li.lm-Menu-item[data-command='runmenu:run-all']").click()
+    _run_all(page, "explorer.py")
     page.locator(".widget-label", has_text="sparsity").wait_for()
 
     outputs = page.locator(".jp-OutputArea-output", has=page.locator(".widget-readout"))
     specs, filters, sparsity = (outputs.nth(i) for i in range(3))
     took = {}
 
+    assert specs.locator("select").nth(1).input_value() == "dcff/cifar10/vgg16"  # a paper's own row, not an empty one
     assert "72,771,956" in specs.inner_text()
+    assert "resnet20: " in page.locator(".jp-Notebook", has_text="A trained network").inner_text()
+    for name, output in {"specs": specs, "filters": filters, "sparsity": sparsity}.items():
+        _looks_right(output, shots / f"explorer_{name}.png")
+
     took["rate"] = _follows(
         specs, r"thop-0.0.31\s+\S+", lambda: _type(page, specs.locator(".widget-hslider").last, "0.5")
     )
@@ -120,17 +189,44 @@ def test_the_start_page_leads_to_an_explorer_that_moves(lab, page, seen, tmp_pat
     )
     assert "55,835,840" in specs.inner_text()
 
-    took["sparsity"] = _follows(
-        sparsity, r"pruned\s+.*", lambda: _type(page, sparsity.locator(".widget-hslider").last, "0.5")
-    )
-    assert "pruned network says" in sparsity.inner_text()
+    def by_arrow():
+        sparsity.locator("[role=slider]").last.focus()
+        page.keyboard.press("ArrowRight")
+
+    took["sparsity"] = _follows(sparsity, r"pruned\s+.*", by_arrow)
+    assert ("pruned network says" if os.environ.get("PRUNE_DATA") else "as recorded") in sparsity.inner_text()
 
     took["criterion"] = _follows(
         filters, r"scores from .* to \S+;", lambda: filters.locator("select").first.select_option("cdp")
     )
-    assert filters.locator("img").first.evaluate("image => image.naturalWidth") > 100
-
-    sparsity.scroll_into_view_if_needed()
-    page.screenshot(path=os.environ.get("PRUNE_SCREENSHOT", str(tmp_path / "explorer.png")))
     seen["explorer"] = took
     assert max(took.values()) < 5, took  # each is a fraction of a second on an idle core; this one may be busy
+
+
+def test_every_widget_is_reached_by_the_keyboard(lab, page):
+    """From the first control, Tab alone comes to every other one in the order in which they stand."""
+    page.goto(f"{lab}/lab/tree/explorer.py")
+    page.locator(".jp-Notebook h1", has_text="Explorer").click()
+    _run_all(page, "explorer.py")
+    page.locator(".widget-label", has_text="figure").last.wait_for()
+    kinds = "select", "input[type=text]", "[role=slider]", ".widget-readout[contenteditable=true]"
+    controls = f".jp-OutputArea-output .jupyter-widgets :is({', '.join(kinds)})"
+    count = page.locator(controls).count()
+    assert count > 15
+    page.evaluate(
+        "(what) => [...document.querySelectorAll(what)].forEach((e, i) => { e.dataset.number = i })", controls
+    )
+    for output in page.locator(".jp-OutputArea-output", has=page.locator(controls)).all():
+        numbers = [
+            int(n) for n in output.locator("[data-number]").evaluate_all("all => all.map(e => e.dataset.number)")
+        ]
+        output.locator(f"[data-number='{numbers[0]}']").focus()
+        reached = [numbers[0]]
+        for _ in range(3 * len(numbers)):
+            page.keyboard.press("Tab")
+            now = page.evaluate("document.activeElement.dataset.number ?? ''")
+            if now and int(now) in numbers:
+                reached.append(int(now))
+            if len(reached) == len(numbers):
+                break
+        assert reached == numbers, f"by Tab {reached}, of {numbers}"

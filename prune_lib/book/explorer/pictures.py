@@ -12,19 +12,29 @@ from ..figures.style import COMPACT, closed, styled
 from .subject import Subject, score
 
 
-def answers(of: Subject, conv: str, criterion: str, image: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """A conv's filters, best first: scores ``(C,)``, positions ``(C,)``, feature maps ``(C, H, W)`` of one image.
+def ranked(of: Subject, conv: str, criterion: str) -> tuple[Tensor, Tensor]:
+    """A conv's filters, best first: scores ``(C,)``, positions ``(C,)``.
 
     Raises:
         InputError: the network has no such conv.
     """
     if conv not in of.arch.filters:
         raise InputError(f"{of.arch.name} has no conv called {conv!r}; expected one of: {' '.join(of.arch.filters)}")
+    order = score(of, criterion)[conv].argsort(descending=True)
+    return score(of, criterion)[conv][order], order
+
+
+def answers(of: Subject, conv: str, criterion: str, image: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``ranked`` gives, and in the same order the feature maps ``(C, H, W)`` of one image.
+
+    Raises:
+        InputError: the network has no such conv, or there are no images here.
+    """
+    scores, order = ranked(of, conv, criterion)
     found: dict[str, Tensor] = {}
     with watching(of.model, [conv], lambda name, output: found.update({name: output.relu()[0]})), torch.no_grad():
         of.model(of.batch(len(of.data.classes))[0][image : image + 1])
-    order = score(of, criterion)[conv].argsort(descending=True)
-    return score(of, criterion)[conv][order], order, found[conv][order]
+    return scores, order, found[conv][order]
 
 
 def bars(scores: Tensor, title: str):
@@ -74,11 +84,17 @@ def mosaic(lines: Sequence[Tensor], side: int = 72, gap: int = 3) -> bytes:
 
 
 def best_and_worst(of: Subject, conv: str, criterion: str, image: int = 0, each: int = 12) -> bytes:
-    """A PNG of the best filters of a conv, with their feature maps below, then the worst in the same way."""
-    _, order, found = answers(of, conv, criterion, image)
-    weights, answered = kernels(of, conv, order), heat(found / found.amax().clamp_min(1e-12))
+    """A PNG of the best filters of a conv, with their feature maps below, then the worst in the same way.
+
+    Without images there are no feature maps.
+    """
+    _, order = ranked(of, conv, criterion)
+    lines = [kernels(of, conv, order)]
+    if of.images is not None:
+        _, _, found = answers(of, conv, criterion, image)
+        lines.append(heat(found / found.amax().clamp_min(1e-12)))
     parts = [slice(0, each), slice(max(each, len(order) - each), None)] if len(order) > each else [slice(None)]
-    return mosaic([line[part] for part in parts for line in (weights, answered)])
+    return mosaic([line[part] for part in parts for line in lines])
 
 
 def _bytes(values: Tensor) -> Tensor:

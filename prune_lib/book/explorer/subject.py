@@ -1,11 +1,12 @@
 """What the explorer computes when a slider moves: plain functions, quick enough to follow it.
 
 The slow parts (training, scores, the full network's maps) are done once for each ``Subject``. The widgets are in
-``widgets``.
+``widgets``. Where no images are at hand, the committed network is shown with the scores and accuracies that
+``book.gallery`` recorded for it, in the figure ``explorer_curves``.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -26,18 +27,23 @@ from ...papers.cfdp import CFDP
 from ...papers.criteria import by_conv
 from ...papers.method import Start
 from ...papers.recipe import NORMALISE, Recipe, normalised
-from ...papers.rows import all_rows
+from ...papers.rows import all_rows, get_row
+from ...runs import kept
 from ...runs.training import evaluate, train
 from ...system import checkpoint
-from ...system.errors import InputError
+from ...system.errors import DataMissing, InputError
 from ...system.paths import home
 from ...tasks import load
 from ...tasks.images import ImageSet, Split
-from ..figures import charts, gradcam
+from ...tasks.registry import is_there
+from ..figures import charts, committed, gradcam
 from ..tables.table import Grid
 
 OFFERED = ("l1", "cdp", "cfdp", "random")  # of ``papers.criteria.CRITERIA``, for the sliders
 SPREADS = ("the same share of each layer", "one threshold for all layers")
+COMMITTED = ("arena/dense/resnet20", "fast", 0, "selected")  # the trained network that is looked into
+RECORDED = "explorer_curves"  # the committed figure whose record has its scores and accuracies
+BEGIN = 0.1  # the sparsity that is shown first
 SEEN = 256  # training images that a criterion is computed on
 TRAINING = Recipe(data="digits", epochs=4, batch_size=32, lr=0.1, warmup=1, schedule="cosine", heldout=200)
 
@@ -117,13 +123,30 @@ def unpruned(arch: str, layout: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained full network, a few hundred test images, and the scores computed so far."""
+    """A trained full network, a few hundred test images or none, and the scores computed so far."""
 
     arch: Arch
     model: nn.Module
-    data: ImageSet  # its test split holds only the images that are evaluated
-    accuracy: float
+    images: ImageSet | None  # its test split holds only the images that are evaluated; None: there are none here
+    accuracy: float | None  # on these, or as it was recorded
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
+    recorded: Mapping[str, Mapping[str, Sequence]] = field(default_factory=dict, repr=False)  # spread -> criterion -> …
+
+    @property
+    def data(self) -> ImageSet:
+        """Its images.
+
+        Raises:
+            DataMissing: there are none here.
+        """
+        if self.images is None:
+            raise DataMissing("no images here; expected CIFAR-10, whose folder data_dir or $PRUNE_DATA names")
+        return self.images
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The criteria to choose from: with images, or with scores that were recorded, all of them."""
+        return OFFERED if self.images else tuple(c for c in OFFERED if c in self.known)
 
     def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """``count`` test images of different classes: normalised, as stored, and their labels."""
@@ -134,12 +157,15 @@ class Subject:
 
 
 def make_subject(
-    weights: str | Path = "", arch: str = "resnet20", data: str = "digits", *, normalise: str = "own",
+    weights: str | Path = "", arch: str = "resnet20", data: str = "auto", *, normalise: str = "own",
     data_dir: str | Path | None = None, images: int = 200,
 ) -> Subject:  # fmt: skip
-    """The network with the given ``weights``, or one trained here on small digits, in seconds, and kept for next time.
+    """The network with the given ``weights``, or the committed one.
 
     Args:
+        data: ``cifar10``; ``digits``, small ones, on which a network without ``weights`` is trained here in seconds and
+            kept for next time; ``none``: the committed network with what was recorded of it; ``auto``: cifar10 where it
+            is, else none.
         normalise: the normalising constants that the weights were trained with, named as in ``Recipe.normalise``.
         images: how many test images to evaluate, equally many of each class.
 
@@ -148,11 +174,15 @@ def make_subject(
     """
     if normalise not in NORMALISE:
         raise InputError(f"normalise is {normalise!r}; expected one of: {' '.join(NORMALISE)}")
-    if not weights and data != "digits":
-        raise InputError(f"no weights, and data is {data}; the network that is trained here knows digits")
-    found = load(data, data_dir, heldout=0 if weights else TRAINING.heldout)
+    if data == "auto":
+        data = "cifar10" if weights or is_there("cifar10", data_dir) else "none"
+    if data == "none":
+        if weights:
+            raise InputError("data is none, and weights are given; expected cifar10 or digits to look at with them")
+        return _as_recorded()
+    found = load(data, data_dir, heldout=0 if weights or data != "digits" else TRAINING.heldout)
     if not isinstance(found, ImageSet):
-        raise InputError(f"data is {data!r}; expected cifar10 or digits")
+        raise InputError(f"data is {data!r}; expected auto, cifar10, digits or none")
     found = normalised(found, Recipe(normalise=normalise))
     each = images // len(found.classes)
     if each < 1:
@@ -160,14 +190,24 @@ def make_subject(
     if weights:
         model = build(arch, None, len(found.classes))
         fit(model, read_weights(weights), weights)
-    else:
+    elif data == "digits":
         found = _small(found)
         model = _trained(arch, found)
+    else:
+        arch, model = get_row(COMMITTED[0]).arch, kept.load(*COMMITTED)
     labels = found.test.labels
     index = torch.cat([(labels == c).nonzero().flatten()[:each] for c in range(len(found.classes))])
     found = replace(found, test=found.test.take(index))
     model.eval().requires_grad_(False)
     return Subject(arch_of(arch), model, found, evaluate(model, found, found.test)["top1"])
+
+
+def _as_recorded() -> Subject:
+    """The committed network without images: the scores of its filters and its accuracies as they were recorded."""
+    found = committed.read(RECORDED).found
+    model = kept.load(*COMMITTED).eval().requires_grad_(False)
+    known = {c: {conv: torch.tensor(s) for conv, s in scores.items()} for c, scores in found["scores"].items()}
+    return Subject(arch_of(get_row(COMMITTED[0]).arch), model, None, found["full"], known, found["curves"])
 
 
 def _small(data: ImageSet) -> ImageSet:
@@ -200,6 +240,7 @@ def score(of: Subject, criterion: str) -> Scores:
 
     Raises:
         InputError: an unknown criterion.
+        DataMissing: it looks at images, and there are none here.
     """
     if criterion not in of.known:
         start = Start(of.model, of.data, seed=0, precision="fp32", folder=None)
@@ -239,18 +280,24 @@ class Pruned:
 
     model: nn.Module
     widths: Widths
-    accuracy: float
+    accuracy: float | None  # None: there are no images here, and nobody recorded it
     cost: Cost  # under the rule macs, for one image of the size that the arch expects
 
 
 def prune(of: Subject, criterion: str, sparsity: float, spread: str = SPREADS[0]) -> Pruned:
     """Remove the filters with the lowest scores for real, and evaluate the smaller network on the test images."""
     keep = choose(of.arch, score(of, criterion), sparsity, spread)
-    full = build(of.arch.name, None, len(of.data.classes))
+    full = build(of.arch.name)
+    if of.images is not None:
+        full = build(of.arch.name, None, len(of.images.classes))
     full.load_state_dict(of.model.state_dict())
     compact = slim(mask(full.eval(), of.arch, keep), of.arch, keep).requires_grad_(False)
     widths = slim_widths(of.arch, keep)
-    accuracy = evaluate(compact, of.data, of.data.test)["top1"]
+    accuracy: float | None
+    if of.images is not None:
+        accuracy = evaluate(compact, of.images, of.images.test)["top1"]
+    else:
+        accuracy = dict(of.recorded.get(spread, {}).get(criterion, ())).get(sparsity)
     return Pruned(compact, widths, accuracy, costs(of.arch.name, widths)["macs"])
 
 
@@ -259,15 +306,25 @@ def compared(of: Subject, pruned: Pruned) -> Grid:
     cost = pruned.cost
     return Grid([
         ["Network", "Top-1", "MACs", "Params"],
-        ["full", f"{of.accuracy:.1f} %", f"{cost.base_flops:,}", f"{cost.base_params:,}"],
-        ["pruned", f"{pruned.accuracy:.1f} %", f"{cost.flops:,} (-{cost.flops_cut:.1f} %)",
+        ["full", _percent(of.accuracy), f"{cost.base_flops:,}", f"{cost.base_params:,}"],
+        ["pruned", _percent(pruned.accuracy), f"{cost.flops:,} (-{cost.flops_cut:.1f} %)",
          f"{cost.params:,} (-{cost.params_cut:.1f} %)"],
     ])  # fmt: skip
 
 
+def _percent(accuracy: float | None) -> str:
+    return "–" if accuracy is None else f"{accuracy:.1f} %"
+
+
 def curves(of: Subject, sparsities: Sequence[float], spread: str = SPREADS[0]) -> dict[str, list[tuple[float, float]]]:
-    """What the slider shows, for all criteria at once: ``{criterion: [(sparsity, accuracy)]}``."""
-    return {c: [(s, prune(of, c, s, spread).accuracy) for s in sparsities] for c in OFFERED}
+    """What the slider shows, for all criteria at once: ``{criterion: [(sparsity, accuracy)]}``.
+
+    Without images, what was recorded, whatever the sparsities.
+    """
+    if of.images is None:
+        return {c: [(s, accuracy) for s, accuracy in line] for c, line in of.recorded[spread].items()}
+    found = {c: [(s, prune(of, c, s, spread).accuracy) for s in sparsities] for c in OFFERED}
+    return {c: [(s, a) for s, a in line if a is not None] for c, line in found.items()}
 
 
 def maps(of: Subject, network: nn.Module, count: int = 6) -> tuple[Tensor, list[str]]:

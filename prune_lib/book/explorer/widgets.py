@@ -10,8 +10,9 @@ from ...cost import check
 from ...nets import ARCHS
 from ...papers.rows import get_row, printed_networks
 from ...system.errors import InputError, needs
+from ..figures import charts
 from . import pictures, subject
-from .subject import OFFERED, SPREADS, Subject
+from .subject import SPREADS, Subject
 
 OWN = "a spec of your own"
 
@@ -30,7 +31,11 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     which = ipywidgets.Dropdown(options=rows[paper.value], value=row, description="row")
     text = ipywidgets.Text(description="spec", continuous_update=False, layout=ipywidgets.Layout(width="95%"))
     sliders = ipywidgets.VBox(layout=ipywidgets.Layout(max_height="260px", overflow="auto"))
-    chart, counts, note = ipywidgets.Image(format="png"), ipywidgets.HTML(), ipywidgets.HTML()
+    chart, counts, note = (
+        _image("bar chart: filters of each conv, and those kept"),
+        ipywidgets.HTML(),
+        ipywidgets.HTML(),
+    )
     state: dict[str, Any] = {"moving": False}
 
     def show(spec: str) -> bool:
@@ -134,60 +139,102 @@ def filters(of: Subject) -> Any:
     with needs("lab"):
         import ipywidgets
 
-    criterion = ipywidgets.Dropdown(options=OFFERED, description="criterion")
+    criterion = ipywidgets.Dropdown(options=of.offered, description="criterion")
     conv = ipywidgets.Dropdown(options=list(of.arch.filters), description="layer")
-    image = ipywidgets.IntSlider(min=0, max=len(of.data.classes) - 1, description="image", continuous_update=False)
-    picture, chart, note = ipywidgets.Image(format="png"), ipywidgets.Image(format="png"), ipywidgets.HTML()
+    last = 0 if of.images is None else len(of.images.classes) - 1
+    image = ipywidgets.IntSlider(min=0, max=last, description="image", continuous_update=False)
+    picture, chart = _image("the best filters, then the worst"), _image("bar chart: the score of each filter")
+    note = ipywidgets.HTML()
 
     def follow(_change=None) -> None:
         def work() -> str:
-            scores, _, _ = pictures.answers(of, conv.value, criterion.value, image.value)
+            scores, _ = pictures.ranked(of, conv.value, criterion.value)
             picture.value = pictures.best_and_worst(of, conv.value, criterion.value, image.value)
             chart.value = _png(pictures.bars(scores, f"{conv.value}: {criterion.value} of each filter, best first"))
-            return f"image of class {of.data.classes[image.value]}; scores from {scores[-1]:.3g} to {scores[0]:.3g}"
+            shown = "weights alone: no images here" if of.images is None else _class(of, image.value)
+            return f"{shown}; scores from {scores[-1]:.3g} to {scores[0]:.3g}"
 
         _timed(note, work)
 
-    return _following(follow, [criterion, conv, image], [note, picture, chart])
+    return _following(
+        follow, [criterion, conv] if of.images is None else [criterion, conv, image], [note, picture, chart]
+    )
+
+
+def _class(of: Subject, image: int) -> str:
+    return f"image of class {of.data.classes[image]}"
 
 
 def sparsity(of: Subject, shown: int = 6) -> Any:
-    """Drag a sparsity, and see accuracy, cost and Grad-CAM of the pruned network."""
+    """Drag a sparsity, and see accuracy, cost and Grad-CAM of the pruned network.
+
+    Without images: its cost, and the accuracy that was recorded, beside that of other sparsities and criteria.
+    """
     with needs("lab"):
         import ipywidgets
 
-    for name in OFFERED:  # once, before the first drag
+    for name in of.offered:  # once, before the first drag
         subject.score(of, name)
-    criterion = ipywidgets.Dropdown(options=OFFERED, description="criterion")
+    criterion = ipywidgets.Dropdown(options=of.offered, description="criterion")
     spread = ipywidgets.Dropdown(options=SPREADS, description="goes", layout=ipywidgets.Layout(width="380px"))
-    share = ipywidgets.FloatSlider(
-        value=0.2, min=0, max=0.9, step=0.02, description="sparsity", continuous_update=False,
-        layout=ipywidgets.Layout(width="520px"),
-    )  # fmt: skip
-    numbers, picture, said, note = (
-        ipywidgets.HTML(),
-        ipywidgets.Image(format="png"),
-        ipywidgets.HTML(),
-        ipywidgets.HTML(),
-    )
-    _, pixels, labels = of.batch(shown)
-    before, before_said = subject.maps(of, of.model, shown)
+    numbers, said, note = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
+    picture = _image("images and where both networks look" if of.images else "top-1 over sparsity for each criterion")
+    wide: dict[str, Any] = {
+        "description": "sparsity", "continuous_update": False, "layout": ipywidgets.Layout(width="520px")
+    }  # fmt: skip
+    if of.images is None:
+        options = [share for share, _ in of.recorded[SPREADS[0]][of.offered[0]]]
+        share: Any = ipywidgets.SelectionSlider(options=options, value=subject.BEGIN, **wide)
+        draw = _recorded(of, picture)
+    else:
+        share = ipywidgets.FloatSlider(value=subject.BEGIN, min=0, max=0.9, step=0.02, **wide)
+        draw = _looked_at(of, shown, picture, said)
 
     def follow(_change=None) -> None:
         def work() -> str:
             pruned = subject.prune(of, criterion.value, share.value, spread.value)
-            after, after_said = subject.maps(of, pruned.model, shown)
-            lines = [pixels.permute(0, 2, 3, 1), pictures.heat(before, pixels), pictures.heat(after, pixels)]
-            picture.value = pictures.mosaic(lines)
+            told = draw(pruned, share.value, spread.value)
             numbers.value = subject.compared(of, pruned)._repr_html_()
-            truth = [of.data.classes[label] for label in labels]
-            told = {"image": truth, "full network says": before_said, "pruned network says": after_said}
-            said.value = "<br>".join(f"{what}: {html.escape(', '.join(words))}" for what, words in told.items())
-            return f"{len(of.data.test)} test images; not trained on after pruning"
+            return f"{told}; not trained on after pruning"
 
         _timed(note, work)
 
     return _following(follow, [criterion, spread, share], [note, numbers, picture, said])
+
+
+def _looked_at(of: Subject, shown: int, picture, said) -> Callable[[subject.Pruned, float, str], str]:
+    """What draws images and both networks' Grad-CAM of them, and says what the networks say."""
+    _, pixels, labels = of.batch(shown)
+    before, before_said = subject.maps(of, of.model, shown)
+
+    def draw(pruned: subject.Pruned, share: float, spread: str) -> str:
+        after, after_said = subject.maps(of, pruned.model, shown)
+        lines = [pixels.permute(0, 2, 3, 1), pictures.heat(before, pixels), pictures.heat(after, pixels)]
+        picture.value = pictures.mosaic(lines)
+        truth = [of.data.classes[label] for label in labels]
+        told = {"image": truth, "full network says": before_said, "pruned network says": after_said}
+        said.value = "<br>".join(f"{what}: {html.escape(', '.join(words))}" for what, words in told.items())
+        return f"{len(of.data.test)} test images"
+
+    return draw
+
+
+def _recorded(of: Subject, picture) -> Callable[[subject.Pruned, float, str], str]:
+    """What draws the accuracies that were recorded, with a mark at the sparsity that is chosen."""
+
+    def draw(pruned: subject.Pruned, share: float, spread: str) -> str:
+        lines = subject.curves(of, (), spread)
+        picture.value = _png(charts.scatter(lines, "sparsity", "top-1 (%)", f"{of.arch.name}, as pruned", at=share))
+        return "accuracies as recorded on CIFAR-10, which is not here"
+
+    return draw
+
+
+def _image(words: str) -> Any:
+    """An empty picture that a screen reader calls so."""
+    import ipywidgets
+
+    return ipywidgets.Image(format="png", tooltip=words)
 
 
 def _following(follow: Callable, controls: list, shown: list) -> Any:

@@ -56,12 +56,16 @@ def above(flops: Mapping[str, int], base: str, title: str = ""):
     return closed(plt, figure)
 
 
-def scatter(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, title: str = ""):
-    """Points ``(x, y)`` of each kind, joined by a line in the order of x."""
+def scatter(
+    points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str, title: str = "", at: float | None = None
+):
+    """Points ``(x, y)`` of each kind, joined by a line in the order of x; a line across them ``at`` an x."""
     with styled() as plt:
         figure, axes = plt.subplots(figsize=(7, 3))
         for (kind, values), colour in zip(points.items(), (COMPACT, ACCENT, "#2b8a3e", FULL), strict=False):
             axes.plot(*zip(*sorted(set(values)), strict=True), "o-", color=colour, label=kind, linewidth=1)
+        if at is not None:
+            axes.axvline(at, color=FULL, linestyle="--", linewidth=1)
         axes.set(xlabel=x, ylabel=y, title=title)
         axes.legend()
     return closed(plt, figure)
@@ -222,4 +226,48 @@ def filter_lives(explorations: Sequence[tuple[int, Mapping[str, Tensor]]], title
         axes.grid(False)
         handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in (COMPACT, "#f1f3f5", ACCENT)]
         axes.legend(handles, ["kept so far", "pruned", "kept again"], ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+    return closed(plt, figure)
+
+
+def tiles(lines: Mapping[str, Tensor], title: str = ""):
+    """A row of small pictures ``(N, H, W, 3)`` uint8 for each label."""
+    across = max(len(line) for line in lines.values())
+    with styled() as plt:
+        figure, grid = plt.subplots(len(lines), across, figsize=(8.4, 0.78 * len(lines) + 0.3), squeeze=False)
+        for row, (label, pictures) in zip(grid, lines.items(), strict=True):
+            for axes, picture in zip(row, pictures, strict=False):
+                axes.imshow(picture.numpy(), interpolation="nearest")
+            for axes in row:
+                axes.set(xticks=[], yticks=[])
+                axes.grid(False)
+            row[0].set_ylabel(label, fontsize=8)
+        figure.suptitle(title, fontsize=10)
+    return closed(plt, figure)
+
+
+def matrices(named: Mapping[str, Tensor]):
+    """Square matrices ``(C, C)`` with entries in [0, 1] side by side, each on a scale up to its own largest entry."""
+    with styled() as plt:
+        figure, panels = plt.subplots(1, len(named), figsize=(2.8 * len(named), 2.9), squeeze=False)
+        for axes, (title, matrix) in zip(panels[0], named.items(), strict=True):
+            shown = axes.imshow(matrix.numpy(), cmap="viridis", vmin=0, interpolation="nearest")
+            axes.set(title=title, xlabel="filter", xticks=[0, len(matrix) - 1], yticks=[0, len(matrix) - 1])
+            axes.grid(False)
+            figure.colorbar(shown, ax=axes, shrink=0.7)
+        panels[0][0].set_ylabel("filter")
+    return closed(plt, figure)
+
+
+def agree(points: Mapping[str, Sequence[tuple[float, float]]], x: str, y: str):
+    """Two measurements of the same things, a panel for each kind, with the line on which they are equal."""
+    with styled() as plt:
+        figure, panels = plt.subplots(1, len(points), figsize=(2.8 * len(points), 2.8), squeeze=False)
+        for axes, (title, pairs) in zip(panels[0], points.items(), strict=True):
+            first, second = zip(*pairs, strict=True)
+            ends = min(*first, *second), max(*first, *second)
+            axes.plot(ends, ends, color=FULL, linewidth=1)
+            axes.plot(first, second, "o", color=COMPACT, markersize=3, alpha=0.7)
+            axes.set_title(title, fontsize=9)
+            axes.set_xlabel(x, fontsize=8)
+        panels[0][0].set_ylabel(y, fontsize=8)
     return closed(plt, figure)

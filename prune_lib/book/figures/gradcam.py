@@ -45,17 +45,35 @@ def cams(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], note
         figure, grid = plt.subplots(
             len(maps) + 1, len(images), figsize=(1.35 * len(images), 1.55 * (len(maps) + 1)), squeeze=False
         )
-        pixels = images.permute(0, 2, 3, 1).numpy()
-        for column, image in enumerate(pixels):
-            grid[0][column].imshow(image, interpolation="nearest")
-            grid[0][column].set_title(labels[column], fontsize=8, loc="center", fontweight="normal")
-            for line, (name, heat) in enumerate(maps.items(), 1):
-                grid[line][column].imshow(image.mean(-1), cmap="gray", interpolation="nearest")
-                grid[line][column].imshow(heat[column].numpy(), cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-                grid[line][column].set_title(notes[name][column], fontsize=8, loc="center", fontweight="normal")
-        for axes in grid.flat:
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
+        _fill(grid, images, labels, maps, notes)
         for axes, name in zip(grid[:, 0], ["image", *maps], strict=True):
             axes.set_ylabel(name, fontsize=9)
     return closed(plt, figure)
+
+
+def beside(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], notes: Mapping[str, Sequence[str]]):
+    """A line for each image ``(3, H, W)`` uint8: the image, and right of it a map for each network."""
+    with styled() as plt:
+        figure, grid = plt.subplots(
+            len(images), len(maps) + 1, figsize=(2.1 * (len(maps) + 1), 2.35 * len(images)), squeeze=False
+        )
+        _fill(grid.T, images, labels, maps, notes)
+        for axes, name in zip(grid[0], ["image", *maps], strict=True):
+            axes.set_title(f"{name}\n{axes.get_title(loc='center')}", fontsize=9, loc="center", fontweight="normal")
+    return closed(plt, figure)
+
+
+def _fill(grid, images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], notes) -> None:
+    """Panels ``grid[1 + networks][N]``: images, and maps over them in grey; where a map is 0 the image is as it is."""
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    for column, image in enumerate(pixels):
+        grid[0][column].imshow(image, interpolation="nearest")
+        grid[0][column].set_title(labels[column], fontsize=8, loc="center", fontweight="normal")
+        for line, (name, heat) in enumerate(maps.items(), 1):
+            found = heat[column].clamp(0, 1).numpy()
+            grid[line][column].imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            grid[line][column].imshow(found, cmap="inferno", alpha=0.25 + 0.5 * found, vmin=0, vmax=1)
+            grid[line][column].set_title(notes[name][column], fontsize=8, loc="center", fontweight="normal")
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)

