@@ -100,7 +100,7 @@ extremes = gallery.show("gradcam_resnet20_extremes", data_dir)
 large = gallery.show("gradcam_efficientnet", data_dir)
 
 # %% tags=["hide-input"]
-Grid(table(large.found), "EfficientNet-Lite0. Mean and standard deviation over a hundred photographs.")
+Grid(table(large.found), "EfficientNet-Lite0. Mean and standard deviation over forty photographs.")
 
 # %% [markdown]
 # What to take from it: if the network that was pruned at random is about as like the full one as the network that was

@@ -167,7 +167,7 @@ def test_every_figure_is_asked_for_by_name(capsys, monkeypatch, project):
     assert "expected NAME=FILE, NAME one of: resnet56" in capsys.readouterr().err
     assert command.main(["x"]) == 2
     assert "unknown figure 'x'" in capsys.readouterr().err
-    assert command.main(["gradcam_dcff", "--data-dir", str(project)]) == 2
+    assert command.main(["gradcam_resnet56", "--data-dir", str(project)]) == 2
     assert "expected --weights resnet56=FILE" in capsys.readouterr().err
 
     def missing(name, sources):

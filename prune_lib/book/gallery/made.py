@@ -33,7 +33,7 @@ FIGURES: dict[str, Figure] = {
     "gradcam_resnet20_extremes": Figure(maps.gradcam_resnet20_extremes, "cifar10"),
     "gradcam_resnet56": Figure(maps.gradcam_resnet56, "cifar10", "resnet56", slow=True),
     "gradcam_resnet56_classes": Figure(maps.gradcam_resnet56_classes, "cifar10", "resnet56", slow=True),
-    "gradcam_dcff": Figure(maps.gradcam_dcff, "cifar10", "resnet56"),
+    "gradcam_dcff": Figure(maps.gradcam_dcff, "cifar10"),
     "filters_resnet20": Figure(filters.filters_resnet20, "cifar10"),
     "similarity_resnet20": Figure(filters.similarity_resnet20, ""),
     "ranks_resnet20": Figure(filters.ranks_resnet20, "cifar10"),
