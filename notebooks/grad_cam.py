@@ -90,6 +90,18 @@ Grid(table(half.found), f"ResNet-20 at half of its multiply-accumulates. {SAID}.
 extremes = gallery.show("gradcam_resnet20_extremes", data_dir)
 
 # %% [markdown]
+# ## Trained from scratch
+#
+# Is it the weights that are inherited? Two networks of the same widths that never saw the full one's weights: DCFF's, and
+# plain convs trained in the usual way, each for eighteen epochs.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Ten images of CIFAR-10 and, below each, the maps of the full ResNet-20, of DCFF's, and of plain convs of the same widths"}}
+scratch = gallery.show("gradcam_dcff", data_dir)
+
+# %% tags=["hide-input"]
+Grid(table(scratch.found), f"ResNet-20 at half of its multiply-accumulates, from scratch. {SAID}.")
+
+# %% [markdown]
 # ## ImageNet
 #
 # EfficientNet-Lite0 at the true class of photographs of ImageNet. The photographs are not ours to pass on, so the maps
@@ -103,9 +115,10 @@ large = gallery.show("gradcam_efficientnet", data_dir)
 Grid(table(large.found), "EfficientNet-Lite0. Mean and standard deviation over forty photographs.")
 
 # %% [markdown]
-# What to take from it: if the network that was pruned at random is about as like the full one as the network that was
-# pruned by a criterion, then the likeness says nothing for the criterion. It says that both were trained from the same
-# weights.
+# What to take from it: where the network that was pruned at random is about as like the full one as the network that was
+# pruned by a criterion, the likeness says nothing for the criterion. And where networks that were trained from scratch
+# are hardly less like it, it says little for the inherited weights either: networks that tell these classes apart look at
+# the same places.
 #
 # ## A pair of your own
 #

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from ...system.errors import needs
 from .style import closed, styled
 
+ACROSS, WIDTH = 6, 8.4  # images in a row at most, and inches for them: the width of a page
+
 
 def grad_cam(model: nn.Module, layer: str, images: Tensor, classes: Sequence[int]) -> Tensor:
     """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) by pytorch-grad-cam: ``(N, 3, H, W) -> (N, H, W)`` in [0, 1].
@@ -40,14 +42,20 @@ def agreement(first: Tensor, second: Tensor) -> list[tuple[float, float]]:
 
 
 def cams(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], notes: Mapping[str, Sequence[str]]):
-    """Images ``(N, 3, H, W)`` uint8 in the first row, and below them a row of maps for each network."""
+    """Images ``(N, 3, H, W)`` uint8 in a row, and below them a row of maps for each network; six at most in one row."""
+    blocks = -(-len(images) // ACROSS)
+    across, lines = -(-len(images) // blocks), len(maps) + 1
+    side = min(1.9, WIDTH / across)
     with styled() as plt:
         figure, grid = plt.subplots(
-            len(maps) + 1, len(images), figsize=(1.35 * len(images), 1.55 * (len(maps) + 1)), squeeze=False
+            lines * blocks, across, figsize=(side * across, (side + 0.2) * lines * blocks), squeeze=False
         )
-        _fill(grid, images, labels, maps, notes)
-        for axes, name in zip(grid[:, 0], ["image", *maps], strict=True):
-            axes.set_ylabel(name, fontsize=9)
+        for block in range(blocks):
+            some, rows = slice(block * across, (block + 1) * across), grid[block * lines : (block + 1) * lines]
+            found = {name: heat[some] for name, heat in maps.items()}
+            _fill(rows, images[some], labels[some], found, {name: words[some] for name, words in notes.items()})
+            for axes, name in zip(rows[:, 0], ["image", *maps], strict=True):
+                axes.set_ylabel(name, fontsize=9)
     return closed(plt, figure)
 
 
@@ -75,5 +83,5 @@ def _fill(grid, images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor
             grid[line][column].imshow(found, cmap="inferno", alpha=0.25 + 0.5 * found, vmin=0, vmax=1)
             grid[line][column].set_title(notes[name][column], fontsize=8, loc="center", fontweight="normal")
     for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
+        axes.set(xticks=[], yticks=[], frame_on=False)
         axes.grid(False)
