@@ -100,7 +100,8 @@ elif own:
     conv = "layer2.0.conv1" if "layer2.0.conv1" in network.arch.filters else next(iter(network.arch.filters))
     shown = Image(pictures.best_and_worst(network, conv, "cdp", 3))
 else:
-    shown = gallery.show("filters_resnet20", data_dir) and None
+    shown = None
+    gallery.show("filters_resnet20", data_dir)
 shown
 
 # %% [markdown]
@@ -118,7 +119,8 @@ elif own:
     curves = subject.curves(network, [0.0, 0.1, 0.2, 0.4])
     shown = charts.scatter(curves, "share of each layer's filters that goes", "top-1 (%)", f"{arch}, as pruned")
 else:
-    shown = gallery.show("explorer_curves", data_dir) and None
+    shown = None
+    gallery.show("explorer_curves", data_dir)
 shown
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six images and, below each, the Grad-CAM maps of the full and of the pruned network"}}
@@ -133,7 +135,9 @@ if own and not moving:
         {name: said for name, (_, said) in maps.items()},
     )
 else:
-    shown = None if moving else gallery.show("explorer_gradcam", data_dir) and None
+    shown = None
+    if not moving:
+        gallery.show("explorer_gradcam", data_dir)
 shown
 
 # %% tags=["hide-input"]

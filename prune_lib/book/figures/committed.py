@@ -8,7 +8,7 @@ import html
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ KINDS = {  # what a record says of its figure -> its type
 class Picture:
     """A figure as PNG, and the record of how it was made."""
 
-    png: bytes
-    record: Mapping[str, Any]
+    png: bytes = field(repr=False)
+    record: Mapping[str, Any] = field(repr=False)
     fresh: bool = False  # made just now, rather than committed
 
     def _repr_png_(self) -> bytes:

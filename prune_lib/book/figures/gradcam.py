@@ -41,10 +41,22 @@ def agreement(first: Tensor, second: Tensor) -> list[tuple[float, float]]:
     return result
 
 
-def cams(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], notes: Mapping[str, Sequence[str]]):
-    """Images ``(N, 3, H, W)`` uint8 in a row, and below them a row of maps for each network; six at most in one row."""
+def cams(
+    images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], notes: Mapping[str, Sequence[str]], *,
+    hidden: bool = False,
+):  # fmt: skip
+    """Images ``(N, 3, H, W)`` uint8 in a row, and below them a row of maps for each network; six at most in one row.
+
+    Args:
+        hidden: nothing of the images is to be seen: their row is left out, and the maps are on grey.
+    """
+    names = [*maps] if hidden else ["image", *maps]
+    if hidden:
+        first = next(iter(maps))
+        images = torch.full_like(images, 200)
+        notes = {**notes, first: [f"{label}\n{note}" for label, note in zip(labels, notes[first], strict=True)]}
     blocks = -(-len(images) // ACROSS)
-    across, lines = -(-len(images) // blocks), len(maps) + 1
+    across, lines = -(-len(images) // blocks), len(names)
     side = min(1.9, WIDTH / across)
     with styled() as plt:
         figure, grid = plt.subplots(
@@ -53,9 +65,13 @@ def cams(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], note
         for block in range(blocks):
             some, rows = slice(block * across, (block + 1) * across), grid[block * lines : (block + 1) * lines]
             found = {name: heat[some] for name, heat in maps.items()}
-            _fill(rows, images[some], labels[some], found, {name: words[some] for name, words in notes.items()})
-            for axes, name in zip(rows[:, 0], ["image", *maps], strict=True):
+            said = {name: words[some] for name, words in notes.items()}
+            _fill([None, *rows] if hidden else rows, images[some], labels[some], found, said)
+            for axes, name in zip(rows[:, 0], names, strict=True):
                 axes.set_ylabel(name, fontsize=9)
+        for axes in grid.flat:
+            axes.set(xticks=[], yticks=[], frame_on=False)
+            axes.grid(False)
     return closed(plt, figure)
 
 
@@ -68,6 +84,9 @@ def beside(images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor], no
         _fill(grid.T, images, labels, maps, notes)
         for axes, name in zip(grid[0], ["image", *maps], strict=True):
             axes.set_title(f"{name}\n{axes.get_title(loc='center')}", fontsize=9, loc="center", fontweight="normal")
+        for axes in grid.flat:
+            axes.set(xticks=[], yticks=[], frame_on=False)
+            axes.grid(False)
     return closed(plt, figure)
 
 
@@ -75,13 +94,11 @@ def _fill(grid, images: Tensor, labels: Sequence[str], maps: Mapping[str, Tensor
     """Panels ``grid[1 + networks][N]``: images, and maps over them in grey; where a map is 0 the image is as it is."""
     pixels = images.permute(0, 2, 3, 1).numpy()
     for column, image in enumerate(pixels):
-        grid[0][column].imshow(image, interpolation="nearest")
-        grid[0][column].set_title(labels[column], fontsize=8, loc="center", fontweight="normal")
+        if grid[0] is not None:
+            grid[0][column].imshow(image, interpolation="nearest")
+            grid[0][column].set_title(labels[column], fontsize=8, loc="center", fontweight="normal")
         for line, (name, heat) in enumerate(maps.items(), 1):
             found = heat[column].clamp(0, 1).numpy()
             grid[line][column].imshow(image.mean(-1), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             grid[line][column].imshow(found, cmap="inferno", alpha=0.25 + 0.5 * found, vmin=0, vmax=1)
             grid[line][column].set_title(notes[name][column], fontsize=8, loc="center", fontweight="normal")
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[], frame_on=False)
-        axes.grid(False)

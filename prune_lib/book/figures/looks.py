@@ -30,21 +30,22 @@ class Looks:
         """The places of the images: first those in which ``name`` looks most like the first network."""
         return sorted(range(len(self.truth)), key=lambda i: -self.alike[name][i][0])
 
-    def figure(self, places: Sequence[int], *, rows: bool = False):
+    def figure(self, places: Sequence[int], *, rows: bool = False, hidden: bool = False):
         """The images at these places, each with every network's map, what it says, and how alike it is.
 
         Args:
             rows: one line for each image, rather than one column.
+            hidden: the images themselves are not to be seen, as those that nobody may pass on.
         """
         places = list(places)
         notes = {self.first: [self.said[self.first][i] for i in places]}
         for name, pairs in self.alike.items():
             notes[name] = [f"{self.said[name][i]}\nr {pairs[i][0]:.2f}, IoU {pairs[i][1]:.2f}" for i in places]
-        draw = gradcam.beside if rows else gradcam.cams
-        return draw(
-            self.pixels[places], [self.truth[i] for i in places],
-            {name: maps[places] for name, maps in self.maps.items()}, notes,
-        )  # fmt: skip
+        pixels, truth = self.pixels[places], [self.truth[i] for i in places]
+        maps = {name: every[places] for name, every in self.maps.items()}
+        if rows:
+            return gradcam.beside(pixels, truth, maps, notes)
+        return gradcam.cams(pixels, truth, maps, notes, hidden=hidden)
 
     def found(self) -> dict[str, Any]:
         """Each network's figures over all of the images: mean and standard deviation of the likeness, shares."""

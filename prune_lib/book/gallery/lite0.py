@@ -37,8 +37,6 @@ def gradcam_photographs(sources: Sources) -> Made:
 
 def _lite0_figure(sources: Sources, photographs: bool) -> Made:
     looks, data, weights, shares = _lite0(sources)
-    if not photographs:
-        looks = replace(looks, pixels=torch.full_like(looks.pixels, 128))
     shows = (
         f"Grad-CAM of EfficientNet-Lite0 for the true class of ImageNet photographs, the first {SHOWN} of "
         f"{len(looks.truth)} from classes taken at equal steps: with all filters; with those that CFDP chose at "
@@ -48,7 +46,9 @@ def _lite0_figure(sources: Sources, photographs: bool) -> Made:
     )
     if not photographs:
         shows += " The photographs themselves are not shown: ImageNet's terms let nobody pass them on."
-    return Made(looks.figure(range(SHOWN)), shows, data, weights, looks.found() | {"macs": shares})
+    return Made(
+        looks.figure(range(SHOWN), hidden=not photographs), shows, data, weights, looks.found() | {"macs": shares}
+    )
 
 
 @lru_cache(maxsize=1)
