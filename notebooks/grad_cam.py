@@ -112,7 +112,7 @@ Grid(table(scratch.found), f"ResNet-20 at half of its multiply-accumulates, from
 large = gallery.show("gradcam_efficientnet", data_dir)
 
 # %% tags=["hide-input"]
-Grid(table(large.found), "EfficientNet-Lite0. Mean and standard deviation over forty photographs.")
+Grid(table(large.found), "EfficientNet-Lite0. Mean and standard deviation over two dozen photographs.")
 
 # %% [markdown]
 # What to take from it: where the network that was pruned at random is about as like the full one as the network that was

