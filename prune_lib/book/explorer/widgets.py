@@ -1,5 +1,6 @@
 """The explorer's widgets, a thin layer over ``subject``. ipywidgets and matplotlib are imported where they are used."""
 
+import base64
 import html
 import io
 import time
@@ -32,7 +33,7 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     text = ipywidgets.Text(description="spec", continuous_update=False, layout=ipywidgets.Layout(width="95%"))
     sliders = ipywidgets.VBox(layout=ipywidgets.Layout(max_height="260px", overflow="auto"))
     chart, counts, note = (
-        _image("bar chart: filters of each conv, and those kept"),
+        _Shown("bar chart: filters of each conv, and those kept"),
         ipywidgets.HTML(),
         ipywidgets.HTML(),
     )
@@ -41,7 +42,8 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     def show(spec: str) -> bool:
         def work() -> str:
             found = subject.recount(state["arch"], spec, state["layout"])
-            chart.value, counts.value = _png(found.chart), found.grid._repr_html_()
+            counts.value = found.grid._repr_html_()
+            chart.show(_png(found.chart))
             state["found"] = found
             return state["about"]
 
@@ -99,7 +101,7 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     chosen()
     paper.observe(other_paper, "value")
     which.observe(chosen, "value")
-    return ipywidgets.VBox([ipywidgets.HBox([paper, which]), text, sliders, note, chart, counts])
+    return ipywidgets.VBox([ipywidgets.HBox([paper, which]), text, sliders, note, chart.widget, counts])
 
 
 def figure(printed: str = "55.84M", arch: str = "resnet56", base: str = "125.49M", cut: str = "55.5%") -> Any:
@@ -143,21 +145,23 @@ def filters(of: Subject) -> Any:
     conv = ipywidgets.Dropdown(options=list(of.arch.filters), description="layer")
     last = 0 if of.images is None else len(of.images.classes) - 1
     image = ipywidgets.IntSlider(min=0, max=last, description="image", continuous_update=False)
-    picture, chart = _image("the best filters, then the worst"), _image("bar chart: the score of each filter")
+    picture, chart = _Shown("the best filters, then the worst"), _Shown("bar chart: the score of each filter")
     note = ipywidgets.HTML()
 
     def follow(_change=None) -> None:
         def work() -> str:
             scores, _ = pictures.ranked(of, conv.value, criterion.value)
-            picture.value = pictures.best_and_worst(of, conv.value, criterion.value, image.value)
-            chart.value = _png(pictures.bars(scores, f"{conv.value}: {criterion.value} of each filter, best first"))
+            picture.show(pictures.best_and_worst(of, conv.value, criterion.value, image.value))
+            chart.show(_png(pictures.bars(scores, f"{conv.value}: {criterion.value} of each filter, best first")))
             shown = "weights alone: no images here" if of.images is None else _class(of, image.value)
             return f"{shown}; scores from {scores[-1]:.3g} to {scores[0]:.3g}"
 
         _timed(note, work)
 
     return _following(
-        follow, [criterion, conv] if of.images is None else [criterion, conv, image], [note, picture, chart]
+        follow,
+        [criterion, conv] if of.images is None else [criterion, conv, image],
+        [note, picture.widget, chart.widget],
     )
 
 
@@ -178,7 +182,7 @@ def sparsity(of: Subject, shown: int = 6) -> Any:
     criterion = ipywidgets.Dropdown(options=of.offered, description="criterion")
     spread = ipywidgets.Dropdown(options=SPREADS, description="goes", layout=ipywidgets.Layout(width="380px"))
     numbers, said, note = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
-    picture = _image("images and where both networks look" if of.images else "top-1 over sparsity for each criterion")
+    picture = _Shown("images and where both networks look" if of.images else "top-1 over sparsity for each criterion")
     wide: dict[str, Any] = {
         "description": "sparsity", "continuous_update": False, "layout": ipywidgets.Layout(width="520px")
     }  # fmt: skip
@@ -199,7 +203,7 @@ def sparsity(of: Subject, shown: int = 6) -> Any:
 
         _timed(note, work)
 
-    return _following(follow, [criterion, spread, share], [note, numbers, picture, said])
+    return _following(follow, [criterion, spread, share], [note, numbers, picture.widget, said])
 
 
 def _looked_at(of: Subject, shown: int, picture, said) -> Callable[[subject.Pruned, float, str], str]:
@@ -210,7 +214,7 @@ def _looked_at(of: Subject, shown: int, picture, said) -> Callable[[subject.Prun
     def draw(pruned: subject.Pruned, share: float, spread: str) -> str:
         after, after_said = subject.maps(of, pruned.model, shown)
         lines = [pixels.permute(0, 2, 3, 1), pictures.heat(before, pixels), pictures.heat(after, pixels)]
-        picture.value = pictures.mosaic(lines)
+        picture.show(pictures.mosaic(lines))
         truth = [of.data.classes[label] for label in labels]
         told = {"image": truth, "full network says": before_said, "pruned network says": after_said}
         said.value = "<br>".join(f"{what}: {html.escape(', '.join(words))}" for what, words in told.items())
@@ -224,17 +228,23 @@ def _recorded(of: Subject, picture) -> Callable[[subject.Pruned, float, str], st
 
     def draw(pruned: subject.Pruned, share: float, spread: str) -> str:
         lines = subject.curves(of, (), spread)
-        picture.value = _png(charts.scatter(lines, "sparsity", "top-1 (%)", f"{of.arch.name}, as pruned", at=share))
+        picture.show(_png(charts.scatter(lines, "sparsity", "top-1 (%)", f"{of.arch.name}, as pruned", at=share)))
         return "accuracies as recorded on CIFAR-10, which is not here"
 
     return draw
 
 
-def _image(words: str) -> Any:
-    """An empty picture that a screen reader calls so."""
-    import ipywidgets
+class _Shown:
+    """A picture as HTML, with words for those who do not see it: ipywidgets' own ``Image`` has none."""
 
-    return ipywidgets.Image(format="png", tooltip=words)
+    def __init__(self, words: str):
+        import ipywidgets
+
+        self.words, self.widget = words, ipywidgets.HTML()
+
+    def show(self, png: bytes) -> None:
+        data = base64.b64encode(png).decode()
+        self.widget.value = f'<img alt="{html.escape(self.words)}" src="data:image/png;base64,{data}">'
 
 
 def _following(follow: Callable, controls: list, shown: list) -> Any:
