@@ -221,7 +221,7 @@ def test_every_widget_is_reached_by_the_keyboard(lab, page):
     page.goto(f"{lab}/lab/tree/explorer.py")
     page.locator(".jp-Notebook h1", has_text="Explorer").click()
     _run_all(page, "explorer.py")
-    _output(page, "figure").wait_for()
+    _output(page, "figure").wait_for(timeout=400_000)  # some seconds of a core that is idle
     kinds = "select", "input[type=text]", "[role=slider]", ".widget-readout[contenteditable=true]"
     controls = f".jp-OutputArea-output .jupyter-widgets :is({', '.join(kinds)})"
     count = page.locator(controls).count()

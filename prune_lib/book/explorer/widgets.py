@@ -42,8 +42,8 @@ def specs(row: str = "dcff/cifar10/vgg16") -> Any:
     def show(spec: str) -> bool:
         def work() -> str:
             found = subject.recount(state["arch"], spec, state["layout"])
-            counts.value = found.grid._repr_html_()
             chart.show(_png(found.chart))
+            counts.value = found.grid._repr_html_()
             state["found"] = found
             return state["about"]
 
