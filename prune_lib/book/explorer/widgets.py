@@ -244,7 +244,8 @@ class _Shown:
 
     def show(self, png: bytes) -> None:
         data = base64.b64encode(png).decode()
-        self.widget.value = f'<img alt="{html.escape(self.words)}" src="data:image/png;base64,{data}">'
+        words = f'alt="{html.escape(self.words)}"'
+        self.widget.value = f'<img {words} src="data:image/png;base64,{data}" style="max-width: 100%">'
 
 
 def _following(follow: Callable, controls: list, shown: list) -> Any:
