@@ -34,6 +34,11 @@ from prune_lib.book.site.notebook import check_training
 
 check_training(globals(), net=("resnet20", "resnet56"))
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("cdp/cifar10", studies=["cdp/resnet20-study"], claims=True)
+
 # %% [markdown]
 # ## What the paper says
 #
@@ -62,7 +67,7 @@ train(OWN, rows, budget, seed, device=device, data_dir=data_dir, given=set, weig
 #
 # with $b = 1$, or $b = \ln(e\,C/\mathrm{coe})$ to make up for the small shares of wide layers.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from prune_lib.book.figures import charts
 from prune_lib.papers import cdp
 
@@ -72,7 +77,7 @@ charts.source(cdp.importance)
 # **One threshold for all layers.** Scores are not normalised; the published code masks every filter that is not *above*
 # the lowest of the best, and lets a layer lose everything. Here such a layer keeps its best filter, and the record names it.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 charts.source(cdp.keep_above)
 
 # %% [markdown]
@@ -113,7 +118,7 @@ for row in study:
             f"{metrics['top1_last']:.2f}", ", ".join(found["emptied"]) or "none",
         ])  # fmt: skip
 Grid(lines, f"{net}: sparsity and criterion; test top-1 (%) as pruned, and at the last epoch of the training after it. "
-     f"The full network has {full:,}.")  # fmt: skip
+     f"The full network has {full:,}.", records=list(best.values()))  # fmt: skip
 
 # %% [markdown]
 # The first count is the paper's. The second is what one can deploy: it is smaller where inner filters went, and larger
@@ -126,7 +131,14 @@ Grid(lines, f"{net}: sparsity and criterion; test top-1 (%) as pruned, and at th
 # layers, at CDP's FLOPs; *scratch* has CDP's masks on fresh weights.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Top-1 over the share of FLOPs that stays, before and after training on, for CDP and the baselines"}}
-charts.tradeoff([(row, best[row.id]) for row in study if row.id in best], full)
+from prune_lib.book.captions import captioned
+
+captioned(
+    charts.tradeoff([(row, best[row.id]) for row in study if row.id in best], full),
+    f"{net}: test top-1 over the share of the FLOPs that stays, as pruned and after training on; a line for each criterion, "
+    "with its budget.",
+    best.values(),
+)
 
 # %% [markdown]
 # How to read it: the left panel is the criterion alone. The right panel is what a short training makes of it, at the
@@ -149,7 +161,12 @@ shown = next(
     ),
     None,
 )
-charts.widths(arch_of(net).filters, shown["found"]["kept"], f"{shown['row']}, {shown['budget']}") if shown else None
+kept = (
+    charts.widths(arch_of(net).filters, shown["found"]["kept"], f"{shown['row']}, {shown['budget']}") if shown else None
+)
+captioned(
+    kept, f"Filters of each conv of {net}: all of them, and in front those that CDP keeps.", [shown] if shown else []
+)
 
 # %% [markdown]
 # ## The published commands, and ours

@@ -31,6 +31,11 @@ from prune_lib.book.site.notebook import check_training
 
 check_training(globals(), needed=False, arch=("resnet18", "resnet50"))
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("cdp/imagenet")
+
 # %% tags=["hide-input"]
 from prune_lib.book.tables import Grid, load_table
 

@@ -33,6 +33,11 @@ from prune_lib.book.site.notebook import check_training
 
 check_training(globals())
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("cfdp/cifar10", studies=["cfdp/resnet20-study", "cfdp/resnet56-study"], claims=True)
+
 # %% tags=["hide-input"]
 from prune_lib.book.tables import load_table
 
@@ -55,13 +60,13 @@ train(OWN, rows, budget, seed, device=device, data_dir=data_dir, given=set, weig
 #
 # and a filter's score is the mean over images. Both steps are linear, so that all maps are done at once.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from prune_lib.book.figures import charts
 from prune_lib.papers import cfdp
 
 charts.source(cfdp.score)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 charts.source(cfdp.transform)
 
 # %% [markdown]
@@ -135,11 +140,19 @@ for net, some in studies.items():
                 net, row.title, record["budget"], f"{metrics['flops']:,}", f"{metrics['flops'] / full:.1%}",
                 f"{metrics['top1_before']:.2f}", f"{metrics['top1_last']:.2f}",
             ])  # fmt: skip
-Grid(lines, "Test top-1 (%) as pruned, and at the last epoch of the training after it.")
+made = [record for some in studies.values() for row in some if (record := best_record(row))]
+Grid(lines, "Test top-1 (%) as pruned, and at the last epoch of the training after it.", records=made)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Top-1 over the share of FLOPs that stays, before and after training on, for CFDP and the baselines"}}
 best = [(row, record) for row in studies["resnet20"] if (record := best_record(row))]
-charts.tradeoff(best, cost("resnet20", None, "thop-0.0.31", "hrank").flops)
+from prune_lib.book.captions import captioned
+
+captioned(
+    charts.tradeoff(best, cost("resnet20", None, "thop-0.0.31", "hrank").flops),
+    "ResNet-20: test top-1 over the share of the FLOPs that stays, as pruned and after training on; a line for each "
+    "criterion, with its budget.",
+    [record for _, record in best],
+)
 
 # %% [markdown]
 # The left panel is the criterion alone, the right one what a short training makes of it. At `short` that is one or two

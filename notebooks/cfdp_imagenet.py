@@ -31,6 +31,11 @@ from prune_lib.book.site.notebook import check_training
 
 check_training(globals(), needed=False, rates=str)
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("cfdp/imagenet", studies=["cfdp/imagenet-study"])
+
 # %% tags=["hide-input"]
 from prune_lib.book.tables import load_table
 
@@ -41,7 +46,13 @@ from prune_lib.book.figures import charts
 from prune_lib.nets import arch_of, read_spec
 
 widths = read_spec("resnet50", rates, "hrank")[1]
-charts.widths(arch_of("resnet50").filters, widths, f"ResNet-50, {rates}")
+from prune_lib.book.captions import captioned
+
+captioned(
+    charts.widths(arch_of("resnet50").filters, widths, f"ResNet-50, {rates}"),
+    "Filters of each conv of ResNet-50: all of them, and in front those that the rates keep.",
+    table="cfdp/imagenet",
+)
 
 # %% tags=["hide-input"]
 from prune_lib.cost import cost

@@ -62,9 +62,13 @@ Grid(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bars: by how many operations each rule exceeds the multiply-accumulates of the pruned network"}}
+from prune_lib.book.captions import captioned
 from prune_lib.book.figures import charts
 
-charts.above({name: c.flops for name, c in counted.items()}, "macs", f"{arch}, pruned")
+captioned(
+    charts.above({name: c.flops for name, c in counted.items()}, "macs", f"{arch}, pruned"),
+    f"{arch}, pruned: how much more than multiply-accumulates each rule counts.",
+)
 
 # %% [markdown]
 # The spread looks small beside billions of multiply-accumulates. It is not small beside what is claimed: papers compare

@@ -38,18 +38,21 @@ check_training(
     globals(), cam_arch=("vgg16", "resnet56", "resnet110", "googlenet")
 )  # fmt: skip
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("dcff/cifar10", claims=True)
+
 # %% [markdown]
 # ## What the paper says
 
 # %% tags=["hide-input"]
+from prune_lib.book.captions import captioned
 from prune_lib.book.figures import charts, gradcam
 from prune_lib.papers import dcff, table_rows
 
 TABLE = "dcff/cifar10"
 table = table_rows(TABLE)
-for row in table:
-    figures = ", ".join(f"{name.replace('_', ' ')} {printed}" for name, printed in row.reported.items())
-    print(f"{row.title:10}  {figures}")
 
 # %% [markdown]
 # Each row is a string of rates; for VGG-16, one for each conv:
@@ -58,7 +61,11 @@ for row in table:
 from prune_lib.nets import arch_of
 
 vgg = table[0]
-charts.widths(arch_of(vgg.arch).filters, vgg.widths, f"VGG-16, {vgg.rates}")
+captioned(
+    charts.widths(arch_of(vgg.arch).filters, vgg.widths, f"VGG-16, {vgg.rates}"),
+    "Filters of each conv of VGG-16: all of them, and in front those that its published rates keep.",
+    table=TABLE,
+)
 
 # %% [markdown]
 # ## The method
@@ -67,7 +74,7 @@ charts.widths(arch_of(vgg.arch).filters, vgg.widths, f"VGG-16, {vgg.rates}")
 #
 # $$P_{jl} = \frac{\exp(-T\, \lVert \mathbf W_j - \mathbf W_l \rVert_2)}{\sum_{l'} \exp(-T\, \lVert \mathbf W_j - \mathbf W_{l'} \rVert_2)} .$$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 charts.source(dcff.similarity)
 
 # %% [markdown]
@@ -79,7 +86,7 @@ charts.source(dcff.similarity)
 # The right-hand side needs no $C \times C \times C$ tensor, nor even a $C \times C$ table of divergences: it is a
 # matrix-vector product.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 charts.source(dcff.importance)
 
 # %% [markdown]
@@ -94,7 +101,10 @@ charts.source(dcff.importance)
 # The paper lets $T$ grow from 1 to 10,000, so that averages turn gradually into single filters.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "The temperature jumps from 1 to 4,622 in one epoch and is at its end of 10,000 after ten"}}
-charts.temperature(dcff.temperature)
+captioned(
+    charts.temperature(dcff.temperature),
+    "The temperature of the published schedule over a run of 300 epochs, and over the first epochs of it.",
+)
 
 # %% [markdown]
 # There is nothing gradual: with the published constants $T$ is 1 in the first epoch and 4,622 in the second, whatever
@@ -157,17 +167,28 @@ load_table(TABLE)
 # ## Training curves
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training and test top-1 over the epochs, a panel for each network"}}
+from prune_lib.papers.rows import TRIALS
 from prune_lib.runs import best_record
 
 best = {row.title: best_record(row) for row in trained.rows or table}
-charts.curves(best)
+if any(record["budget"] not in TRIALS for record in best.values()):  # then trials on digits are left out
+    best = {title: record for title, record in best.items() if record["budget"] not in TRIALS}
+captioned(
+    charts.curves(best),
+    "Top-1 on training and test images over the epochs, a panel for each network, with its budget and seed.",
+    best.values(),
+)
 
 # %% [markdown]
 # In how many layers the scores were finite, and in how many the choice of filters changed, epoch by epoch, as measured
 # in the same runs:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bars: in how many layers scores were finite, and the choice of filters changed, in each epoch"}}
-charts.rankings(best)
+captioned(
+    charts.rankings(best),
+    "In how many layers the scores were finite, and in how many the choice of filters changed, in each epoch.",
+    best.values(),
+)
 
 # %% [markdown]
 # ## Grad-CAM, full against compact
@@ -176,7 +197,8 @@ charts.rankings(best)
 # test image of each class, the last layer with maps of at least 4x4 pixels, the true class. Both networks are the last
 # epoch's, trained by the same recipe. Below each map stand the class its network predicts and, for the compact one, its
 # correlation with the full network's map and the overlap of their hottest fifths. An untrained network of the same
-# widths is the control: what chance gives.
+# widths is the control: what chance gives. Digits have nothing to look at: at `smoke` no map is drawn here, and
+# [a chapter of its own](grad_cam) shows maps of real images.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Ten images and, below each, the Grad-CAM maps of the full, the compact and an untrained network"}}
 from prune_lib.papers import get_row, open_data
@@ -198,6 +220,8 @@ data = open_data(recipe, data_dir or None)
 first = torch.tensor([int((data.test.labels == label).nonzero()[0]) for label in range(len(data.classes))])
 inputs, labels = data.normalise(data.test.images[first]), data.test.labels[first]
 try:
+    if recipe.data == "digits":
+        raise InputError("No map is drawn of digits.")
     run(full_row, budget, seed, device=device, data_dir=data_dir or None, progress=budget != "smoke")
     networks = {"full": network(full_row, budget, seed), "compact": network(compact_row, budget, seed)}
 except InputError as missing:  # a record from elsewhere, whose weights are not here
@@ -213,7 +237,11 @@ if networks:
         notes[name] = [f"{c}\nr {r:.2f}, IoU {o:.2f}" for c, (r, o) in zip(looks[name][0], alike, strict=True)]
         r, o = (sum(values) / len(values) for values in zip(*alike, strict=True))
         print(f"{name:9} against full, mean of {len(alike)} images: correlation {r:.2f}, overlap {o:.2f}")
-gradcam.cams(data.test.images[first], [data.classes[c] for c in labels], maps, notes) if networks else None
+shown = gradcam.cams(data.test.images[first], [data.classes[c] for c in labels], maps, notes) if networks else None
+captioned(
+    shown,
+    f"Grad-CAM of {cam_arch}: the first test image of each class, and maps of the full, the compact and an untrained network.",
+)
 
 # %% [markdown]
 # ## What to know of these rows

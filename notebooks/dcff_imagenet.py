@@ -32,6 +32,11 @@ from prune_lib.book.site.notebook import check_training
 
 check_training(globals())
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("dcff/imagenet")
+
 # %% [markdown]
 # ## What the paper says
 #
@@ -47,7 +52,13 @@ from prune_lib.papers import table_rows
 TABLE = "dcff/imagenet"
 known = [row for row in table_rows(TABLE) if not row.unknown]
 shown = next((row for row in known if row.id.split("/")[-1] in rows.split()), known[0])
-charts.widths(arch_of(shown.arch).filters, shown.widths, f"{shown.title}: {shown.rates}")
+from prune_lib.book.captions import captioned
+
+captioned(
+    charts.widths(arch_of(shown.arch).filters, shown.widths, f"{shown.title}: {shown.rates}"),
+    "Filters of each conv of ResNet-50: all of them, and in front those that the published rates keep.",
+    table=TABLE,
+)
 
 # %% [markdown]
 # ## Run

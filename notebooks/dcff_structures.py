@@ -32,6 +32,11 @@ from prune_lib.book.site.notebook import check_training
 
 check_training(globals(), needed=False, rule=str)
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("dcff/structures", studies=["dcff/structures-plain"])
+
 # %% [markdown]
 # ## The table
 
@@ -56,7 +61,13 @@ for line in table.lines:
     kind, figures = line.row.title.split(",")[0], line.row.reported
     low, high = Printed.read(figures["flops"]).range
     points.setdefault(kind, []).append(((low + high) / 2e9, Printed.read(figures["top1"]).number))
-charts.scatter(points, "reported GFLOPs", "reported top-1 (%)")
+from prune_lib.book.captions import captioned
+
+captioned(
+    charts.scatter(points, "reported GFLOPs", "reported top-1 (%)"),
+    "Reported top-1 over reported FLOPs, for structures made by hand and for those that were searched.",
+    table=TABLE,
+)
 
 # %% [markdown]
 # The pairs do not cost the same: all of them differ, most by more than a tenth. Read as curves, the searched structures lie

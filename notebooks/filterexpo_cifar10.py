@@ -34,6 +34,11 @@ from prune_lib.book.site.notebook import check_training
 
 check_training(globals())
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("filterexpo/imagenet", studies=["filterexpo/resnet20-study"], claims=True)
+
 # %% [markdown]
 # ## The method
 #
@@ -41,7 +46,7 @@ check_training(globals())
 # columns of $X$ and $V_k$ its first $k$ right singular vectors, filter $j$ scores $\lVert (V_k)_{j\cdot}\rVert_2$, its part
 # in the best approximation of rank $k$. A filter that others can replace scores low however large it is.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from prune_lib.book.figures import charts
 from prune_lib.papers import filterexpo
 
@@ -52,7 +57,7 @@ charts.source(filterexpo.leverage_scores)
 # compares with a threshold and rounds layer by layer, so that the budget is met only nearly, and a layer can lose
 # everything; here the number is met to the channel, and the last of a layer always stays.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 charts.source(filterexpo.allocate)
 
 # %% [markdown]
@@ -61,7 +66,7 @@ charts.source(filterexpo.allocate)
 # $\operatorname{softmax}_j \lVert w_j - \Pi w_j \rVert$, $\Pi$ the projection onto the span of those that stayed: what the
 # layer cannot yet say. An earlier commit draws by the distance of a Gram matrix from the identity instead.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 charts.source(filterexpo.growth)
 
 # %% [markdown]
@@ -101,6 +106,7 @@ Grid(
     lines,
     "ResNet-20: channels of the nine inner convs that are kept, of 336, and FLOPs, of the first seed; test top-1 in "
     "percent, mean and standard deviation over the seeds. Epochs with more channels than the budget count for nothing.",
+    records=list(best.values()),
 )
 
 # %% [markdown]
@@ -123,22 +129,36 @@ filters = {conv: arch_of(shown["arch"]).filters[conv] for conv in shown["found"]
 explorations = [
     (epoch, from_text(text, filters)) for epoch, text in enumerate(shown["curves"]["kept"]) if text is not None
 ]
-charts.channel_flow(explorations, f"{shown['row']}, {shown['budget']}, seed {shown['seed']}")
+from prune_lib.book.captions import captioned
+
+captioned(
+    charts.channel_flow(explorations, f"{shown['row']}, {shown['budget']}, seed {shown['seed']}"),
+    "Channels of each conv after each exploration; shaded, those among them that had been pruned before.",
+    [shown],
+)
 
 # %% [markdown]
 # ## Which were pruned, and came back
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A line for each filter, over the epochs: kept so far, pruned, or kept again after it had been pruned"}}
-charts.filter_lives(explorations, f"every filter of the inner convs, {shown['budget']}")
+captioned(
+    charts.filter_lives(explorations, f"every filter of the inner convs, {shown['budget']}"),
+    "What became of every filter over the epochs, a line each: kept so far, pruned, or kept again.",
+    [shown],
+)
 
 # %% [markdown]
 # ## Final widths
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Filters of each conv of the full network and those that FilterExpo keeps"}}
-charts.widths(
-    arch_of(shown["arch"]).filters,
-    {**arch_of(shown["arch"]).filters, **shown["found"]["kept"]},
-    f"{shown['row']}, {shown['budget']}",
+captioned(
+    charts.widths(
+        arch_of(shown["arch"]).filters,
+        {**arch_of(shown["arch"]).filters, **shown["found"]["kept"]},
+        f"{shown['row']}, {shown['budget']}",
+    ),
+    "Filters of each conv: all of them, and in front those that FilterExpo keeps at the end.",
+    [shown],
 )
 
 # %% tags=["hide-input"]

@@ -32,6 +32,11 @@ check_parameters(
     net=("small", "published"),
 )  # fmt: skip
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("filterexpo/detection", "filterexpo/segmentation")
+
 # %% [markdown]
 # ## What CHEX says
 
@@ -101,10 +106,21 @@ for name, record in all_four.records.items():
         name, budget, record["provenance"]["data"]["name"], f"{metrics['flops']:,}", f"{kept:,} of {sum(full.values()):,}",
         *("–" if figure is None else f"{figure:.1f}" for figure in figures),
     ])  # fmt: skip
-Grid(lines, "Test, last epoch, in percent; segm: of masks. On drawn data it shows that the line works, no more.")
+Grid(
+    lines,
+    "Test, last epoch, in percent; segm: of masks. On drawn data it shows that the line works, no more.",
+    records=list(all_four.records.values()),
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test AP of each epoch, of Mask R-CNN in full and compact"}}
-all_four.only("Mask R-CNN, ").losses()
+from prune_lib.book.captions import captioned
+
+masks = all_four.only("Mask R-CNN, ")
+captioned(
+    masks.losses(),
+    "Mask R-CNN, full and compact: training loss, and test AP of the epochs that were evaluated.",
+    masks.records.values(),
+)
 
 # %% [markdown]
 # ## The same images, full and compact
@@ -115,8 +131,11 @@ from prune_lib.book.figures import scenes
 for kind, least in (("Mask R-CNN", 0.5), ("SSD", 0.3)):
     both = all_four.only(f"{kind}, ")
     display(
-        Markdown(f"{kind}: what it finds with a score of {least} or more."),
-        scenes.detections(both.data, both.data.test[:4], both.predict(4), least),
+        captioned(
+            scenes.detections(both.data, both.data.test[:4], both.predict(4), least),
+            f"{kind}: what is annotated in four test images, and what the networks find with a score of {least} or more.",
+            both.records.values(),
+        )
     )
 
 # %% [markdown]

@@ -32,6 +32,11 @@ from prune_lib.book.site.notebook import check_training
 
 check_training(globals(), needed=False, arch=("resnet18", "resnet34", "resnet50", "resnet101"), sparsities=str)
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("filterexpo/readme", "filterexpo/imagenet")
+
 # %% tags=["hide-input"]
 from prune_lib.book.tables import load_table
 

@@ -40,6 +40,13 @@ check_parameters(
     images=int,
 )
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening(
+    "hrank/cifar10", "hrank/imagenet", "hrank/cifar10-plus", "hrank/imagenet-plus", studies=["hrank/resnet20-study"]
+)
+
 # %% [markdown]
 # ## Masks, and what they are said to cost
 
@@ -125,7 +132,7 @@ load_table("hrank/imagenet-plus")
 #
 # $$ s = \frac1g \sum_{t=1}^{g} \operatorname{Rank}\big(o(I_t)\big) . $$
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from prune_lib.book.figures import charts
 from prune_lib.papers import hrank
 
@@ -194,4 +201,9 @@ for row in rows:
             row.title, record["budget"], f"{metrics['flops']:,}", f"{metrics['top1_before']:.2f}",
             f"{metrics['top1_last']:.2f}",
         ])  # fmt: skip
-Grid(lines, "ResNet-20 at a rate of 20 %: test top-1 (%) as pruned, and at the last epoch of the training after it.")
+best = [record for row in rows if (record := best_record(row))]
+Grid(
+    lines,
+    "ResNet-20 at a rate of 20 %: test top-1 (%) as pruned, and at the last epoch of the training after it.",
+    records=best,
+)

@@ -34,6 +34,11 @@ check_parameters(
     net=("small", "published"),
 )  # fmt: skip
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("mmrazor/detection")
+
 # %% [markdown]
 # ## What mmrazor says
 
@@ -68,7 +73,13 @@ both = compare(names, budget, seed, device=device, data_dir=data_dir, given=set)
 print(fused(both.rows["compact"]))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test metric of each epoch, of the full and of the compact network"}}
-both.losses()
+from prune_lib.book.captions import captioned
+
+captioned(
+    both.losses(),
+    "Training loss, and the test metric of the epochs that were evaluated, of the full and of the compact network.",
+    both.records.values(),
+)
 
 # %% tags=["hide-input"]
 both.table()
@@ -82,7 +93,11 @@ both.table()
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four test images with annotated boxes, and those of the full and of the compact network"}}
 from prune_lib.book.figures import scenes
 
-scenes.detections(both.data, both.data.test[:4], both.predict(4), least=0.3)
+captioned(
+    scenes.detections(both.data, both.data.test[:4], both.predict(4), least=0.3),
+    "Four test images: what is annotated, and what the full and the compact network find.",
+    both.records.values(),
+)
 
 # %% [markdown]
 # ## What stands on what

@@ -32,6 +32,11 @@ check_parameters(
     net=("small", "published"),
 )  # fmt: skip
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("mmrazor/pose")
+
 # %% [markdown]
 # ## What mmrazor says
 
@@ -65,7 +70,13 @@ both = compare(names, budget, seed, device=device, data_dir=data_dir, given=set)
 print(fused(both.rows["compact"]))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test metric of each epoch, of the full and of the compact network"}}
-both.losses()
+from prune_lib.book.captions import captioned
+
+captioned(
+    both.losses(),
+    "Training loss, and the test metric of the epochs that were evaluated, of the full and of the compact network.",
+    both.records.values(),
+)
 
 # %% tags=["hide-input"]
 both.table()
@@ -79,7 +90,11 @@ both.table()
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six test figures with annotated keypoints, and those of the full and of the compact network"}}
 from prune_lib.book.figures import scenes
 
-scenes.keypoints(both.data, both.data.test[:6], both.predict(6))
+captioned(
+    scenes.keypoints(both.data, both.data.test[:6], both.predict(6)),
+    "Six test figures: annotated keypoints, and those that the full and the compact network find.",
+    both.records.values(),
+)
 
 # %% [markdown]
 # ## What stands on what

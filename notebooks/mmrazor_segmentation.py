@@ -32,6 +32,11 @@ check_parameters(
     net=("small", "published"),
 )  # fmt: skip
 
+# %% tags=["remove-input"]
+from prune_lib.book.tables import opening
+
+opening("mmrazor/segmentation")
+
 # %% [markdown]
 # ## What mmrazor says
 
@@ -66,7 +71,13 @@ both = compare(names, budget, seed, device=device, data_dir=data_dir, given=set)
 print(fused(both.rows["compact"]))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Training loss and test metric of each epoch, of the full and of the compact network"}}
-both.losses()
+from prune_lib.book.captions import captioned
+
+captioned(
+    both.losses(),
+    "Training loss, and the test metric of the epochs that were evaluated, of the full and of the compact network.",
+    both.records.values(),
+)
 
 # %% tags=["hide-input"]
 both.table()
@@ -88,7 +99,11 @@ with torch.inference_mode():
         name: [both.data.predict(model, both.data.images([pixels]))[0] for pixels, _ in opened]
         for name, model in both.networks.items()
     }
-scenes.streets([pixels for pixels, _ in opened], {"labels": [labels for _, labels in opened], **classes})
+captioned(
+    scenes.streets([pixels for pixels, _ in opened], {"labels": [labels for _, labels in opened], **classes}),
+    "Three test streets: their labels, and the classes that the full and the compact network give.",
+    both.records.values(),
+)
 
 # %% [markdown]
 # **Refined by points.** Left to right: the labels; the compact network's coarse scores, enlarged; the same with its least
@@ -101,7 +116,11 @@ with torch.inference_mode():
     coarse = both.networks["compact"].refine(images, 0).argmax(1)[0]
 window = (tall // 8, wide // 4, tall * 3 // 4, wide // 2)
 maps = {"labels": labels, "compact, coarse": coarse, "compact, refined": classes["compact"][0]}
-scenes.edges(pixels, {**maps, "full, refined": classes["full"][0]}, window)
+captioned(
+    scenes.edges(pixels, {**maps, "full, refined": classes["full"][0]}, window),
+    "A part of a street: its labels, the compact network's coarse classes, the same refined by points, and the full network's.",
+    both.records.values(),
+)
 
 # %% [markdown]
 # ## What stands on what

@@ -42,7 +42,8 @@ class Trained:
             ])  # fmt: skip
         metric = METRIC_NAMES.get(self.rows[0].metric, self.rows[0].metric)
         told = sorted({f"{record['budget']} budget, seed {record['seed']}" for record in self.records})
-        return Grid(lines, " ".join([f"{metric} on test, in percent; {', '.join(told)}.", *self.left_out]))
+        caption = " ".join([f"{metric} on test, in percent; {', '.join(told)}.", *self.left_out])
+        return Grid(lines, caption, records=self.records)
 
     def __str__(self) -> str:
         return str(self.table) if self.rows else " ".join([NOTHING, *self.left_out])

@@ -4,7 +4,6 @@ Every figure comes from the paper's YAML, from recounting, or from records; what
 machine leaves that builds the book, is in none.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from ...papers.checklist import ITEMS
 from ...papers.rows import COUNTS, TRIALS, Row, papers, table_title
 from ...runs.records import Run, records
 from ...system.errors import InputError, short
-from ..tables.claims import Claim, load_claims
+from ..tables.claims import claims_of
 from ..tables.errata import Errata, Erratum, errata
 from ..tables.results import load_results
 from ..tables.table import Line, Table
@@ -93,7 +92,7 @@ class _Facts:
         self.records = {row.id: _finished(row) for row in self.rows}
         self.stated = document.get("claims") or []  # outside its tables
         self.errata = [entry for entry in errata().entries if self._is_mine(entry)]
-        self.compared = [claim for claim in load_claims().claims if self._is_about(claim)]
+        self.compared = claims_of(paper)
 
     def line(self, row: Row):
         return self.results[row.id].line
@@ -102,11 +101,6 @@ class _Facts:
         """Whether an erratum is of a row of this paper, or of what it says outside its tables."""
         said = any(entry.where == claim["where"] and entry.printed.startswith(claim["text"]) for claim in self.stated)
         return said or any(name.startswith(f"{self.paper}/") for name in entry.where.split(" and "))
-
-    def _is_about(self, claim: Claim) -> bool:
-        """Whether a comparative claim names this paper as its source, by its short name or that before its colon."""
-        names = {self.about["short"], self.about["title"].partition(":")[0]}
-        return any(re.search(rf"\b{re.escape(name)}\b", claim.source) for name in names if len(name) < 20)
 
     @property
     def trained(self) -> list[Row]:

@@ -21,6 +21,7 @@ from ...system.errors import DataMissing, InputError, needs
 from ...system.paths import absolute, cores, home, settle_environment
 from ..review import review, to_html
 from ..tables.results import record_files
+from . import pages
 from .notebook import execute, failure, missing_data, parameters_for
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
@@ -196,6 +197,7 @@ def setup(app):
     app.connect("builder-inited", _serve_mathjax)
     app.connect("builder-inited", _serve_records)
     app.connect("builder-inited", _write_reviews)
+    pages.setup(app)
     app.connect("html-page-context", _leave_out_thebe, priority=900)  # after the extension has added it
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

@@ -7,6 +7,7 @@ _NAMES = {
     "Table": "table",
     "commands": "table",
     "export_grid": "table",
+    "opening": "openings",
     "load_line": "table",
     "load_table": "table",
     "mean_sd": "table",

@@ -6,13 +6,14 @@ told apart where there is nothing to tell is 5 % for each claim, and not for all
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from statistics import mean, stdev
 
-from ...papers.rows import Row, get_row, table_rows
+from ...papers.rows import Row, get_row, papers, table_rows
 from ...runs.records import records
 from ...system.errors import InputError, needs
 from ...system.reading import from_yaml
@@ -175,6 +176,14 @@ def load_claims(budget: str = "fast", text: str | None = None) -> Claims:
         Claim(name, claim["text"], claim["source"], tuple(holm([_contrast(of, budget) for of in claim["contrasts"]])))
         for name, claim in _stated(text).items()
     ])  # fmt: skip
+
+
+def claims_of(paper: str, budget: str = "fast") -> list[Claim]:
+    """The claims that name a paper, as ``cdp``, as their source: by its short name, or by that before a colon."""
+    about = papers()[paper]["paper"]
+    names = {name for name in (about["short"], about["title"].partition(":")[0]) if len(name) < 20}
+    told = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in sorted(names)))
+    return [claim for claim in load_claims(budget).claims if told.search(claim.source)]
 
 
 def _stated(text: str | None) -> dict:

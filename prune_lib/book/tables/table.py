@@ -10,8 +10,10 @@ from ...papers.rows import COUNTS, METRICS, Row, all_commands, table_rows
 from ...runs.records import own_records, records, superseded_lines, unfinished
 from ...system.errors import short
 from ...system.words import to_words
+from .links import links
 from .verdict import EXACT, INCONSISTENT, NOT_PUBLIC, TONES, Accuracy, judge
 
+LABEL = 80  # letters of a caption that name a table to a screen reader
 SHOWN = 5  # runs with a user's own settings that a caption names
 QUOTES = "\"'"
 METRIC_NAMES = {"top1": "Top-1", "top5": "Top-5", "base_top1": "Full network's top-1"}
@@ -106,13 +108,16 @@ class Grid:
     cells: Sequence[Sequence[str]]
     caption: str = ""
     prose: bool = False  # cells hold sentences, which wrap
+    records: Sequence[Mapping] = ()  # what its figures come from, linked where the book serves them
+    table: str = ""  # ``paper/table`` whose rows it shows, linked on the results page
 
     def __str__(self) -> str:
         return f"{_text(self.cells)}\n\n{self.caption}".rstrip()
 
     def _repr_html_(self) -> str:
         """Every text is escaped, and a wide table scrolls within its own box."""
-        return _html(self.cells, self.caption, " prune-prose" if self.prose else "")
+        behind = links(self.records, self.table)
+        return _html(self.cells, self.caption, " prune-prose" if self.prose else "", behind)
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,11 @@ class Table:
         more = f" and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
         left += f" Changed by the user, in no figure and not judged: {'; '.join(own[:SHOWN])}{more}." if own else ""
         return (
-            Grid(self.counts(), f"FLOPs under the rule {rules}; in brackets the cut against the full network."),
+            Grid(
+                self.counts(),
+                f"FLOPs under the rule {rules}; in brackets the cut against the full network.",
+                table=self.name,
+            ),
             Grid(
                 self.accuracies(),
                 "As reported; these rows are not trained here."
@@ -175,6 +184,7 @@ class Table:
                 else f"In percent. Measured: test {name} at the epoch best on test (the papers' protocol), at "
                 "the epoch selected on held-out training images, and at the last. Only paper records are judged."
                 + left,
+                table=self.name,
             ),
         )
 
@@ -234,7 +244,7 @@ def side_by_side(records: Mapping[str, dict], metric: str) -> Grid:
             *("–" if figure is None else f"{figure:.2f}" for figure in figures),
         ])  # fmt: skip
     budgets = sorted({f"{record['budget']} budget, seed {record['seed']}" for record in records.values()})
-    return Grid(lines, f"In percent; {', '.join(budgets)}.")
+    return Grid(lines, f"In percent; {', '.join(budgets)}.", records=list(records.values()))
 
 
 def commands(paper: str) -> Grid:
@@ -300,13 +310,16 @@ def _text(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _html(cells: Sequence[Sequence[str]], caption: str, style: str = "") -> str:
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in cells[0])
+def _html(cells: Sequence[Sequence[str]], caption: str, style: str = "", behind: str = "") -> str:
+    """The table as HTML, in a box that scrolls, also by keyboard; ``behind`` is HTML after its caption."""
+    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in cells[0])
     body = "".join(
         "<tr>" + "".join(f"<td{tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells[1:]
     )
+    label = html.escape(caption[:LABEL] or "Table")
     return (
-        f'<div class="prune-table{style}" style="overflow-x:auto"><table><caption>{html.escape(caption)}</caption>'
+        f'<div class="prune-table{style}" style="overflow-x:auto" tabindex="0" role="region" aria-label="{label}">'
+        f"<table><caption>{html.escape(caption)}{behind}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
