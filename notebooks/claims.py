@@ -36,14 +36,26 @@ check_parameters(globals(), judged=("fast",))
 from prune_lib.book.tables.claims import NOT_TESTED, league_grid, load_claims, worth_of_test_selection
 
 claims = load_claims(judged)
-claims
+claims.grid
+
+# %% [markdown]
+# ## Contrasts
+#
+# Each claim is tested by one or several differences between two rows.
 
 # %% tags=["hide-input"]
+claims.differences
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A point and an interval for each contrast, beside a line at zero"}}
+from prune_lib.book.captions import captioned
 from prune_lib.book.figures.forest import forest
 
 tested = [contrast for contrast in claims.contrasts if contrast.verdict != NOT_TESTED]
 names = [f"{contrast.of.split('/', 1)[1]} – {contrast.than.split('/', 1)[1]}" for contrast in tested]
-forest(names, tested) if tested else "No contrast has two seeds yet."
+captioned(
+    forest(names, tested) if tested else None,
+    "The contrasts that were tested: mean difference of test top-1 in percentage points, and its 95 % interval.",
+)
 
 # %% [markdown]
 # ## League tables

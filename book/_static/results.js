@@ -1,25 +1,69 @@
-// The results page: headings that sort, boxes that filter. Without this script it is the same table, in its own order.
-// What a reader chose stands in the address after '#', so that a view can be kept and sent.
+// Tables that open the book: headings that sort, boxes that filter, rows with an address of their own.
+// Without this script they are the same tables, in their own order. What a reader chose stands in the address
+// behind '#', so that a view can be kept and sent; '#dcff/cifar10/vgg16' is a row.
 "use strict";
 
-function upgradeResults(box) {
-  const table = box.querySelector("table");
+const said = (cell) => (cell.firstChild ? cell.firstChild.textContent.trim() : "");
+const missing = (cell) => said(cell) === "–";
+
+/** The number that a cell is sorted by: its own, or the one that its text begins with. */
+function number(cell) {
+  return Number(cell.dataset.value ?? (/^[+-]?[\d,]*\.?\d+/.exec(said(cell)) || ["NaN"])[0].replace(/,/g, ""));
+}
+
+function makeSortable(table) {
   const body = table.tBodies[0];
   const rows = Array.from(body.rows);
+  const heads = Array.from(table.tHead.rows[table.tHead.rows.length - 1].cells);
+
+  function sort(head, column) {
+    const order = { ascending: "descending", descending: "none" }[head.getAttribute("aria-sort")] || "ascending";
+    for (const other of heads) other.removeAttribute("aria-sort");
+    if (order !== "none") head.setAttribute("aria-sort", order);
+    const sign = order === "descending" ? -1 : 1;
+    const compare = (a, b) => {
+      const [first, second] = [a.cells[column], b.cells[column]];
+      if (missing(first) || missing(second)) return missing(first) - missing(second); // what is not there comes last
+      const numbers = [first, second].map(number);
+      if (!numbers.some(Number.isNaN)) return sign * (numbers[0] - numbers[1]);
+      return sign * said(first).localeCompare(said(second), "en", { numeric: true });
+    };
+    body.append(...(order === "none" ? rows : rows.slice().sort(compare)));
+  }
+
+  heads.forEach((head, column) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: head.textContent });
+    button.addEventListener("click", () => sort(head, column));
+    head.replaceChildren(button);
+  });
+}
+
+/** The rows that are shown, as CSV: what each cell says, then its small print. */
+function asCsv(table) {
+  const line = (row) =>
+    Array.from(row.cells, (cell) => {
+      const small = Array.from(cell.querySelectorAll("small"), (part) => part.textContent.trim());
+      const text = [cell.querySelector("a[href$='.json']") ? cell.textContent.trim() : said(cell), ...small];
+      return `"${[...new Set(text)].filter(Boolean).join(" | ").replace(/"/g, '""')}"`;
+    }).join(",");
+  const rows = Array.from(table.tBodies[0].rows).filter((row) => !row.hidden);
+  return [table.tHead.rows[table.tHead.rows.length - 1], ...rows].map(line).join("\n") + "\n";
+}
+
+function makeFilters(box, name) {
+  const table = box.querySelector("table");
+  const rows = Array.from(table.tBodies[0].rows);
   const heads = Array.from(table.tHead.rows[table.tHead.rows.length - 1].cells);
   const given = new URLSearchParams(location.hash.slice(1));
   const controls = document.createElement("div");
   controls.className = "prune-controls";
   controls.setAttribute("role", "search");
-  controls.setAttribute("aria-label", "Filter the results");
+  controls.setAttribute("aria-label", `Filter the ${name}`);
 
-  const said = (cell) => (cell.firstChild ? cell.firstChild.textContent.trim() : "");
-  const missing = (cell) => said(cell) === "–";
-
-  function control(name, field) {
+  function control(title, field) {
     const label = document.createElement("label");
-    field.name = name.toLowerCase();
-    label.append(name, field);
+    field.name = title.toLowerCase();
+    label.append(title, field);
     controls.append(label);
     return field;
   }
@@ -27,8 +71,11 @@ function upgradeResults(box) {
   const text = control("Find", Object.assign(document.createElement("input"), { type: "search" }));
   text.placeholder = "resnet56, imagenet, l1 …";
   text.value = given.get("find") || "";
-  const source = control("Rows", document.createElement("select"));
-  source.append(new Option("all", ""), new Option("reported"), new Option("our own"));
+  let source = null;
+  if (rows.some((row) => row.dataset.source)) {
+    source = control("Rows", document.createElement("select"));
+    source.append(new Option("all", ""), new Option("reported"), new Option("our own"));
+  }
   const choices = heads
     .map((head, column) => ({ name: head.dataset.filter, column }))
     .filter((choice) => choice.name);
@@ -44,9 +91,10 @@ function upgradeResults(box) {
     if (Array.from(field.options).some((option) => option.value === wanted)) field.value = wanted;
   }
   const clear = Object.assign(document.createElement("button"), { type: "button", textContent: "Clear" });
+  const save = Object.assign(document.createElement("button"), { type: "button", textContent: "Save these as CSV" });
   const status = document.createElement("output");
   status.setAttribute("aria-live", "polite");
-  controls.append(clear, status);
+  controls.append(clear, save, status);
   box.before(controls);
 
   function filter() {
@@ -57,7 +105,7 @@ function upgradeResults(box) {
       const all = row.textContent.toLowerCase();
       row.hidden = !(
         words.every((word) => all.includes(word)) &&
-        (!source.value || own === (source.value === "our own")) &&
+        (!source || !source.value || own === (source.value === "our own")) &&
         choices.every(({ field, column }) => !field.value || said(row.cells[column]) === field.value)
       );
       if (!row.hidden) shown += 1;
@@ -71,35 +119,42 @@ function upgradeResults(box) {
     }
   }
 
-  function sort(head, column) {
-    const order = { ascending: "descending", descending: "none" }[head.getAttribute("aria-sort")] || "ascending";
-    for (const other of heads) other.removeAttribute("aria-sort");
-    if (order !== "none") head.setAttribute("aria-sort", order);
-    const sign = order === "descending" ? -1 : 1;
-    const compare = (a, b) => {
-      const [first, second] = [a.cells[column], b.cells[column]];
-      if (missing(first) || missing(second)) return missing(first) - missing(second); // what is not there comes last
-      const numbers = [first, second].map((cell) => Number(cell.dataset.value ?? NaN));
-      if (!numbers.some(Number.isNaN)) return sign * (numbers[0] - numbers[1]);
-      return sign * said(first).localeCompare(said(second), "en", { numeric: true });
-    };
-    body.append(...(order === "none" ? rows : rows.slice().sort(compare)));
-  }
-
-  heads.forEach((head, column) => {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: head.textContent });
-    button.addEventListener("click", () => sort(head, column));
-    head.replaceChildren(button);
-  });
-  controls.addEventListener("input", filter);
-  clear.addEventListener("click", () => {
+  function showAll() {
     for (const field of [text, ...fields]) field.value = "";
     filter();
+  }
+
+  controls.addEventListener("input", filter);
+  clear.addEventListener("click", () => {
+    showAll();
     text.focus();
   });
+  save.addEventListener("click", () => {
+    const file = new Blob([asCsv(table)], { type: "text/csv" });
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: `${name}.csv` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
+  /** A row that the address names is brought into sight, whatever was filtered. */
+  function toRow() {
+    const row = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!row || !rows.includes(row)) return;
+    if (row.hidden) {
+      const address = location.hash;
+      showAll();
+      history.replaceState(null, "", address);
+    }
+    row.scrollIntoView({ block: "center" });
+  }
   filter();
+  addEventListener("hashchange", toRow);
+  toRow();
 }
 
 document.addEventListener("DOMContentLoaded", () => {
-  for (const box of document.querySelectorAll(".prune-results")) upgradeResults(box);
+  for (const box of document.querySelectorAll(".prune-sort")) {
+    const filters = box.querySelector("th[data-filter]");
+    makeSortable(box.querySelector("table"));
+    if (filters) makeFilters(box, location.pathname.split("/").pop().replace(".html", ""));
+  }
 });

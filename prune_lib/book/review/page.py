@@ -5,13 +5,12 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 
-from ..tables.claims import CONTRADICTED, SUPPORTED
 from ..tables.verdict import NOT_ATTEMPTED, TONES
 from .answers import NOT_SAID, NOT_TRIED
 from .sheet import BORNE_OUT, Cell, Link, Part, Review
 
 MARKS = {  # a verdict's colour, as in the book's tables, and what is said softly
-    **TONES, SUPPORTED: "good", CONTRADICTED: "poor", BORNE_OUT: "good", "does not hold": "poor",
+    **TONES, BORNE_OUT: "good", "does not hold": "poor",
     **dict.fromkeys((NOT_SAID, NOT_TRIED, NOT_ATTEMPTED), "none"),
 }  # fmt: skip
 SPECIAL = re.compile(r"([\\`*<|]|(?<!\w)_|_(?!\w))")

@@ -20,6 +20,7 @@ from ...papers.rows import papers
 from ...system.errors import DataMissing, InputError, needs
 from ...system.paths import absolute, cores, home, settle_environment
 from ..review import review, to_html
+from ..tables.downloads import write_downloads
 from ..tables.results import record_files
 from . import pages
 from .notebook import execute, failure, missing_data, parameters_for
@@ -197,6 +198,7 @@ def setup(app):
     app.connect("builder-inited", _serve_mathjax)
     app.connect("builder-inited", _serve_records)
     app.connect("builder-inited", _write_reviews)
+    app.connect("builder-inited", _write_downloads)
     pages.setup(app)
     app.connect("html-page-context", _leave_out_thebe, priority=900)  # after the extension has added it
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -238,6 +240,13 @@ def _write_reviews(app) -> None:
         chapters = sorted(path.stem for path in (home() / "notebooks").glob(f"{paper}_*.py"))
         back = f"../notebooks/{chapters[0]}.html" if chapters else ""
         (folder / f"{paper}.html").write_text(to_html(review(paper), links="../", back=back), encoding="utf-8")
+
+
+def _write_downloads(app) -> None:
+    """Write the tables of the front pages to ``downloads/``, as CSV and JSON."""
+    folder = Path(app.outdir) / "downloads"
+    shutil.rmtree(folder, ignore_errors=True)
+    write_downloads(folder)
 
 
 def _serve_mathjax(app) -> None:

@@ -18,9 +18,9 @@ from ...runs.records import records
 from ...system.errors import InputError, needs
 from ...system.reading import from_yaml
 from .table import Grid
+from .verdict import CONTRADICTED, SUPPORTED
 
-SUPPORTED, CONTRADICTED, CANNOT_TELL = "supported here", "contradicted here", "cannot tell"
-NOT_TESTED = "not tested yet"
+CANNOT_TELL, NOT_TESTED = "cannot tell", "not tested yet"
 LEVEL = 0.05
 LEAST_SEEDS = 3  # that a contrast must have to be judged
 MOST_SEEDS = 1000  # that a sentence about further seeds will name
@@ -124,20 +124,36 @@ class Claims:
 
     @property
     def grid(self) -> Grid:
-        cells = [["Claim", "Contrast", "Difference", "Seeds", "Verdict"]]
+        """A line for each claim, and its verdict."""
+        cells = [["Claim", "Made by", "Contrasts with seeds enough", "Verdict"]]
         for claim in self.claims:
-            for number, contrast in enumerate(claim.contrasts):
+            tested = sum(contrast.verdict != NOT_TESTED for contrast in claim.contrasts)
+            cells.append([claim.text, claim.source, f"{tested} of {len(claim.contrasts)}", claim.verdict])
+        return Grid(
+            cells,
+            "What the papers claim by comparison, in our words, and what can be said of it at equal recipe.",
+            prose=True, ids=[claim.id for claim in self.claims], filters=["Verdict"], download="claims",
+        )  # fmt: skip
+
+    @property
+    def differences(self) -> Grid:
+        """A line for each contrast: how much better one row is than the other, and what can be told of it."""
+        cells, ids = [["Claim", "Contrast", "Difference", "Seeds", "Verdict", "Would decide"]], []
+        for claim in self.claims:
+            for number, contrast in enumerate(claim.contrasts, 1):
+                more = contrast.more_seeds
                 cells.append([
-                    f"{claim.text} ({claim.source}) {claim.verdict}." if not number else "",
-                    contrast.title, contrast.shown, str(len(contrast.seeds) or "–"), contrast.words(),
+                    claim.id.replace("_", " "), contrast.title, contrast.shown, str(len(contrast.seeds) or "–"),
+                    contrast.verdict, f"about {more} more seed{'s' * (more > 1)}" if more else "–",
                 ])  # fmt: skip
+                ids.append(f"{claim.id}/{number}")
         tested = sum(contrast.verdict != NOT_TESTED for contrast in self.contrasts)
         return Grid(
             cells,
             "Differences of test top-1 at the last epoch, in percentage points, with 95 % intervals over paired seeds; "
             f"verdicts corrected by Holm over the contrasts of a claim; {tested} contrasts have three seeds or more.",
-            prose=True,
-        )
+            prose=True, ids=ids,
+        )  # fmt: skip
 
     def __str__(self) -> str:
         """A paragraph for each claim: itself, where it is from, and a line for each contrast."""
@@ -146,10 +162,10 @@ class Claims:
             lines = [f"{claim.verdict.upper()}: {claim.text}", f"  {claim.source}"]
             lines += [f"  {c.title}: {c.shown} ({len(c.seeds)} seeds), {c.words()}" for c in claim.contrasts]
             paragraphs.append("\n".join(lines))
-        return "\n\n".join([*paragraphs, self.grid.caption])
+        return "\n\n".join([*paragraphs, self.differences.caption])
 
     def _repr_html_(self) -> str:
-        return self.grid._repr_html_()
+        return self.grid._repr_html_() + self.differences._repr_html_()
 
     def to_json(self) -> list[dict]:
         return [
@@ -326,7 +342,8 @@ def league_grid(table: str, budget: str = "fast") -> Grid:
     base = baseline(table)
     cells = [["Row", "Top-1", "Seeds", f"Against {base.title}", "Told from it", "As pruned", "BatchNorm anew",
               "Seconds", "Looks at"]]  # fmt: skip
-    for place in league(table, budget):
+    places = league(table, budget)
+    for place in places:
         contrast, values = place.against, list(place.figures.values())
         told = {CANNOT_TELL: f"cannot be told from {base.title}", NOT_TESTED: "–"}.get(
             contrast.verdict, "better" if contrast.verdict == SUPPORTED else "worse"
@@ -346,7 +363,7 @@ def league_grid(table: str, budget: str = "fast") -> Grid:
         f"Test top-1 in percent at the last epoch, budget {budget}; differences with 95 % intervals over paired seeds, "
         "corrected by Holm. Seconds are processor time of scoring."
     )
-    return Grid(cells, caption)
+    return Grid(cells, caption, ids=[place.row.id for place in places], download="league")
 
 
 def worth_of_test_selection(budget: str = "fast") -> Grid:

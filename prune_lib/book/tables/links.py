@@ -26,12 +26,13 @@ def record_files(records: Iterable[Mapping]) -> dict[str, str]:
     return found
 
 
-def links(records: Iterable[Mapping] = (), table: str = "") -> str:
+def links(records: Iterable[Mapping] = (), table: str = "", download: str = "") -> str:
     """What stands behind a caption, as HTML: its records, and its rows on the results page; empty if there is neither.
 
     Args:
         records: the records that the figures come from.
         table: ``paper/table``, whose rows are meant.
+        download: the name of its files among ``downloads``, as ``claims``.
     """
     files = [
         f'<a href="../results/{html.escape(file)}">{html.escape(name)}</a>'
@@ -45,4 +46,7 @@ def links(records: Iterable[Mapping] = (), table: str = "") -> str:
     if table:
         address = html.escape(f"results.html#{urlencode({'find': f'{table}/'})}")
         said.append(f'<a href="{address}">These rows among all results, with their records</a>.')
+    if download:
+        files = [f'<a href="../downloads/{download}.{kind}" download>{kind.upper()}</a>' for kind in ("csv", "json")]
+        said.append(f"Download all of it: {', '.join(files)}.")
     return f' <span class="prune-links">{" ".join(said)}</span>' if said else ""

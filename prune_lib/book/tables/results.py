@@ -14,6 +14,7 @@ from ...papers.rows import BUDGETS, METRICS, OWN, TRIALS, Row, all_rows, paper_n
 from ...runs.records import Run, records, superseded_lines
 from ...system.paths import home
 from .errata import NAMES
+from .links import links
 from .table import Line, recount, tone
 from .verdict import judge
 
@@ -115,10 +116,12 @@ class Results:
             spans += f'<th scope="colgroup" colspan="{size}">{group}</th>' if group else "<td></td>" * size
         filters = [f' data-filter="{how}"' if how else "" for _, _, how in HEADS]
         names = "".join(f'<th scope="col"{how}>{head}</th>' for (_, head, _), how in zip(HEADS, filters, strict=True))
-        body = "".join(map(_row, self.results))
+        body, files = "".join(map(_row, self.results)), links(download="results")
         return (
-            '<div class="prune-table prune-results" tabindex="0" role="region" aria-label="Results of all rows">'
-            f"<table><thead><tr>{spans}</tr><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>"
+            '<div class="prune-table prune-results prune-sort" tabindex="0" role="region" '
+            'aria-label="Results of all rows"><table>'
+            f"<caption>Every row of every paper: reported, recounted, measured, judged.{files}</caption>"
+            f"<thead><tr>{spans}</tr><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
     def to_json(self) -> list[dict]:
@@ -166,10 +169,13 @@ def _printed(row: Row, figure: str, unit: str = "") -> Cell:
 
 def _row(result: Result) -> str:
     row = result.line.row
-    cells = "".join(map(_cell, result.cells()))
-    links = "<br>".join(_link(row, file) for file in result.files) or NONE
-    links += "".join(f"<small>{html.escape(words)}</small>" for words in result.line.superseded)
-    return f'<tr data-source="{"reported" if row.reported else "own"}">{cells}<td>{links}</td></tr>'
+    first, *others = result.cells()
+    address = f'<small><a href="#{html.escape(first.small)}">{html.escape(first.small)}</a></small>'
+    cells = f"<td>{html.escape(first.text)}{address}</td>" + "".join(map(_cell, others))
+    behind = "<br>".join(_link(row, file) for file in result.files) or NONE
+    behind += "".join(f"<small>{html.escape(words)}</small>" for words in result.line.superseded)
+    of, name = "reported" if row.reported else "own", html.escape(row.id)
+    return f'<tr id="{name}" data-source="{of}">{cells}<td>{behind}</td></tr>'
 
 
 def _link(row: Row, file: str) -> str:

@@ -110,14 +110,18 @@ class Grid:
     prose: bool = False  # cells hold sentences, which wrap
     records: Sequence[Mapping] = ()  # what its figures come from, linked where the book serves them
     table: str = ""  # ``paper/table`` whose rows it shows, linked on the results page
+    ids: Sequence[str] = ()  # what each line is called in an address, behind '#'; given, a reader can sort the lines
+    filters: Sequence[str] = ()  # headings by whose cells a reader can choose lines
+    download: str = ""  # the name of its files among ``downloads``
 
     def __str__(self) -> str:
         return f"{_text(self.cells)}\n\n{self.caption}".rstrip()
 
     def _repr_html_(self) -> str:
         """Every text is escaped, and a wide table scrolls within its own box."""
-        behind = links(self.records, self.table)
-        return _html(self.cells, self.caption, " prune-prose" if self.prose else "", behind)
+        style = (" prune-prose" if self.prose else "") + (" prune-sort" if self.ids else "")
+        behind = links(self.records, self.table, self.download)
+        return _html(self.cells, self.caption, style, behind, self.ids, self.filters)
 
 
 @dataclass(frozen=True)
@@ -310,11 +314,17 @@ def _text(cells: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _html(cells: Sequence[Sequence[str]], caption: str, style: str = "", behind: str = "") -> str:
+def _html(
+    cells: Sequence[Sequence[str]], caption: str, style: str = "", behind: str = "", ids: Sequence[str] = (),
+    filters: Sequence[str] = (),
+) -> str:  # fmt: skip
     """The table as HTML, in a box that scrolls, also by keyboard; ``behind`` is HTML after its caption."""
-    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in cells[0])
+    chosen = {name: f' data-filter="{html.escape(name)}"' for name in filters}
+    head = "".join(f'<th scope="col"{chosen.get(text, "")}>{html.escape(text)}</th>' for text in cells[0])
+    names = [f' id="{html.escape(name)}"' for name in ids] or [""] * len(cells)
     body = "".join(
-        "<tr>" + "".join(f"<td{tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells[1:]
+        f"<tr{name}>" + "".join(f"<td{tone(cell)}>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for name, row in zip(names, cells[1:], strict=False)
     )
     label = html.escape(caption[:LABEL] or "Table")
     return (

@@ -18,9 +18,10 @@ NOT_ATTEMPTED = "not attempted"  # no finished run of the full recipe
 NOT_PUBLIC = "not public"  # the source does not say what the network is
 INCONSISTENT = "source inconsistent"  # the source's own figures do not follow from its own spec
 EXACT = "exact"  # every count prints as the source prints it
+SUPPORTED, CONTRADICTED = "supported here", "contradicted here"  # of a claim by comparison, at equal recipe
 TONES = {  # how a table colours a verdict: the classes ``prune-good`` … of ``book/_static/book.css``
     EXACT: "good", REPRODUCED: "good", WITHIN_NOISE: "fair", NOT_PUBLIC: "fair", NOT_REPRODUCED: "poor",
-    INCONSISTENT: "poor",
+    INCONSISTENT: "poor", SUPPORTED: "good", CONTRADICTED: "poor",
 }  # fmt: skip
 
 
