@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all setup book publish lab test test-browser validate faults soak lock clean help
+.PHONY: all setup book pdf publish lab test test-browser validate faults soak lock clean help
 
 all: book ## install, reproduce with the embedded digits, build the HTML book and print its path
 
@@ -22,6 +22,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 book: $(STAMP) ## execute the notebooks and build the book
 	$(BIN)/prune book
+
+pdf: book ## the whole book as one PDF, printed by Chromium
+	$(BIN)/python -m prune_lib.book.site.pdf
 
 publish: book ## build the book and add it, checked, to a folder of editions for a static host: PUBLISH="--address https://…"
 	$(BIN)/python -m prune_lib.book.site.publish $(PUBLISH)

@@ -1,5 +1,7 @@
 """The built book in a real browser: every page, at two widths, light and dark, with nothing asked of the network.
 
+axe-core looks at each page too: on a desk in the light, and on a phone in the dark.
+
 Needs Debian's chromium (``apt-get install chromium``) and the book that ``make`` built; it skips where one is missing.
 """
 
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "book" / "_build" / "html"
@@ -28,6 +31,8 @@ UNSET = (
     "[...document.querySelectorAll('.math')].filter((m) => !m.querySelector('mjx-container') || "
     "m.querySelector('mjx-merror')).map((m) => m.textContent)"
 )
+LARGEST = 1_000_000  # bytes of a page
+SERIOUS = ("serious", "critical")  # of axe-core's minor, moderate, serious, critical
 PICTURES = "[...document.querySelectorAll('img')]"
 CONTRAST = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -135,6 +140,20 @@ def _overflow(page):
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+def _faults(page):
+    """What axe-core calls serious or critical, on a desk in the light and on a phone in the dark: rule and place."""
+    found = set()
+    for size, theme in ((DESK, "light"), (PHONE, "dark")):
+        page.set_viewport_size(size)
+        page.evaluate("(theme) => { document.documentElement.dataset.theme = theme }", theme)
+        run = Axe().run(page, options={"resultTypes": ["violations"]}).response
+        found |= {
+            f"{theme}: {rule['id']} at {node['target'][0]}"
+            for rule in run["violations"] if rule["impact"] in SERIOUS for node in rule["nodes"]
+        }  # fmt: skip
+    return found
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_whole(visitor, address, name, seen):
     import playwright.sync_api as playwright
@@ -158,10 +177,14 @@ def test_every_page_is_whole(visitor, address, name, seen):
     outside = [words for words in wrong if words.startswith("asked for")]
     errors = [words for words in wrong if words not in outside]
     found = {"undrawn": undrawn, "unset": unset, "outside": outside, "errors": errors, "faint": faint}
+    faults = _faults(page)
     numbers = {what: len(those) for what, those in found.items()} | {"overflow": overflow, "pictures": len(pictures)}
+    numbers["faults"] = len(faults)
     seen["pages"].append({"page": name, **numbers, "formulas": page.locator(".math").count()})
     assert not any(found.values()), found
     assert overflow <= 0, "scrolls sideways"
+    assert not faults
+    assert (HTML / f"{name}.html").stat().st_size < LARGEST
     assert "Traceback" not in text
 
 
@@ -224,6 +247,70 @@ def test_the_results_sort_and_filter(page, address, where):
     assert page.locator(".prune-controls output").inner_text() == f"{len(found)} of {len(given)} rows"
     page.get_by_label("Find").fill("no such row")
     assert _column(page, 0) == []
+
+
+def _in_sight(page, row):
+    return page.locator(f"[id='{row}']").evaluate(
+        "(row) => { const box = row.getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight }"
+    )
+
+
+def test_a_row_has_an_address_that_brings_it_into_sight(page, address):
+    row = "dcff/cifar10/vgg16"
+    page.goto(f"{address}/notebooks/results.html#{row}")
+    page.wait_for_selector(".prune-controls")
+    assert _in_sight(page, row)
+    page.get_by_label("Paper").select_option("HRank")
+    assert not page.locator(f"[id='{row}']").is_visible()
+    page.evaluate("(row) => { location.hash = row }", row)
+    page.wait_for_function(f"!document.getElementById('{row}').hidden")
+    assert _in_sight(page, row)
+    page.goto(f"{address}/notebooks/results.html#find=cdp%2Fcifar10%2F")
+    page.reload()
+    assert _column(page, 1)
+    assert set(_column(page, 1)) == {"CDP"}
+
+
+@pytest.mark.parametrize("name", ["results", "claims"])
+def test_a_table_is_downloaded_whole_and_as_it_is_filtered(page, address, name):
+    page.goto(f"{address}/notebooks/{name}.html")
+    for kind, first in (("csv", b"row," if name == "results" else b"claim,"), ("json", b"[\n")):
+        with page.expect_download() as got:
+            page.locator(f"caption a[href$='{name}.{kind}']").first.click()
+        assert got.value.path().read_bytes().startswith(first)
+    page.get_by_label("Find").fill("cdp")
+    shown = page.locator(".prune-sort").first.locator("tbody tr:not([hidden])").count()
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Save these as CSV").click()
+    assert got.value.suggested_filename == f"{name}.csv"
+    assert len(got.value.path().read_text().splitlines()) == shown + 1 > 1
+
+
+def test_claims_and_leagues_sort_and_have_addresses(page, address):
+    page.goto(f"{address}/notebooks/claims.html")
+    page.get_by_label("Verdict").select_option("supported here")
+    claims = page.locator(".prune-sort").first.locator("tbody tr:not([hidden])")
+    assert claims.count() > 0
+    assert set(claims.locator("td:last-child").all_inner_texts()) == {"supported here"}
+    league = page.locator(".prune-sort").last
+    for _ in range(2):  # best first, as it stands; then the other way round
+        league.get_by_role("button", name="Top-1").click()
+    best = [float(text.split()[0]) for text in league.locator("tbody td:nth-child(2)").all_inner_texts()]
+    assert best == sorted(best, reverse=True)
+    assert league.locator("tbody tr[id^='arena/']").count() == len(best)
+
+
+def test_a_figure_has_a_number_a_caption_and_a_way_to_run_it(page, address):
+    page.goto(f"{address}/notebooks/cdp_cifar10.html")
+    figures, tables = page.locator("article figure"), page.locator("article .prune-numbered")
+    for place, kind in ((figures, "Figure"), (tables, "Table")):
+        said = place.locator(".caption-number").all_inner_texts()
+        assert len(said) == place.count() > 1
+        assert all(re.fullmatch(rf"{kind} \d+\.\d+\.", text.strip()) for text in said)
+        assert place.locator("a[href='#run-this-page']").count() == place.count()
+    assert page.locator("#run-this-page").is_visible()
+    first = page.locator("article .prune-opening, article .prune-code, article .cell_input").first
+    assert "prune-opening" in first.get_attribute("class"), "a chapter opens with what was found, not with code"
 
 
 def test_a_result_opens_its_record(page, address):

@@ -16,14 +16,21 @@ def test_what_was_seen_is_shown_with_its_provenance(project):
     poor = WELL | {"page": "notebooks/<b>", "overflow": 7}
     save_checks([WELL, poor], {"sparsity": 0.125}, "Chromium 1.2")
     pages, explorer = load_checks()
-    assert pages.cells[1] == ["index", "yes", "2", "1,234", "0", "0", "0", "0", "0", "0"]
+    assert pages.cells[1] == ["index", "yes", "2", "1,234", *["0"] * 7]
     assert pages.cells[2][:2] == ["<b>", "no"]
-    assert pages.cells[2][-2:] == ["7", "0"]
+    assert pages.cells[2][-3:] == ["7", "0", "0"]
     assert "&lt;b&gt;" in pages._repr_html_()
     assert "<b>" not in pages._repr_html_()
     assert pages.caption.startswith("make test-browser, Chromium 1.2, 20")
     assert explorer.cells[1] == ["sparsity", "0.12"]
     assert list(records()) == []
+
+
+def test_a_record_from_before_a_check_was_added_is_shown_without_it(project):
+    save_checks([{name: value for name, value in WELL.items() if name != "faults"}], {}, "Chromium")
+    pages, _ = load_checks()
+    assert pages.cells[1][1] == "yes"
+    assert pages.cells[1][-1] == "–"
 
 
 def test_before_a_browser_saw_anything_the_book_says_so(project):

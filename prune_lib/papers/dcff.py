@@ -5,13 +5,16 @@ them to a network once an epoch.
 
 Three variants, by name:
 
-``authors``  what the published code does. The scores are taken from float32 probabilities, where most of them have
-             underflowed to 0 and ``0 log 0`` is not a number; a layer whose scores are not all finite keeps the
-             ranking it had. In effect the ranking of epoch 0, of random filters, decides the whole run.
-``paper``    the formula as written, from logarithms that cannot underflow, so that the ranking goes on changing.
-``mmrazor``  what MMRazor's code does (dcff_channel_mutator.py of 0480755): both logarithms have an epsilon, the second
-             is averaged over a filter's own distribution in place of all others', and the temperature goes by
-             iterations, of which there have been so many at the second scoring that it is at its end.
+``authors``
+    What the published code does. The scores are taken from float32 probabilities, where most of them have underflowed
+    to 0 and ``0 log 0`` is not a number; a layer whose scores are not all finite keeps the ranking it had. In effect
+    the ranking of epoch 0, of random filters, decides the whole run.
+``paper``
+    The formula as written, from logarithms that cannot underflow, so that the ranking goes on changing.
+``mmrazor``
+    What MMRazor's code does (dcff_channel_mutator.py of 0480755): both logarithms have an epsilon, the second is
+    averaged over a filter's own distribution in place of all others', and the temperature goes by iterations, of which
+    there have been so many at the second scoring that it is at its end.
 """
 
 import math

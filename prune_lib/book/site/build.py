@@ -22,7 +22,6 @@ from ...system.paths import absolute, cores, home, settle_environment
 from ..review import review, to_html
 from ..tables.downloads import write_downloads
 from ..tables.results import record_files
-from . import pages
 from .notebook import execute, failure, missing_data, parameters_for
 
 MATHJAX = "mathjax/tex-svg.js"  # from the package sphinx-mathjax-offline (MathJax 3, Apache-2.0)
@@ -193,13 +192,16 @@ def _problem(source: Path, output: Path, parameters: dict, at_once: int) -> str:
 
 
 def setup(app):
-    """Sphinx calls this. Registers the check and MathJax's static file."""
+    """Sphinx calls this. Registers the checks, what is served beside the pages, and how these are arranged."""
+    from . import pages, reference  # which import Sphinx
+
     app.connect("builder-inited", _refuse_failed_notebooks)
     app.connect("builder-inited", _serve_mathjax)
     app.connect("builder-inited", _serve_records)
     app.connect("builder-inited", _write_reviews)
     app.connect("builder-inited", _write_downloads)
     pages.setup(app)
+    app.add_directive("room", reference.Room)
     app.connect("html-page-context", _leave_out_thebe, priority=900)  # after the extension has added it
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

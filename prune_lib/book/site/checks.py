@@ -15,8 +15,9 @@ from ..tables.table import Grid
 PAGE = {  # what is noted about a page -> its heading; zero is best for all but the first two
     "pictures": "Pictures", "formulas": "Formulas", "undrawn": "undrawn, or no words", "unset": "not set",
     "outside": "Requests outside", "errors": "Errors in the console", "overflow": "Scrolls sideways by, px",
-    "faint": "Texts too faint",
+    "faint": "Texts too faint", "faults": "Faults by axe-core",
 }  # fmt: skip
+LATER = ("faults",)  # what records of earlier checks do not have
 TOTALS = ("pictures", "formulas")
 
 
@@ -61,8 +62,9 @@ def load_checks(part: str = "") -> tuple[Grid, Grid]:
     assert isinstance(record, dict)
     cells = [heads]
     for page in (page for page in record["pages"] if part in page["page"]):
-        well = not any(page[name] for name in PAGE if name not in TOTALS)
-        cells.append([page["page"].split("/")[-1], "yes" if well else "no", *(f"{page[name]:,}" for name in PAGE)])
+        well = not any(page.get(name) for name in PAGE if name not in TOTALS)
+        figures = [f"{page[name]:,}" if name in page else "–" for name in PAGE]
+        cells.append([page["page"].split("/")[-1], "yes" if well else "no", *figures])
     by = f"{record['command']}, {record['browser']}, {record['date']}, code {record['code']}"
     moved = [moves, *([name, f"{seconds:.2f}"] for name, seconds in record["explorer"].items())]
     return Grid(cells, f"{by}; the record is results/browser/{path.name}."), Grid(
@@ -81,7 +83,8 @@ def _wrong_with(record: object) -> str:
     for page in record["pages"]:
         if not isinstance(page, dict) or type(page.get("page")) is not str:
             return "a page without a name"
-        if not all(type(page.get(name)) is int and page[name] >= 0 for name in PAGE):
+        known = {name: page.get(name, 0) if name in LATER else page.get(name) for name in PAGE}
+        if not all(type(number) is int and number >= 0 for number in known.values()):
             return f"{page['page']}: expected whole numbers from 0 for {' '.join(PAGE)}"
     if not all(type(seconds) in (int, float) for seconds in record["explorer"].values()):
         return "explorer: expected seconds"
