@@ -69,7 +69,7 @@ function makeFilters(box, name) {
   }
 
   const text = control("Find", Object.assign(document.createElement("input"), { type: "search" }));
-  text.placeholder = "resnet56, imagenet, l1 …";
+  text.placeholder = name === "results" ? "resnet56, imagenet, l1 …" : "cdp, chance, widths …";
   text.value = given.get("find") || "";
   let source = null;
   if (rows.some((row) => row.dataset.source)) {

@@ -201,7 +201,7 @@ def setup(app):
     app.connect("builder-inited", _write_reviews)
     app.connect("builder-inited", _write_downloads)
     pages.setup(app)
-    app.add_directive("room", reference.Room)
+    reference.setup(app)
     app.connect("html-page-context", _leave_out_thebe, priority=900)  # after the extension has added it
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

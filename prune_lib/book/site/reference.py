@@ -12,6 +12,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from sphinx.addnodes import pending_xref
 from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import nested_parse_with_titles
@@ -20,8 +21,21 @@ from ...system.errors import InputError
 
 STYLE = Config(napoleon_google_docstring=True, napoleon_use_rtype=False)
 LITERAL = re.compile(r"(``.*?``)", re.DOTALL)
+EXAMPLE = re.compile(r"(^\S.*\n\n)((?:    .*\n*)+)", re.MULTILINE)  # code that stands in from the text above it
 LEFT_OUT = ("pytest_plugin.py",)  # which pytest alone calls
 Def = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def setup(app) -> None:
+    """Register what this module does; ``build.setup`` calls it."""
+    app.add_directive("room", Room)
+    app.connect("doctree-read", _link_exactly)
+
+
+def _link_exactly(app, doctree: nodes.document) -> None:
+    """A type in a signature links to the class of that name in its own module, and never to another's."""
+    for node in doctree.findall(pending_xref):
+        node.attributes.pop("refspecific", None)
 
 
 class Room(SphinxDirective):
@@ -70,7 +84,8 @@ def _text(node: ast.AST) -> list[str]:
     """A docstring as reStructuredText, its Google sections as lists."""
     words = ast.get_docstring(node) or ""  # type: ignore[arg-type]
     escaped = "".join(part if part.startswith("``") else part.replace("|", r"\|") for part in LITERAL.split(words))
-    return str(GoogleDocstring(escaped, STYLE)).splitlines()  # type: ignore[arg-type]
+    shown = EXAMPLE.sub(r"\1::\n\n\2", escaped)
+    return str(GoogleDocstring(shown, STYLE)).splitlines()  # type: ignore[arg-type]
 
 
 def _described(node: Def, depth: int = 0) -> Iterator[str]:

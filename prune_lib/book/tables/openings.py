@@ -15,7 +15,7 @@ from .table import METRIC_NAMES, Line, load_line, load_table, mean_sd
 from .verdict import EXACT, NOT_PUBLIC
 
 LINES = 10  # of all three parts together
-ROWS = 4  # that a line names
+ROWS = 3  # that a line names
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def opening(*tables: str, studies: Sequence[str] = (), claims: bool = False) -> 
     lines = [line for name in tables for line in load_table(name).lines]
     paper = tables[0].partition("/")[0]
     told = [claim for claim in claims_of(paper) if claim.verdict != NOT_TESTED] if claims else []
-    claimed = [_claimed(lines), *(f"{claim.text}" for claim in told[:2])]
+    claimed = [_claimed(lines), *(claim.text for claim in told[:1])]
     found = [_recounted(lines), *_contradictions(tables), *_measured(lines)]
     found += [said for study in studies if (said := _studied(study))]
     return Opening(claimed, found[: LINES - len(claimed) - 1 - bool(told)], _judged(lines, told))
@@ -107,8 +107,6 @@ def _contradictions(tables: Sequence[str]) -> list[str]:
 def _measured(lines: Iterable[Line]) -> list[str]:
     """What was trained, at which budget: a short training is no basis for a verdict."""
     told = [line for line in lines if line.accuracy.mean and line.accuracy.budget not in TRIALS]
-    if not told:
-        return ["No row of these tables has been trained here beyond a trial."]
     said = []
     for budget, of in groupby(told, key=lambda line: line.accuracy.budget):
         rows = [f"{line.row.title} {mean_sd(line.accuracy, 'test_best')}" for line in of]
