@@ -1,8 +1,10 @@
 """Where a printed figure comes from: which ways of counting a network print it, and whether a paper's figures agree.
 
-found = check("55.84M", "resnet56", rates, base="125.49M", cut="55.5%")
-found.figure.prints   # the ways that print it, the plainest first
-print(found)          # all of it in words
+Of one printed figure:
+
+    found = check("55.84M", "resnet56", rates, base="125.49M", cut="55.5%")
+    found.figure.prints   # the ways that print it, the plainest first
+    print(found)          # all of it in words
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,8 @@
 """What a page of the book is made of: numbered figures and tables, code below what it draws, how to run it.
 
-A part of the Sphinx extension ``build``. It works on the pages that come from notebooks, after they were read:
+A part of the Sphinx extension ``build``. It works on pages after they were read, most of it on those of notebooks:
 
+- a table of Markdown gets the caption that a comment above it has;
 - a table of ours, and a picture with its caption, become a table and a figure that Sphinx numbers;
 - folded code goes below what it draws; where it draws nothing, it only prepares, and leaves the page;
 - the parameters, which stand first in a notebook, go to the end, where the page says how to run it.
@@ -18,6 +19,7 @@ from docutils import nodes
 TABLE = re.compile(r'<div class="prune-table.*?</table></div>', re.DOTALL)
 CAPTION = re.compile(r"<caption>(.*?)</caption>", re.DOTALL)
 NOTE = re.compile(r'<p class="prune-caption">(.*?)(<span class="prune-links">.*)?</p>', re.DOTALL)
+SAID = re.compile(r"<!-- caption: (.*?) -->", re.DOTALL)
 RUN = "run-this-page"
 RUN_LINK = f'<a class="prune-run" href="#{RUN}">Run this</a>'
 
@@ -59,6 +61,7 @@ def _captionless(text: str) -> tuple[str, str, str]:
 def _arrange(app, doctree: nodes.document) -> None:
     """Make a page of what was read of a notebook."""
     name = Path(doctree.settings.env.docname).name
+    _give_captions(doctree)
     if doctree.settings.env.docname != f"notebooks/{name}":
         return
     numbers = {"table": 0, "figure": 0}
@@ -84,6 +87,16 @@ def _arrange(app, doctree: nodes.document) -> None:
             cell.parent.remove(cell)
     if settings or given:
         next(doctree.findall(nodes.section)).append(_how_to_run(name, settings, given))
+
+
+def _give_captions(doctree: nodes.document) -> None:
+    """Give a table of Markdown the caption that stands above it: ``<!-- caption: What it shows. -->``."""
+    for number, table in enumerate(list(doctree.findall(nodes.table)), 1):
+        before = table.parent.children[: table.parent.index(table)][-2:]
+        found = [match for node in before if (match := SAID.search(node.astext()))]
+        if found and isinstance(table[0], nodes.tgroup):
+            table.insert(0, nodes.title("", found[-1][1]))
+            table["ids"] = table["ids"] or [f"table-{number}"]
 
 
 def _numbered(output: nodes.Element, numbers: dict[str, int]) -> Iterator[nodes.Node]:

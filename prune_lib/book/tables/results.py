@@ -173,7 +173,10 @@ def _row(result: Result) -> str:
     address = f'<small><a href="#{html.escape(first.small)}">{html.escape(first.small)}</a></small>'
     cells = f"<td>{html.escape(first.text)}{address}</td>" + "".join(map(_cell, others))
     behind = "<br>".join(_link(row, file) for file in result.files) or NONE
-    behind += "".join(f"<small>{html.escape(words)}</small>" for words in result.line.superseded)
+    behind += "".join(
+        f"<details><summary>superseded</summary><small>{html.escape(words)}</small></details>"
+        for words in result.line.superseded
+    )
     of, name = "reported" if row.reported else "own", html.escape(row.id)
     return f'<tr id="{name}" data-source="{of}">{cells}<td>{behind}</td></tr>'
 
