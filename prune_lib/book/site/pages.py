@@ -133,7 +133,7 @@ def _figure(picture: nodes.Node, numbers: dict[str, int], caption: str = "", beh
     numbers["figure"] += 1
     image = next(picture.findall(nodes.image))
     said = nodes.caption("", unescape(caption).strip() or image.get("alt", ""))
-    said += nodes.raw("", f"{behind} {RUN_LINK}", format="html")
+    said += nodes.raw("", f" {behind} {RUN_LINK}", format="html")
     return nodes.figure("", image, said, ids=[f"figure-{numbers['figure']}"])
 
 

@@ -93,9 +93,10 @@ def _recounted(lines: Sequence[Line]) -> str:
     counted = [line for line in lines if {*COUNTS} & {*line.row.reported}]
     verdicts = [line.count_verdict for line in counted]
     exact, hidden = verdicts.count(EXACT), verdicts.count(NOT_PUBLIC)
-    said = f"Counted again, {exact} of {len(counted)} rows come out to every printed digit"
+    rows = "row comes" if len(counted) == 1 else "rows come"
+    said = f"Counted again, {exact} of {len(counted)} {rows} out to every printed digit"
     if hidden:
-        said += f"; the networks of {hidden} are not public"
+        said += f"; {hidden} of the networks {'is' if hidden == 1 else 'are'} not public"
     return f"{said}."
 
 
