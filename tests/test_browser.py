@@ -188,8 +188,9 @@ def test_every_page_is_whole(visitor, address, name, seen):
     assert "Traceback" not in text
 
 
-def test_search_lists_hits(page, address):
-    page.goto(f"{address}/search.html?q=temperature")
+@pytest.mark.parametrize("where", ["http", "file"])
+def test_search_lists_hits(page, address, where):
+    page.goto(f"{address if where == 'http' else HTML.as_uri()}/search.html?q=temperature")
     page.wait_for_selector("#search-results li a")
     assert page.locator("#search-results li").count() > 1
     assert page.locator("#search-results a[href*='dcff_cifar10']").count() == 1
