@@ -145,6 +145,7 @@ def _faults(page):
     found = set()
     for size, theme in ((DESK, "light"), (PHONE, "dark")):
         page.set_viewport_size(size)
+        page.reload()  # the theme looks at what scrolls when a page is opened
         page.evaluate("(theme) => { document.documentElement.dataset.theme = theme }", theme)
         run = Axe().run(page, options={"resultTypes": ["violations"]}).response
         found |= {

@@ -32,6 +32,13 @@ def setup(app) -> None:
     """Register what this module does; ``build.setup`` calls it."""
     app.add_enumerable_node(numbered_table, "table", _title, html=(_visit_table, None))
     app.connect("doctree-read", _arrange, priority=100)  # before Sphinx collects a page's contents and numbers
+    app.connect("html-page-context", _list_citations)
+
+
+def _list_citations(app, page, template, context, doctree) -> None:
+    """Call the entries of the bibliography items of its list: docutils gives them a role that no list may hold."""
+    if "body" in context:
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def _title(node: nodes.Element) -> str:
