@@ -33,8 +33,9 @@ class Layer:
 
     @property
     def filters(self) -> Tensor:
-        """``(C_out, weights)``: a row for each filter."""
-        return _by_output(self.module, self.module.weight.detach())  # type: ignore[operator, arg-type]
+        """``(C_out, weights)``: a row for each filter, at least in float32."""
+        weight: Tensor = self.module.weight.detach()  # type: ignore[operator, assignment]
+        return _by_output(self.module, weight if weight.dtype == torch.float64 else weight.float())
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ CRITERIA = {
     "lamp": Criterion("criteria:lamp", "weights", "Lee et al. 2021, arXiv 2010.07611, eq. 1, on filters", "raw"),
     "bn_scale": Criterion("criteria:bn_scale", "weights", "Liu et al. 2017, arXiv 1708.06519", "raw"),
     "taylor": Criterion("criteria:taylor", "gradients", "Molchanov et al. 2019, arXiv 1906.10771, eq. 8", "raw"),
+    "hessian": Criterion("criteria:hessian", "gradients", "LeCun et al. 1989, NIPS 2, optimal brain damage", "raw"),
     "cdp": Criterion("cdp:by_discriminative_power", "images", "Xu et al. 2021, doi 10.1145/3474085.3475680", "raw"),
     "cfdp": Criterion("cfdp:by_frequencies", "images", "Khaki & Luo 2023, CVPR workshops, p. 4714"),
     "css": Criterion("filterexpo:by_leverage", "weights", "Hou et al. 2022, arXiv 2203.15794, section 3.2", "bn_scale"),
@@ -117,7 +119,7 @@ def importance(name: str) -> Callable[[Group, Seen], Tensor]:
 
 
 def at_random(group: Group, seen: Seen) -> Tensor:
-    """A number drawn from the seed for each filter of each layer."""
+    """``u_f``, drawn evenly from [0, 1) for each filter f of each layer. Needs nothing but the seed."""
     drawn = seen.once(_draw)
     return group.sum(lambda layer: drawn[layer.name])
 
@@ -128,22 +130,38 @@ def _draw(seen: Seen) -> dict[str, Tensor]:
 
 
 def l1(group: Group, seen: Seen) -> Tensor:
-    """``sum_i |w_i|`` over a filter's weights."""
+    """``sum_i |w_i|`` over a filter's weights (Li et al. 2017, arXiv 1608.08710, section 3.1). Needs weights.
+
+    Torch-Pruning's ``MagnitudeImportance(p=1)`` adds, unless told otherwise, the BatchNorm's scale and the weights of
+    the next layers that read the channel, takes the mean over these and divides by that of all channels.
+    """
     return group.sum(lambda layer: layer.filters.abs().sum(1))
 
 
 def l2(group: Group, seen: Seen) -> Tensor:
-    """``sqrt(sum_i w_i^2)``."""
+    """``sqrt(sum_i w_i^2)`` over a filter's weights (He et al. 2018, arXiv 1808.06866). Needs weights.
+
+    Torch-Pruning's ``MagnitudeImportance(p=2)`` leaves out the root: of one layer the order is the same, of layers
+    that are summed it need not be.
+    """
     return group.sum(lambda layer: layer.filters.norm(dim=1))
 
 
 def fpgm(group: Group, seen: Seen) -> Tensor:
-    """The sum of a filter's distances to all others of its layer: those near the geometric median can be replaced."""
+    """``sum_g ||w_f - w_g||_2`` over all filters g of f's layer (He et al. 2019, arXiv 1811.00250, eq. 4).
+
+    A filter near the others' geometric median can be replaced by them. Needs weights. Torch-Pruning's
+    ``FPGMImportance`` takes the distances of ``|w|^p`` instead, with p = 2: signs are lost.
+    """
     return group.sum(lambda layer: torch.cdist(layer.filters.double(), layer.filters.double()).sum(1))
 
 
 def lamp(group: Group, seen: Seen) -> Tensor:
-    """``n_u / sum of all n_v >= n_u``, with n the squared norms of a layer's filters: the largest has 1."""
+    """``n_f / sum of all n_g >= n_f``, with n the squared L2 norms of a layer's filters; the largest has 1.
+
+    Lee et al. 2021, arXiv 2010.07611, eq. 1, which has single weights in place of filters. Needs weights.
+    Torch-Pruning's ``LAMPImportance`` is the same of one layer; of several it sums the norms first, not the shares.
+    """
 
     def share(layer: Layer) -> Tensor:
         ordered, order = layer.filters.double().square().sum(1).sort(descending=True)
@@ -153,10 +171,12 @@ def lamp(group: Group, seen: Seen) -> Tensor:
 
 
 def bn_scale(group: Group, seen: Seen) -> Tensor:
-    """``|gamma|`` of the BatchNorm behind.
+    """``|gamma|`` of the BatchNorm behind the filter (Liu et al. 2017, arXiv 1708.06519, section 3). Needs weights.
+
+    Torch-Pruning's ``BNScaleImportance`` is the same before it divides by the mean.
 
     Raises:
-        InputError: a layer that has none.
+        InputError: a layer that has no BatchNorm of its own.
     """
     for layer in group.layers:
         if getattr(layer.norm, "weight", None) is None:
@@ -165,9 +185,25 @@ def bn_scale(group: Group, seen: Seen) -> Tensor:
 
 
 def taylor(group: Group, seen: Seen) -> Tensor:
-    """``(sum_i g_i w_i)^2`` over a filter's weights: what the loss changes by, to first order, if it goes."""
+    """``(sum_i g_i w_i)^2`` over a filter's weights, g the loss's mean gradient: its change, to first order, squared.
+
+    Molchanov et al. 2019, arXiv 1906.10771, eq. 8. Needs images with labels. Torch-Pruning's ``TaylorImportance`` is
+    ``sum_i |g_i w_i|``, and with ``multivariable`` the root of ours.
+    """
     slopes = seen.once(gradients)
     return group.sum(lambda layer: (slopes[layer.name] * layer.filters.double()).sum(1).square())
+
+
+def hessian(group: Group, seen: Seen) -> Tensor:
+    """``sum_i h_i w_i^2`` over a filter's weights, h the mean over images n of ``g_ni^2``: the loss's second order.
+
+    Optimal brain damage (LeCun et al. 1989, without its factor 1/2, which is the same for all) with the Hessian's
+    diagonal by Fisher's information, which it is where the network's answers are as likely as they say. Needs images
+    with labels, and a pass for each image. Torch-Pruning's ``HessianImportance`` is meant to be the same; its
+    ``accumulate_grad`` (1.6) keeps the last image's squares alone.
+    """
+    curves = seen.once(squared_gradients)
+    return group.sum(lambda layer: (curves[layer.name] * layer.filters.double().square()).sum(1))
 
 
 def gradients(seen: Seen) -> dict[str, Tensor]:
@@ -176,24 +212,42 @@ def gradients(seen: Seen) -> dict[str, Tensor]:
     Raises:
         InputError: images without labels, which are -1.
     """
+    return _mean_of_gradients(seen, lambda images, labels: [(images, labels)], lambda gradient: gradient)
+
+
+def squared_gradients(seen: Seen) -> dict[str, Tensor]:
+    """As ``gradients``, the mean over images of the square of each one's gradient."""
+
+    def alone(images: Tensor, labels: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+        return zip(images.split(1), labels.split(1), strict=True)
+
+    return _mean_of_gradients(seen, alone, Tensor.square)
+
+
+def _mean_of_gradients(
+    seen: Seen, parts: Callable[[Tensor, Tensor], Iterable[tuple[Tensor, Tensor]]], of: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """The sums of ``of(gradient of a part's summed loss)``, over the number of images; 0 for a layer not used."""
     model, total = seen.model.eval(), 0
     sums = {layer.name: torch.zeros_like(layer.filters, dtype=torch.float64) for layer in seen.layers}
     weights = [layer.module.weight for layer in seen.layers]
-    for images, labels in seen.batches():
-        if bool((labels < 0).any()):
+    for batch, targets in seen.batches():
+        if bool((targets < 0).any()):
             raise InputError("this criterion takes gradients of a loss, and the images have no labels; expected both")
-        with torch.enable_grad():
-            loss = F.cross_entropy(model(images).float(), labels, reduction="sum")
-            found = torch.autograd.grad(loss, weights)  # type: ignore[arg-type]
-        for layer, gradient in zip(seen.layers, found, strict=True):
-            sums[layer.name] += _by_output(layer.module, gradient)
-        total += len(labels)
-    return {name: gradient / max(1, total) for name, gradient in sums.items()}
+        for images, labels in parts(batch, targets):
+            with torch.enable_grad():
+                loss = F.cross_entropy(model(images).float(), labels, reduction="sum")
+                found = torch.autograd.grad(loss, weights, allow_unused=True)  # type: ignore[arg-type]
+            for layer, gradient in zip(seen.layers, found, strict=True):
+                if gradient is not None:
+                    sums[layer.name] += of(_by_output(layer.module, gradient).double())
+        total += len(targets)
+    return {name: summed / max(1, total) for name, summed in sums.items()}
 
 
 def _by_output(module: nn.Module, weight: Tensor) -> Tensor:
     """A layer's weight, or its gradient, as ``(C_out, rest)``; of a transposed conv by what makes each output."""
-    if isinstance(module, nn.ConvTranspose2d) and module.groups == 1:
+    if isinstance(module, nn.modules.conv._ConvTransposeNd) and module.groups == 1:
         weight = weight.transpose(0, 1)
     return weight.flatten(1)
 
