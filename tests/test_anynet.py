@@ -369,7 +369,7 @@ BAD = {
     "no data": (lambda: prune(UNet(), X, "cdp"), "criterion cdp looks at images and data is missing"),
     "empty data": (lambda: prune(UNet(), X, "cfdp", data=[]), "data gives no images"),
     "odd data": (lambda: prune(UNet(), X, "cdp", data=[3]), "data gives int; expected batches of images"),
-    "flat data": (lambda: prune(UNet(), X, "cdp", data=[torch.randn(4, 3)]), r"data gives \(4, 3\)"),
+    "flat data": (lambda: prune(UNet(), X, "cdp", data=[torch.randn(4)]), r"data gives \(4,\)"),
     "other data": (lambda: prune(UNet(), X, "cdp", data=[torch.randn(4, 1, 8, 8)]), "cdp: UNet does not run on data"),
     "wide maps": (lambda: prune(UNet(), X, "cfdp", data=[X[:, :, :8]]), "expected .images, filters, side, side"),
     "images": (lambda: prune(UNet(), X, "cdp", data=[X], images=0), "images is 0"),

@@ -1,14 +1,15 @@
 """The criteria of ``papers.criteria`` on the groups of any network."""
 
-import copy
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..nets.hooks import mapped, tensors
+from ..nets.hooks import answer, apart, call, mapped, tensors
+from ..nets.reparam import copied
 from ..papers import criteria
 from ..papers.baselines import Scores
 from ..papers.criteria import CRITERIA, Layer, Seen, importance
@@ -25,8 +26,10 @@ def scores(model: nn.Module, groups: Sequence[Group], criterion: str, data: Any,
     choose, seen = importance(criterion), looking(model, groups, criterion, data, images, seed)
     try:
         return {group.root: choose(as_criteria_see(group, seen), seen) for group in groups}
-    except (RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except InputError:
+        raise
+    except Exception as error:  # whatever a model may raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{criterion}: {type(model).__name__} does not run on data ({reason})") from None
 
 
@@ -45,11 +48,13 @@ def comparable(found: Scores, model: nn.Module, groups: Sequence[Group], criteri
 
 def looking(model: nn.Module, groups: Sequence[Group], criterion: str, data: Any, images: int, seed: int) -> Seen:
     """What a copy of ``model`` shows to a criterion that is to score ``groups``."""
-    needs = CRITERIA[criterion].needs
-    if needs != "weights" and data is None:
-        raise InputError(f"criterion {criterion} looks at images and data is missing; expected batches of them")
-    batches = [] if needs == "weights" else some(data, images, next(chain(model.parameters(), model.buffers())))
-    look = copy.deepcopy(model).eval() if needs != "weights" else model
+    needs, look, batches = CRITERIA[criterion].needs, model, []
+    if needs != "weights":
+        if data is None:
+            raise InputError(f"criterion {criterion} looks at images and data is missing; expected batches of them")
+        network = _to_look_at(model)
+        look = Answering(network, some(data, images, next(chain(network.parameters(), network.buffers()))))
+        batches = look.numbered()
     norms = {layer: norm for group in groups for layer, norm in group.norms.items()}
     layers = [
         Layer(name, look.get_submodule(name), look.get_submodule(norms[name]) if name in norms else None,
@@ -57,6 +62,44 @@ def looking(model: nn.Module, groups: Sequence[Group], criterion: str, data: Any
         for group in groups for name in group.makers
     ]  # fmt: skip
     return Seen(look, layers, lambda: batches, sum(len(labels) for _, labels in batches), seed)
+
+
+def _to_look_at(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, of frozen weights too with gradients, and of half precision in float32."""
+    look = copied(model).eval()
+    if any(p.dtype in (torch.float16, torch.bfloat16) for p in look.parameters()):
+        look = look.float()
+    for parameter in look.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return look
+
+
+class Answering(nn.Module):
+    """A network that is asked by the numbers of examples and answers with one tensor, whatever it takes and gives.
+
+    Criteria cut batches of tensors into parts; a batch of examples ``(N,)`` by number can be cut, as a mapping cannot.
+    """
+
+    def __init__(self, network: nn.Module, batches: Sequence[tuple[Any, Tensor]]):
+        super().__init__()
+        self.network, self.given = network, batches
+        self.starts = [0, *accumulate(len(labels) for _, labels in batches)]
+
+    def numbered(self) -> list[tuple[Tensor, Tensor]]:
+        """The batches: the numbers of their examples, and their labels."""
+        spans = zip(self.starts, self.given, strict=False)
+        return [(torch.arange(at, at + len(labels), device=labels.device), labels) for at, (_, labels) in spans]
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """What the network answers to the examples ``numbers (n,)``, which are neighbours of one batch."""
+        batch = bisect_right(self.starts, int(numbers[0])) - 1
+        given, labels = self.given[batch]
+        first, n = int(numbers[0]) - self.starts[batch], len(labels)
+        wanted = slice(first, first + len(numbers))
+        return answer(call(self.network, mapped(given, lambda t: t[wanted] if t.dim() and len(t) == n else t)))
+
+    def get_submodule(self, target: str) -> nn.Module:
+        return self.network.get_submodule(target)
 
 
 def as_criteria_see(group: Group, seen: Seen) -> criteria.Group:
@@ -70,25 +113,24 @@ def as_criteria_see(group: Group, seen: Seen) -> criteria.Group:
 def some(data: Any, images: int, like: Tensor) -> list[tuple[Any, Tensor]]:
     """At most ``images`` examples of ``data`` in its batches, each with its labels, or -1 where there are none.
 
-    A batch is a tensor, or a tuple of one and its labels, or a mapping that the model takes by name, with ``labels``
-    or ``label`` in it; tensors of floating-point numbers get the type and device of ``like``.
+    Batches are as in ``nets.hooks.apart``; tensors of floating-point numbers get the type and device of ``like``.
     """
     if hasattr(data, "whole"):  # an image set of prune_lib.tasks
         data = data.whole(data.train, 128)
-    if isinstance(data, Tensor | dict) or not isinstance(data, Iterable):
+    if isinstance(data, Tensor | Mapping) or not isinstance(data, Iterable):
         data = [data]
     if type(images) is not int or images < 1:
         raise InputError(f"images is {images!r}; expected a whole number from 1")
     batches: list[tuple[Any, Tensor]] = []
     left = images
     for batch in data:
-        given, labels = _apart(batch)
-        given = _first(given, left, like)
+        given, labels = apart(batch)
         n = len(tensors(given)[0])
-        if labels is None or labels.dim() != 1 or labels.dtype != torch.int64:
+        given = _first(given, n, left, like)
+        if labels is None or labels.dtype != torch.int64 or labels.shape[:1] != (n,):
             labels = torch.full((n,), -1)
-        batches.append((given, labels[:n].to(like.device)))
-        left -= n
+        batches.append((given, labels[:left].to(like.device)))
+        left -= min(n, left)
         if not left:
             break
     if left == images:
@@ -96,20 +138,11 @@ def some(data: Any, images: int, like: Tensor) -> list[tuple[Any, Tensor]]:
     return batches
 
 
-def _first(given: Any, n: int, like: Tensor) -> Any:
-    return mapped(given, lambda t: t[:n].to(like) if t.is_floating_point() else t[:n].to(like.device))
+def _first(given: Any, n: int, most: int, like: Tensor) -> Any:
+    """At most ``most`` of a batch's ``n`` examples."""
 
+    def part(t: Tensor) -> Tensor:
+        t = t[:most] if t.dim() and len(t) == n else t
+        return t.to(like) if t.is_floating_point() else t.to(like.device)
 
-def _apart(batch: Any) -> tuple[Any, Tensor | None]:
-    """A batch's input and its labels."""
-    if isinstance(batch, dict) or hasattr(batch, "keys"):
-        named = dict(batch)
-        labels = next((named.pop(name) for name in ("labels", "label") if name in named), None)
-        if not tensors(named):
-            raise InputError(f"data gives a mapping of {', '.join(map(str, batch))}; expected tensors in it")
-        return named, labels if isinstance(labels, Tensor) else None
-    first, *rest = batch if isinstance(batch, list | tuple) and batch else [batch]
-    if not isinstance(first, Tensor) or first.dim() < 3:
-        found = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
-        raise InputError(f"data gives {found}; expected batches of images (N, C, H, W), alone or before labels")
-    return first, rest[0] if rest and isinstance(rest[0], Tensor) else None
+    return mapped(given, part)

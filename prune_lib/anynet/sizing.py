@@ -94,7 +94,7 @@ def sized(
     order = {root: s.sort(descending=True, stable=True).indices for root, s in scores.items()}
 
     def keep(counts: Mapping[str, int]) -> Keep:
-        return {root: _best(groups[root], order[root], n) for root, n in counts.items()}
+        return {root: best(groups[root], order[root], n) for root, n in counts.items()}
 
     def price(counts: Mapping[str, int]) -> float:
         return cost(structure.alive(keep(counts)))
@@ -114,7 +114,7 @@ def sized(
     return keep(counts)
 
 
-def _best(group: Group, order: Tensor, n: int) -> Tensor:
+def best(group: Group, order: Tensor, n: int) -> Tensor:
     kept = torch.zeros(group.size, dtype=torch.bool)
     kept[order[:n]] = True
     for _, places in group.makers.values():  # no layer of the group loses everything

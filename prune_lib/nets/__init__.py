@@ -20,6 +20,7 @@ _NAMES = {
     "layout_of": "networks",
     "load_network": "networks",
     "read_spec": "networks",
+    "recalibrated": "norms",
 }
 __all__ = list(_NAMES)
 __getattr__ = lazily(__name__, _NAMES)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..system.device import autocast
+from ..system.errors import InputError
 
 AT_ONCE, FEW = 64, 2**20  # images whose maps a CPU's caches hold, and weights that they hold beside them
 
@@ -51,6 +52,41 @@ def tensors(value: Any, floating: bool = False) -> list[Tensor]:
 
     mapped(value, see)
     return [tensor for tensor in found if tensor.is_floating_point() or not floating]
+
+
+def answer(output: Any) -> Tensor:
+    """The one tensor that a network answers with: the output, or ``logits`` in it, or else its first tensor of numbers.
+
+    Raises:
+        InputError: there is none.
+    """
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    found = tensors(output if named is None else named, floating=True)
+    if not found:
+        raise InputError(f"the network gives {type(output).__name__}, in which no floating-point tensor is found")
+    return found[0]
+
+
+def apart(batch: Any) -> tuple[Any, Tensor | None]:
+    """What a network takes of a batch, and the batch's labels, ``None`` where there are none.
+
+    A batch is a tensor, or a tuple of one and its labels, or a mapping that the network takes by name, with ``labels``
+    or ``label`` in it.
+
+    Raises:
+        InputError: something else.
+    """
+    if isinstance(batch, Mapping) or hasattr(batch, "keys"):
+        named = dict(batch)
+        labels = next((found for name in ("labels", "label") if (found := named.pop(name, None)) is not None), None)
+        if not tensors(named):
+            raise InputError(f"data gives a mapping of {', '.join(map(str, batch))}; expected tensors in it")
+        return named, labels if isinstance(labels, Tensor) else None
+    first, *rest = batch if isinstance(batch, list | tuple) and batch else [batch]
+    if not isinstance(first, Tensor) or first.dim() < 2:
+        found = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
+        raise InputError(f"data gives {found}; expected batches of images (N, C, H, W), alone or before labels")
+    return first, rest[0] if rest and isinstance(rest[0], Tensor) else None
 
 
 def watching(model: nn.Module, layers: Iterable[str], see: Callable[[str, Tensor], None]):

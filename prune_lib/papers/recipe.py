@@ -62,7 +62,7 @@ def tiny(recipe: "Recipe") -> "Recipe":
 RANGES = {  # of a recipe's numbers: the lowest and the highest that each may be
     "epochs": (1, 100_000), "batch_size": (1, 1_000_000), "lr": (0, 1e6), "momentum": (0, 1), "weight_decay": (0, 1),
     "gamma": (0, 1), "warmup": (0, 1000), "label_smoothing": (0, 1), "mixup": (0, 100), "cutout": (0, 10_000),
-    "warmup_steps": (0, 1_000_000), "warmup_from": (0, 1), "lr_min": (0, 1e6), "clip": (0, 1e6),
+    "warmup_steps": (0, 1_000_000), "warmup_from": (0, 1), "lr_min": (0, 1e6), "clip": (0, 1e6), "group_lasso": (0, 1),
     "test_every": (1, 100_000), "peak": (0, 1), "heldout": (0, 100_000_000), "train_images": (1, 100_000_000),
     "sample": (0, 100_000_000),
 }  # fmt: skip
@@ -98,6 +98,7 @@ class Recipe:
     lr_min: float = 0.0  # what poly falls to
     peak: float = 0.25  # the share of all steps after which onecycle is at ``lr``
     clip: float = 0.0  # the largest norm that the gradient of all parameters may have; 0: any
+    group_lasso: float = 0.0  # times the sum of all conv filters' norms, added to the loss: filters vanish whole
     test_every: int = 1  # epochs between evaluations; the last epoch is always evaluated
     label_smoothing: float = 0.0  # share of the label that all classes divide among them
     mixup: float = 0.0  # alpha of the Beta distribution that two images' shares are drawn from; 0: not mixed

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ..nets.norms import recalibrated
 from ..papers.method import Method
 from ..papers.recipe import Recipe
 from ..system import distributed
@@ -20,6 +21,7 @@ from .engines import ENGINES, CompiledNet, GraphedStep
 from .execution import Execution
 from .history import PROTOCOLS, Diverged, History, Saver, circumstances, resume
 from .progress import Progress
+from .teaching import Overheard, Teacher
 
 
 def train(
@@ -28,6 +30,7 @@ def train(
     recipe: Recipe,
     method: Method | None = None,
     *,
+    teacher: nn.Module | Teacher | None = None,
     seed: int = 0,
     device: str | torch.device = "auto",
     state: Path | None = None,
@@ -44,11 +47,13 @@ def train(
     the processes share every batch, and the first one writes.
 
     Args:
+        teacher: a trained network to learn from as well, as the full one of which ``model`` is a part; or a
+            ``teaching.Teacher``, which says at what temperature and how much. Of classification alone.
         execution: fields of ``Execution``: ``engine``, ``precision``, ``micro_batch`` …
 
     Raises:
-        InputError: an engine that is unknown or cannot run this recipe, a batch that is too small to share, or a
-            state that is another run's.
+        InputError: a teacher of another task, an engine that is unknown or cannot run this recipe, a batch that is
+            too small to share, or a state that is another run's.
         Diverged: the loss of an epoch is not finite.
     """
     how = Execution(**execution)
@@ -61,6 +66,11 @@ def train(
         keep_freed_memory()
     _check_batches(model, len(data.train), recipe.batch_size, how.micro_batch)
     _check_engine(how.engine, data, recipe, precision)
+    if teacher is not None:
+        if data.metric != "top1":
+            raise InputError(f"a teacher is for classification, and {recipe.data} is judged by {data.metric}")
+        teacher = Teacher.of(teacher, device)
+        identity += teacher.identity()
     data = data.to(device)
     model = method.prepare(model).to(device).to(memory_format=torch.channels_last)
     distributed.init_process_group(device)
@@ -83,10 +93,13 @@ def train(
         history.before = evaluate(model, data, data.test, precision)
         if data.one_shape and distributed.world_size() == 1:
             history.recalibrated = evaluate(
-                recalibrated(method.export(model), data, precision), data, data.test, precision
-            )
+                recalibrated(
+                    method.export(model), data.batches(256, torch.Generator().manual_seed(0)), precision=precision
+                ),
+                data, data.test, precision,
+            )  # fmt: skip
     with bar:
-        loop = _Loop(shared, data, recipe, optimizer, scaler, seed, precision, how, bar, saver)
+        loop = _Loop(shared, data, recipe, optimizer, scaler, seed, precision, how, bar, saver, teacher)
         for epoch in range(len(history.curve), recipe.epochs):
             bar.begin(epoch)
             figures = loop.run(epoch, method, model, history, part)
@@ -171,6 +184,7 @@ class _Loop:
     how: Execution
     bar: Progress
     saver: Saver
+    teacher: Teacher | None = None
 
     def __post_init__(self):
         self.sums = torch.zeros(2, device=self.data.device)  # loss, and what the task counts, on the device
@@ -178,7 +192,9 @@ class _Loop:
         captured, fused = self.how.engine != "eager", self.how.engine == "compile"
         self.graph = GraphedStep(self._step, self.data.device, size) if captured else None
         part = len(_parts(size, size, self.how.micro_batch)[0])
-        self.network = CompiledNet(self.shared, part) if fused else self.shared
+        self.network: Any = CompiledNet(self.shared, part) if fused else self.shared
+        if self.teacher is not None:
+            self.network = Overheard(self.network)
 
     def run(self, epoch: int, method: Method, model: nn.Module, history: History, part: dict) -> dict:
         """The figures of an epoch; ``part`` is what is already done of it, in an earlier process."""
@@ -251,6 +267,8 @@ class _Loop:
                 self._add_gradients(some, theirs, len(part) * processes / batch)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
+        if self.recipe.group_lasso:
+            add_group_lasso(self.shared, self.recipe.group_lasso)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.shared.parameters(), self.recipe.clip)
         if self.scaler is not None:
@@ -266,10 +284,25 @@ class _Loop:
         """
         with autocast(images.device, self.precision, cache_enabled=self.graph is None):
             mean, counted = self.data.loss(self.network, images, targets, self.recipe)
+            if self.teacher is not None:
+                mean = self.teacher.loss(mean, images, self.network.said)
         loss = mean if weight == 1 else mean * weight
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         with torch.no_grad():
             self.sums += torch.stack([mean.detach() * len(images), counted])
+
+
+@torch.no_grad()
+def add_group_lasso(model: nn.Module, strength: float) -> None:
+    """Add to the gradients those of ``strength sum_f ||w_f||_2`` over all filters of convolutions: ``w_f / ||w_f||``.
+
+    Structured sparsity learning by filters (Wen et al. 2016, arXiv 1608.03665): whole filters shrink, and can go. One
+    of zeros has no gradient. With a parametrized conv it is the stored filters that count.
+    """
+    for weight in model.parameters():
+        if weight.dim() > 2 and weight.grad is not None:
+            norms = torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True)
+            weight.grad.add_(weight / norms.clamp_min(1e-12), alpha=strength)
 
 
 def _parts(images: int, batch: int, micro_batch: int) -> list[range]:
@@ -296,30 +329,6 @@ def evaluate(model: nn.Module, data, split, precision: str = "fp32") -> dict[str
     model.eval()
     with parametrize.cached():  # a fused conv computes its filters once, not once a batch
         return data.evaluate(model, split, precision)
-
-
-@torch.no_grad()
-def recalibrated(model: nn.Module, data, precision: str = "fp32", images: int = 5120) -> nn.Module:
-    """``model``, with its BatchNorm statistics replaced by the plain mean over so many training images, in place.
-
-    A network that lost filters still has the statistics of the whole one (Li et al. 2020, EagleEye, arXiv 2007.02491).
-    """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # every batch weighs the same
-    model.train()
-    seen = 0
-    for batch, _ in data.batches(256, torch.Generator().manual_seed(0)):
-        with autocast(batch.device, precision):
-            model(batch)
-        seen += len(batch)
-        if seen >= images:
-            break
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
-    return model.eval()
 
 
 def _keep_best(history: History, method: Method, model: nn.Module) -> None:
