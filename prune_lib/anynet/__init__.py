@@ -6,7 +6,7 @@ _NAMES = {
     "Pruned": "pruning",
     "prune": "pruning",
     "load": "saving",
-    "sensitivity": "sensitivity",
+    "sensitivity": "curves",
     "dcff": "methods",
     "filterexpo": "methods",
 }

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..nets.hooks import without_hooks
 from ..papers.criteria import importance
 from ..system.errors import InputError
 from .checking import probe, refuse, shaken, trusted
@@ -118,7 +119,7 @@ def sensitivity(
     found = scores(start.model, structure.groups, criterion, data, images, seed)
 
     def value(keep: dict[str, torch.Tensor]) -> float:
-        given = evaluate(cut(start.model, structure, keep).eval())
+        given = evaluate(without_hooks(cut(start.model, structure, keep)).eval())
         try:
             return float(given)
         except (TypeError, ValueError):
