@@ -5,9 +5,11 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from prune_lib.anynet import prune
+from prune_lib.anynet import load, prune
+from prune_lib.nets.export import export
 from prune_lib.system.errors import InputError
 
 X = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -95,6 +97,74 @@ def test_labels_for_every_pixel_give_gradients():
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1))
     pruned = prune(model, X[:1], "taylor", [(X, (X[:, 0] > 0).long())])
     assert pruned.model[0].out_channels == 4
+
+
+class Tied(nn.Module):
+    """Two names for one conv, a buffer that no state dict has, a norm of groups, a PReLU and a depthwise conv."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(4, 8), nn.PReLU(8)
+        self.deep, self.last = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 2, 1)
+        self.again = self.conv
+        self.register_buffer("scale", torch.arange(1.0, 9).view(1, 8, 1, 1), persistent=False)
+
+    def forward(self, x):
+        return self.last(self.deep(self.act(self.norm(self.again(x))) * self.scale).relu())
+
+
+def normed():
+    torch.manual_seed(0)
+    model = small()
+    model.more = nn.utils.parametrizations.weight_norm(model.more)
+    return model
+
+
+@pytest.mark.parametrize("make", [small, Tied, normed])
+def test_a_pruned_network_is_saved_and_loaded_into_a_fresh_one(make, tmp_path):
+    model = make().eval()
+    pruned = prune(model, X[:1], flops=0.5)
+    pruned.save(str(tmp_path / "small.safetensors"))
+    fresh = make().eval()
+    shapes = {name: t.shape for name, t in fresh.state_dict().items()}
+    loaded = load(tmp_path / "small.safetensors", fresh)
+    with torch.no_grad():
+        assert torch.equal(loaded(X), pruned.model(X))
+    assert str(loaded) == str(pruned.model)  # in the widths that layers declare too
+    assert {name: t.shape for name, t in fresh.state_dict().items()} == shapes
+    loaded.train()(X).sum().backward()
+    assert all(p.grad is not None for p in loaded.parameters())
+    assert {p.requires_grad for p in loaded.parameters()} == {True}
+
+
+def test_a_pruned_network_goes_on_without_its_class(tmp_path):
+    pruned = prune(small().eval(), X[:2], flops=0.5)
+    export(pruned.model, X[:2], tmp_path / "small.pt2")
+    with torch.no_grad():
+        found = torch.export.load(tmp_path / "small.pt2").module()(X)
+        torch.testing.assert_close(found, pruned.model(X))
+
+
+def test_a_file_of_another_network_is_refused(tmp_path):
+    path = tmp_path / "small.safetensors"
+    prune(small(), X[:1]).save(path)
+    wide = small()
+    wide.conv = nn.Conv2d(3, 2, 3)
+    shorter, longer = small(), small()
+    del shorter.more
+    longer.extra = nn.Linear(2, 2)
+    weights = tmp_path / "weights.safetensors"
+    save_file(small().state_dict(), weights)
+    for attempt, words in (
+        (lambda: load(path, shorter), "has more.bias, which Small has not; expected the same network"),
+        (lambda: load(path, longer), "Small has extra.weight, which it has not; expected the same network"),
+        (lambda: load(path, wide), r"conv.bias is \(.,\), and Small has \(2,\); expected the network that was pruned"),
+        (lambda: load(weights, small()), "not written by Pruned.save"),
+        (lambda: load(tmp_path / "none", small()), "none"),
+    ):
+        with pytest.raises(InputError, match=words) as refusal:
+            attempt()
+        assert "\n" not in str(refusal.value)
 
 
 BAD = {

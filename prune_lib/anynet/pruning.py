@@ -133,16 +133,19 @@ def prune(
         raise InputError(f"steps is {steps!r}; expected a whole number from 1")
     tell = _Telling(progress)
     start = ready(model, example_inputs, ignore, options, tell)
-    now, found = start, None
+    now, found, sizes = start, None, {group.root: group.size for group in start.structure.groups}
     for step in range(1, steps + 1):
         goal = share ** (step / steps)
-        found = _once(start, now, found, criterion, data, kind, goal, options, images, seed, tell)
+        limits = options.at(step / steps, sizes)
+        found = _once(start, now, found, criterion, data, kind, goal, limits, images, seed, tell)
         if step < steps:
             if between is not None:
                 between(found.model)
             now = ready(found.model, example_inputs, ignore, options, tell, now.structure.whole)
     assert found is not None
-    found.model.train(inside(model).training)
+    modes = {name: module.training for name, module in inside(model).named_modules()}
+    for name, module in found.model.named_modules():  # a norm that is kept in evaluation mode stays there
+        module.training = modes.get(name, module.training)
     return found
 
 

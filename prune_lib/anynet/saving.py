@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..nets.reparam import copied
+from ..nets.reparam import computed, copied, plain
 from ..system.errors import InputError
 
 DECLARED = (
@@ -30,9 +30,9 @@ def save(pruned: Any, path: str) -> None:
     }  # fmt: skip
     tensors: dict[str, torch.Tensor] = {}
     seen: dict[int, str] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in _own(model).items():
         if seen.setdefault(tensor.data_ptr(), name) == name or not tensor.numel():
-            tensors[name] = tensor.cpu().contiguous()
+            tensors[name] = tensor.detach().cpu().contiguous()
     about = {"declared": json.dumps(declared), "criterion": pruned.criterion, "format": "prune_lib.anynet"}
     write_bytes(Path(path), to_bytes(tensors, about))
 
@@ -49,11 +49,17 @@ def load(path: str, model: nn.Module) -> nn.Module:
     tensors, about = read_weights(path), metadata(path)
     if about.get("format") != "prune_lib.anynet":
         raise InputError(f"{path}: not written by Pruned.save; expected such a file")
-    model = copied(model)
-    own = dict(model.state_dict(keep_vars=True))
+    model = plain(model) if computed(model) else copied(model)
+    own = _own(model)
     odd = sorted(tensors.keys() - own.keys())
     if odd:
         raise InputError(f"{path}: has {odd[0]}, which {type(model).__name__} has not; expected the same network")
+    given = {id(own[name]) for name in tensors}
+    missing = [name for name, tensor in own.items() if id(tensor) not in given and tensor.numel()]
+    if missing:
+        raise InputError(
+            f"{path}: {type(model).__name__} has {missing[0]}, which it has not; expected the same network"
+        )
     instead = {}
     for name, tensor in tensors.items():
         mine = own[name]
@@ -71,3 +77,8 @@ def load(path: str, model: nn.Module) -> nn.Module:
         for attribute, value in declared.items():
             setattr(model.get_submodule(name), attribute, value)
     return model
+
+
+def _own(model: nn.Module) -> dict[str, torch.Tensor]:
+    """All weights and buffers, those too that a state dict leaves out."""
+    return dict(model.named_buffers()) | dict(model.state_dict(keep_vars=True))

@@ -6,7 +6,7 @@ The highest rung that the budget can pay is found by bisection, and what is left
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import ceil, gcd
 
 import torch
@@ -28,6 +28,14 @@ class Options:
     allocation: str | Mapping[str, float] = "uniform"
     round_to: int = 1  # channels of a layer are a multiple of it, where it has that many
     floor: float = 0.0  # the least share of its channels that each group keeps
+    sizes: Mapping[str, int] = field(default_factory=dict)  # of groups before earlier steps, which shares are of
+
+    def at(self, step: float, sizes: Mapping[str, int]) -> "Options":
+        """Those of a step after which the share ``step`` of the way is gone, from groups of ``sizes``."""
+        given = self.allocation
+        if isinstance(given, Mapping):
+            given = {layer: share**step for layer, share in given.items()}
+        return replace(self, allocation=given, sizes=sizes)
 
     def check(self, layers: Sequence[str]) -> None:
         """Raises InputError: an unknown allocation, a layer that the network has not, or a number that cannot be."""
@@ -137,13 +145,14 @@ def _ladder(groups: Mapping[str, Group], scores: Scores, kinds: Mapping[str, obj
     def counts(rung: int) -> dict[str, int]:
         found = {}
         for root, group in groups.items():
+            size = options.sizes.get(root, group.size)
             if root in fixed:
-                n = int(group.size * fixed[root])
+                n = int(size * fixed[root] + 1e-9)
             elif ranks is None:
                 n = group.size * rung // RUNGS
             else:
                 n = int((ranks[root] >= 1 - rung / RUNGS).sum())
-            n = max(n, 1, ceil(group.size * options.floor))
+            n = max(n, 1, ceil(size * options.floor - 1e-9))
             found[root] = min(_rounded(group, n, options.round_to), group.size)
         return found
 
