@@ -1,6 +1,7 @@
 """Around pruning: whatever batches a loader gives, whatever a network answers, and what others train it with."""
 
 import dataclasses
+import json
 from collections import OrderedDict
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 from prune_lib.anynet import load, prune
 from prune_lib.nets.export import export
+from prune_lib.system.checkpoint import digest
 from prune_lib.system.errors import InputError
 
 X = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -120,7 +122,18 @@ def normed():
     return model
 
 
-@pytest.mark.parametrize("make", [small, Tied, normed])
+class Held(nn.Module):
+    """A network in one module called ``net``, as Lightning's often are."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = small()
+
+    def forward(self, x):
+        return self.net(x)
+
+
+@pytest.mark.parametrize("make", [small, Tied, normed, Held])
 def test_a_pruned_network_is_saved_and_loaded_into_a_fresh_one(make, tmp_path):
     model = make().eval()
     pruned = prune(model, X[:1], flops=0.5)
@@ -155,7 +168,12 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     longer.extra = nn.Linear(2, 2)
     weights = tmp_path / "weights.safetensors"
     save_file(small().state_dict(), weights)
+    header = {"format": "prune_lib.anynet", "declared": json.dumps({"conv": {"forward": 1}})}
+    odd = tmp_path / "odd.safetensors"
+    save_file(small().state_dict(), odd, header)
     for attempt, words in (
+        (lambda: prune(small(), X[:1]).save(tmp_path / "x.bin"), "x.bin: expected a name that ends in .safetensors"),
+        (lambda: load(odd, small()), "its header does not say how wide the layers of Small are"),
         (lambda: load(path, shorter), "has more.bias, which Small has not; expected the same network"),
         (lambda: load(path, longer), "Small has extra.weight, which it has not; expected the same network"),
         (lambda: load(path, wide), r"conv.bias is \(.,\), and Small has \(2,\); expected the network that was pruned"),
@@ -183,3 +201,70 @@ def test_batches_that_cannot_be_are_one_line(attempt, words):
     with pytest.raises(InputError, match=words) as refusal:
         attempt()
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.filterwarnings("ignore")  # of their own making
+def test_lightning_trains_what_is_pruned(tmp_path):
+    lightning = pytest.importorskip("lightning")
+
+    class Lit(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = small()
+
+        def forward(self, x):
+            return self.net(x)
+
+        def training_step(self, batch, _):
+            return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def fit(model):
+        quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+        lightning.Trainer(max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, **quiet).fit(model, loader)
+
+    loader, model = BATCHES["a loader"], Lit()
+    fit(model)
+    pruned = prune(model, X[:1], "taylor", data=loader, flops=0.5)
+    assert pruned.macs <= 0.5 * pruned.full_macs
+    before = pruned.model.net.conv.weight.detach().clone()
+    fit(pruned.model)
+    assert not torch.equal(pruned.model.net.conv.weight, before)
+    pruned.save(tmp_path / "lit.safetensors")
+    loaded = load(tmp_path / "lit.safetensors", Lit())
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(X), pruned.model.eval()(X))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_hugging_face_s_trainer_trains_what_is_pruned(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic", num_labels=4
+    )
+
+    def trainer(model):
+        options = {"num_train_epochs": 1, "per_device_train_batch_size": 4, "report_to": [], "save_strategy": "no"}
+        quiet = {"use_cpu": True, "disable_tqdm": True, "logging_strategy": "no"}
+        examples = [{"pixel_values": x, "labels": int(label)} for x, label in zip(images, LABELS, strict=True)]
+        return transformers.Trainer(
+            model, transformers.TrainingArguments(str(tmp_path), **options, **quiet), train_dataset=examples
+        )
+
+    images = torch.nn.functional.interpolate(X, scale_factor=4)
+    torch.manual_seed(0)
+    model = transformers.ResNetForImageClassification(config)
+    first = trainer(model)
+    first.train()
+    pruned = prune(model, {"pixel_values": images[:1]}, "taylor", data=first.get_train_dataloader(), flops=0.5)
+    assert 0.4 * pruned.full_macs < pruned.macs <= 0.5 * pruned.full_macs
+    before = digest(pruned.model.state_dict())
+    trainer(pruned.model).train()
+    assert digest(pruned.model.state_dict()) != before
+    pruned.save(tmp_path / "hf.safetensors")
+    loaded = load(tmp_path / "hf.safetensors", transformers.ResNetForImageClassification(config))
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(images).logits, pruned.model.eval()(images).logits)

@@ -1,6 +1,7 @@
 """A pruned network as a file: its weights, and the widths that its layers declare, without its class."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,14 +16,18 @@ DECLARED = (
 )  # fmt: skip
 
 
-def save(pruned: Any, path: str) -> None:
-    """Write ``pruned.model``'s weights to ``path`` as safetensors; what its layers declare is in the header."""
-    from pathlib import Path
+def save(pruned: Any, path: str | Path) -> None:
+    """Write ``pruned.model``'s weights to ``path`` as safetensors; what its layers declare is in the header.
 
+    Raises:
+        InputError: a name that does not end in ``.safetensors``.
+    """
     from safetensors.torch import save as to_bytes
 
     from ..system.files import write_bytes
 
+    if Path(path).suffix != ".safetensors":
+        raise InputError(f"{path}: expected a name that ends in .safetensors")
     model = copied(pruned.model)
     declared = {
         name: own for name, module in model.named_modules()
@@ -38,15 +43,18 @@ def save(pruned: Any, path: str) -> None:
 
 
 @torch.no_grad()
-def load(path: str, model: nn.Module) -> nn.Module:
+def load(path: str | Path, model: nn.Module) -> nn.Module:
     """A copy of ``model``, built at full size by its own constructor, with the widths and weights saved in ``path``.
 
     Raises:
         InputError: a file that ``Pruned.save`` did not write, or that is of another network.
     """
+    from safetensors.torch import load_file
+
     from ..nets.weights import metadata, read_weights
 
-    tensors, about = read_weights(path), metadata(path)
+    read_weights(path)  # which refuses what is no weights; it names them without the modules around
+    tensors, about = load_file(path), metadata(path)
     if about.get("format") != "prune_lib.anynet":
         raise InputError(f"{path}: not written by Pruned.save; expected such a file")
     model = plain(model) if computed(model) else copied(model)
@@ -60,6 +68,7 @@ def load(path: str, model: nn.Module) -> nn.Module:
         raise InputError(
             f"{path}: {type(model).__name__} has {missing[0]}, which it has not; expected the same network"
         )
+    widths = _widths(path, about.get("declared", ""), model)
     instead = {}
     for name, tensor in tensors.items():
         mine = own[name]
@@ -73,10 +82,28 @@ def load(path: str, model: nn.Module) -> nn.Module:
             instead[id(mine)] = nn.Parameter(new, mine.requires_grad) if isinstance(mine, nn.Parameter) else new
     model = copied(model, instead)
     model.load_state_dict(tensors, strict=False)
-    for name, declared in json.loads(about["declared"]).items():
+    for name, declared in widths.items():
         for attribute, value in declared.items():
             setattr(model.get_submodule(name), attribute, value)
     return model
+
+
+def _widths(path: str | Path, text: str, model: nn.Module) -> dict[str, dict[str, int]]:
+    """What a file says that the layers of ``model`` declare, none of it believed before it was looked at."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    modules = dict(model.named_modules())
+    fine = isinstance(found, dict) and all(
+        name in modules and isinstance(declared, dict) and declared.keys() <= {*DECLARED}
+        and all(type(value) is int and type(getattr(modules[name], key, None)) is int
+                for key, value in declared.items())
+        for name, declared in found.items()
+    )  # fmt: skip
+    if not fine:
+        raise InputError(f"{path}: its header does not say how wide the layers of {type(model).__name__} are")
+    return found  # type: ignore[return-value]
 
 
 def _own(model: nn.Module) -> dict[str, torch.Tensor]:
