@@ -30,9 +30,7 @@ seed = 0
 # %% tags=["remove-input"]
 from prune_lib.book.site.notebook import check_parameters
 
-check_parameters(
-    globals(), models=str, flops=float, epochs=int, tables=str, data_dir=str, photographs=int, seed=int
-)
+check_parameters(globals(), models=str, flops=float, epochs=int, tables=str, data_dir=str, photographs=int, seed=int)
 
 # %% [markdown]
 # ## What works
@@ -71,7 +69,10 @@ for name in models.split():
     why = next((f"{layer}: {text}" for layer, text in pruned.whole.items() if "output" not in text), "")
     whole = str(len(pruned.whole))
     lines.append([name, full[0], left[0], full[1], left[1], whole, why, f"{pruned.difference:.1e}"])
-Grid(lines, "Random weights in which nothing is hidden: no beta of 0, no branch multiplied by 0. By L1; MACs of one image.")
+Grid(
+    lines,
+    "Random weights in which nothing is hidden: no beta of 0, no branch multiplied by 0. By L1; MACs of one image.",
+)
 
 # %% tags=["hide-input"]
 Grid(refused, prose=True) if len(refused) > 1 else None

