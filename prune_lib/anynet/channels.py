@@ -11,7 +11,7 @@ runs along and of size 1 along all others. A weight of a convolution has two, a 
 index always stays. Tensors that nothing is known of (``torch.zeros`` inside a forward) follow whatever meets them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ class Channels(TorchDispatchMode):
         rule_of: what gives the rule of an operation, which says what becomes of labels; see ``rules``.
     """
 
-    def __init__(self, leaves: dict[str, Tensor], rule_of: Callable[[Any], Callable]):
+    def __init__(self, leaves: Mapping[str, Tensor], rule_of: Callable[[Any], Callable]):
         super().__init__()
         self.rule_of = rule_of
         self.labels = 1  # how many there are; 0 is what always stays
