@@ -244,6 +244,15 @@ captioned(
 )
 
 # %% [markdown]
+# The same for networks that were trained on CIFAR-10 at the arena's budget: ResNet-20 from scratch with half of its MACs,
+# full, by DCFF, and with plain convs of the same widths.
+
+# %% tags=["hide-input"]
+from prune_lib.book import gallery
+
+gallery.show("gradcam_dcff", data_dir)
+
+# %% [markdown]
 # ## What to know of these rows
 #
 # What does not follow from the published rates, VGG-16's parameters among it, is listed in [the errata](errata), computed

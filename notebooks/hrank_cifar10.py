@@ -183,6 +183,14 @@ for stage, side in (("layer1", 32), ("layer2", 16), ("layer3", 8)):
 Grid(lines, f"ResNet-20 at {budget}, {images} images and {images} drawn anew; by chance a half has 50% in common.")
 
 # %% [markdown]
+# And of a ResNet-20 of the arena, trained on CIFAR-10 for 18 epochs:
+
+# %% tags=["hide-input"]
+from prune_lib.book import gallery
+
+gallery.show("ranks_resnet20", data_dir)
+
+# %% [markdown]
 # ## Run
 
 # %% tags=["hide-input"]
