@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import timm
@@ -182,6 +183,10 @@ def within_limit(name: str, flops: float, who: str, limit: float) -> dict:
     return found
 
 
+def versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm", "torch-pruning"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--of", nargs="+", default=["torchvision", "timm", "written"])
@@ -197,7 +202,8 @@ def main() -> None:
         rows[name] = {who: within_limit(name, args.flops, who, args.limit) for who in args.who}
         print(line(name, rows[name]), flush=True)
         if args.out:
-            Path(args.out).write_text(json.dumps(rows, indent=1))
+            about = {"flops": args.flops, "limit": args.limit, "versions": versions()}
+            Path(args.out).write_text(json.dumps(about | {"networks": rows}, indent=1) + "\n")
     for who in args.who:
         print(f"{who}: {sum(row[who].get('works', False) for row in rows.values())} of {len(rows)}")
 

@@ -114,7 +114,12 @@ Grid([["Criterion", "What it looks at", "Source"], *([name, c.needs, c.source] f
 # %% tags=["hide-input"]
 from prune_lib.book.tables.own_networks import lite0_grid
 
-lite0_grid(photographs, data_dir)
+try:
+    by_criterion = lite0_grid(photographs, data_dir)
+except prune_lib.InputError as missing:  # photographs or weights that are not here
+    by_criterion = None
+    print(missing)
+by_criterion
 
 # %% [markdown]
 # ## The whole way
