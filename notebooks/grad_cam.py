@@ -42,8 +42,8 @@ check_parameters(
 # %% [markdown]
 # ## The paper's figure, on CIFAR-10
 #
-# An image, and beside it the map of the full network and that of the pruned one, as in the paper; the last column is the
-# control, which the paper does not have.
+# An image, and beside it the map of the full network and that of the pruned one; the last column is the control, which
+# the paper does not have.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three images of CIFAR-10; beside each, where the full ResNet-56, the one pruned by CFDP and the one pruned at random look"}}
 from prune_lib.book import gallery

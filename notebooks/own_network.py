@@ -122,6 +122,14 @@ except prune_lib.InputError as missing:  # photographs or weights that are not h
 by_criterion
 
 # %% [markdown]
+# And where the full network, the one that CFDP left at 80 % and one of random filters look:
+
+# %% tags=["hide-input"]
+from prune_lib.book import gallery
+
+gallery.show("gradcam_efficientnet", data_dir)
+
+# %% [markdown]
 # ## The whole way
 #
 # A small network is trained on scikit-learn's digits, pruned by each criterion, and trained on for a quarter as long:

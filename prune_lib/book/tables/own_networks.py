@@ -58,7 +58,7 @@ def found_grid() -> Grid:
     for name, row in measured("own_networks")["networks"].items():
         if not row["ours"]["works"]:
             lines.append([name.replace(":", " "), row["ours"]["why"]])
-    return Grid(lines, prose=True)
+    return Grid(lines, "What is refused, by the words in which it is.", prose=True)
 
 
 def lite0_grid(photographs: int = 0, data_dir: str = "") -> Grid:
