@@ -22,7 +22,8 @@ def main() -> None:
     parser.add_argument("--out", help="write what was found to this file")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found = study(args.photographs, args.data_dir) | {"provenance": provenance("cpu")}
+    made = provenance(torch.device("cpu"))
+    found = study(args.photographs, args.data_dir) | {"provenance": made}
     text = json.dumps(found, indent=1)
     print(text)
     if args.out:

@@ -211,7 +211,7 @@ def test_without_images_no_widget_is_empty(recorded, monkeypatch):
     assert subject.make_subject().images is None
     for make in (widgets.filters, widgets.sparsity):
         box = make(recorded)
-        images = [child for child in box.children if "<img" in getattr(child, "value", "")]
+        images = [child for child in box.children if "<img" in str(getattr(child, "value", ""))]
         assert images
         assert all(re.match(r'<img alt="\w[^"]+" src="data:image/png;base64,[\w+/]{1000}', one.value) for one in images)
     slider = next(child for child in box.children if type(child).__name__ == "SelectionSlider")
