@@ -8,17 +8,27 @@ from ..system.errors import needs
 from .tables.links import links
 
 
+class Words:
+    """A caption: its text is escaped, and its links are made by ``tables.links``."""
+
+    def __init__(self, text: str, after: str):
+        self.text, self.after = text, after
+
+    def _repr_html_(self) -> str:
+        return f'<p class="prune-caption">{html.escape(self.text)}{self.after}</p>'
+
+
 class Captioned:
     """A picture and its caption, shown one below the other; the book makes a numbered figure of the two."""
 
-    def __init__(self, picture: Any, caption: str):
+    def __init__(self, picture: Any, caption: Words):
         self.picture, self.caption = picture, caption
 
     def _ipython_display_(self) -> None:
         with needs("book"):
-            from IPython.display import HTML, display
+            from IPython.display import display
 
-        display(self.picture, HTML(self.caption))
+        display(self.picture, self.caption)
 
 
 def captioned(picture: Any, text: str, records: Iterable[Mapping] = (), table: str = "") -> Captioned | None:
@@ -31,4 +41,4 @@ def captioned(picture: Any, text: str, records: Iterable[Mapping] = (), table: s
     """
     if picture is None:
         return None
-    return Captioned(picture, f'<p class="prune-caption">{html.escape(text)}{links(records, table)}</p>')
+    return Captioned(picture, Words(text, links(records, table)))
