@@ -115,7 +115,16 @@ def test_whatever_shows_itself_as_markup_does_so_through_one_function():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("HTML", "Javascript", "IFrame"), path
             if isinstance(node, ast.FunctionDef) and node.name == "_repr_html_":
-                known = ("table.py", "errata.py", "results.py", "claims.py", "trained.py", "captions.py")
+                known = (
+                    "table.py",
+                    "errata.py",
+                    "results.py",
+                    "claims.py",
+                    "trained.py",
+                    "captions.py",
+                    "openings.py",
+                    "made.py",
+                )
                 assert path.name in known, path  # each escapes, and is tested
     assert hasattr(errata, "Grid")
 

@@ -88,11 +88,21 @@ def get(name: str, data_dir: str = "", **weights: str) -> Picture:
 
 def show(name: str, data_dir: str = "", **weights: str) -> Picture:
     """Show a figure in a notebook, as ``get`` has it, with a note below of what it is and how it was made."""
-    from IPython.display import HTML, display
+    from IPython.display import display
 
     picture = get(name, data_dir, **weights)
-    display(picture, HTML(picture.note))
+    display(picture, Note(picture))
     return picture
+
+
+class Note:
+    """What a picture is and how it was made, below it; ``Picture.note`` escapes what the record says."""
+
+    def __init__(self, picture: Picture):
+        self.picture = picture
+
+    def _repr_html_(self) -> str:
+        return self.picture.note
 
 
 def _entry(name: str) -> Figure:
