@@ -26,6 +26,7 @@ import torchvision
 from torch import nn
 
 import prune_lib.anynet.pruning  # noqa: F401
+from prune_lib.system.provenance import provenance
 
 SMALL = {"inception_v3": 299, "raft_large": 128, "raft_small": 128}
 TIMM = """
@@ -202,7 +203,12 @@ def main() -> None:
         rows[name] = {who: within_limit(name, args.flops, who, args.limit) for who in args.who}
         print(line(name, rows[name]), flush=True)
         if args.out:
-            about = {"flops": args.flops, "limit": args.limit, "versions": versions()}
+            about = {
+                "flops": args.flops,
+                "limit": args.limit,
+                "versions": versions(),
+                "hardware": provenance(torch.device("cpu"))["hardware"],
+            }
             Path(args.out).write_text(json.dumps(about | {"networks": rows}, indent=1) + "\n")
     for who in args.who:
         print(f"{who}: {sum(row[who].get('works', False) for row in rows.values())} of {len(rows)}")

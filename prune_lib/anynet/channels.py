@@ -171,6 +171,7 @@ class Channels(TorchDispatchMode):
             self.readers.setdefault(f"{norm} of", set()).add("something else")
 
     def made_by(self, result: Tensor, weight: Any) -> None:
+        """``result`` is what the layer with this weight makes."""
         name = self._name.get(weight)
         if name:
             self._maker[result] = name
@@ -187,6 +188,7 @@ def spans(field: Tensor) -> set[int]:
 
 
 def lifted(field: Tensor, ndim: int) -> Tensor:
+    """The field with dimensions put before its own, as broadcasting does."""
     return field if field.dim() == ndim else field.view([1] * (ndim - field.dim()) + list(field.shape))
 
 

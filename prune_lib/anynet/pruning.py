@@ -48,7 +48,7 @@ class Pruned:
     full_macs: int
     params: int
     full_params: int
-    difference: float  # of the masked and the smaller network's outputs, relative; at most 1e-5
+    difference: float  # of the masked and the smaller network's outputs, relative, at most 1e-5; see checking.woken
     whole: dict[str, str] = field(default_factory=dict, repr=False)  # layers that keep all of their channels -> why
     layers: tuple = field(default=(), repr=False)  # (layer, shape before, shape after, MACs before, MACs after)
 
@@ -237,12 +237,12 @@ def _once(
 
 
 def _table(start: Ready, smaller: nn.Module, left: Mapping[str, int]) -> tuple:
-    before = {weight_of(name): m.weight for name, m in start.model.named_modules() if isinstance(m, MAKERS)}
+    """What ``Pruned.layers`` holds."""
     after = dict(smaller.named_parameters())
     return tuple(
-        (name[:-7], tuple(weight.shape), tuple(after[name].shape), start.macs.get(name[:-7], 0) // start.examples,
-         left.get(name[:-7], 0) // start.examples)
-        for name, weight in before.items() if name in after
+        (name, tuple(layer.weight.shape), tuple(after[weight_of(name)].shape),
+         start.macs.get(name, 0) // start.examples, left.get(name, 0) // start.examples)
+        for name, layer in start.model.named_modules() if isinstance(layer, MAKERS) and weight_of(name) in after
     )  # fmt: skip
 
 
@@ -261,26 +261,24 @@ def _composed(before: Keep, now: Keep) -> Keep:
 def _choose(
     start: Ready, now: Ready, structure: Structure, found, kind: str, share: float, options: Options, tell: "_Telling"
 ) -> Keep:
-    kinds: dict[str, object] = {g.root: _shape_kind(now.model, g) for g in structure.groups}
-    if kind == "flops":
-        full, price = (
-            sum(start.macs.values()),
-            Prices(now.work, structure, {weight_of(k): v for k, v in now.macs.items()}),
-        )
-        scale = sum(now.macs.values()) / full
-    elif kind == "params":
-        own = {name: p.numel() for name, p in now.work.named_parameters()}
-        price, scale = (
-            Prices(now.work, structure, own),
-            sum(own.values()) / sum(p.numel() for p in start.work.parameters()),
-        )
-    else:
+    """What each group keeps so that the share ``share`` of what ``start`` costs is left."""
+    kinds: dict[str, object] = {group.root: kind_of(now.model, group) for group in structure.groups}
+    if kind not in ("flops", "params"):
         return _measured(start, now, structure, found, kinds, kind, share, options, tell)
+    each, full = _costs(now, kind), sum(_costs(start, kind).values())
+    price, scale = Prices(structure, each), sum(each.values()) / full
     try:
         return sized(structure, found, kinds, lambda alive: scale * price(alive), share, options)
     except InputError as error:
         words = str(error).replace("its cost", {"flops": "its MACs", "params": "its parameters"}[kind])
         raise InputError(f"{type(now.work).__name__} {words}{_why_so_much(structure)}") from None
+
+
+def _costs(of: Ready, kind: str) -> dict[str, int]:
+    """What each weight costs: MACs, or its number of entries."""
+    if kind == "params":
+        return {name: p.numel() for name, p in of.work.named_parameters()}
+    return {weight_of(layer): cost for layer, cost in of.macs.items()}
 
 
 def _why_so_much(structure: Structure) -> str:
@@ -297,7 +295,7 @@ def _measured(start, now, structure, found, kinds, kind, share, options, tell) -
 
     measure = MEASURES[kind]
     full = measure(start.work, start.inputs)
-    price = Prices(now.work, structure, {weight_of(k): v for k, v in now.macs.items()})
+    price = Prices(structure, _costs(now, "flops"))
     least, most, best = 0.0, 1.0, None
     for _ in range(7):
         middle = (least + most) / 2
@@ -314,11 +312,6 @@ def _measured(start, now, structure, found, kinds, kind, share, options, tell) -
     if best is None:
         raise InputError(f"{type(now.work).__name__} cannot be pruned to {100 * share:.4g}% of its {kind} here")
     return best
-
-
-def _shape_kind(model: nn.Module, group) -> tuple:
-    """Groups of one kind for the isomorphic allocation: the same layers in the same relations."""
-    return kind_of(model, group)
 
 
 def _budget(flops, params, latency, memory) -> tuple[str, float]:

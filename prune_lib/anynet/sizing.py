@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, gcd
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..nets.slim import Keep
 from ..papers.baselines import Scores
@@ -61,8 +61,8 @@ class Options:
 class Prices:
     """What a network costs when choices go: sums over weights of how many of their entries stay."""
 
-    def __init__(self, model: nn.Module, structure: Structure, each: Mapping[str, float]):
-        """``each``: what a weight, ``layer.weight`` or any other parameter, costs in full; ``None`` costs nothing."""
+    def __init__(self, structure: Structure, each: Mapping[str, float]):
+        """``each``: what a weight, called as in ``named_parameters``, costs in full; others cost nothing."""
         self.names = list(each)
         self.full = torch.tensor([float(cost) for cost in each.values()], dtype=torch.float64)
         place = {name: number for number, name in enumerate(self.names)}
@@ -123,6 +123,7 @@ def sized(
 
 
 def best(group: Group, order: Tensor, n: int) -> Tensor:
+    """``(size,)`` bool: the first ``n`` choices of ``order``, and more where a layer would lose all of its channels."""
     kept = torch.zeros(group.size, dtype=torch.bool)
     kept[order[:n]] = True
     for _, places in group.makers.values():  # no layer of the group loses everything

@@ -207,7 +207,7 @@ def joined(followed: Channels) -> tuple[Tensor, dict[int, str]]:
     What a field along several dimensions keeps must be a block: whole rows along one of them. That dimension is taken
     for which the most choices are left.
     """
-    ties = [(one, other) for one, other in followed.edges]
+    ties = list(followed.edges)
     while True:
         pairs = (
             [torch.cat(side) for side in zip(*ties, strict=True)] if ties else [torch.zeros(0, dtype=torch.int64)] * 2
