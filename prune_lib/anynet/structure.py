@@ -6,7 +6,8 @@ and ``cut``, where the channel is gone. Only if both give the same is the struct
 that.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -49,7 +50,7 @@ class Structure:
     whole: dict[str, str]  # layer that keeps all of its channels -> why
     choices: int
     doubts: dict[int, str]  # choice -> what is done to it that makes something else than 0 of 0
-    apart: dict[str, int]  # GroupNorm -> channels that share statistics
+    normed: dict[str, int]  # GroupNorm -> how many of its channels share statistics
     ways: tuple[tuple[str, ...], ...] = ((),)  # how it is run: modules that see themselves in training
 
     def alive(self, keep: Keep) -> Tensor:
@@ -133,15 +134,15 @@ def _follow(
         followed.pin(followed.fields(tensor) or [], OUTPUT)
 
 
-class without_fast_paths:
+@contextmanager
+def without_fast_paths() -> Iterator[None]:
     """Within this block attention runs as written, not by one fused operation."""
-
-    def __enter__(self) -> None:
-        self.before = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
-
-    def __exit__(self, *_: object) -> None:
-        torch.backends.mha.set_fastpath_enabled(self.before)
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def within(layer: str, names: Iterable[str]) -> bool:
@@ -194,11 +195,11 @@ def _resolved(followed: Channels, layers: Mapping[str, nn.Module]) -> Structure:
                     reads.add((name, dim))
     grouped = {layer for group in groups for layer in group.makers}
     whole = {layer: reasons[layer] for layer in making if layer not in grouped}
-    apart = {name: m.num_channels // m.num_groups for name, m in layers.items() if isinstance(m, nn.GroupNorm)}
+    normed = {name: m.num_channels // m.num_groups for name, m in layers.items() if isinstance(m, nn.GroupNorm)}
     doubts = {
         choice: text for labels, text in followed.doubts for choice in number[component[labels]].unique().tolist()
     }
-    return Structure(along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, apart)
+    return Structure(along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, normed)
 
 
 def joined(followed: Channels) -> tuple[Tensor, dict[int, str]]:
@@ -355,7 +356,7 @@ def cut(model: nn.Module, structure: Structure, keep: Keep, sharing: bool = Fals
     before = {name: model.get_submodule(name) for name in changed}
     smaller = _with(model, own, instead, sharing)
     for name in changed:
-        _declare(smaller.get_submodule(name), before[name], structure.apart.get(name))
+        _declare(smaller.get_submodule(name), before[name], structure.normed.get(name))
     return smaller
 
 
@@ -373,7 +374,7 @@ def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Ten
     return twin(model, memo)
 
 
-def _declare(module: Any, before: Any, apart: int | None) -> None:
+def _declare(module: Any, before: Any, normed: int | None) -> None:
     """Give a layer the widths that its weight has."""
     weight: Any = getattr(module, "weight", None)
     if isinstance(module, nn.modules.conv._ConvNd):
@@ -392,7 +393,7 @@ def _declare(module: Any, before: Any, apart: int | None) -> None:
         shown: Any = module.running_mean if weight is None else weight
         module.num_features = len(shown)
     elif isinstance(module, nn.GroupNorm):
-        module.num_channels, module.num_groups = len(weight), len(weight) // (apart or 1)
+        module.num_channels, module.num_groups = len(weight), len(weight) // (normed or 1)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(weight)
     elif isinstance(module, nn.Embedding):

@@ -1,0 +1,75 @@
+"""What operations that work number by number do to labels of channels, and those not known; see ``channels``."""
+
+from typing import Any
+
+from torch import Tensor
+
+from .channels import Channels, Fields, tensors_in
+
+NOT_ZERO_AT_ZERO = {
+    "sigmoid", "hardsigmoid", "exp", "cos", "softplus", "log_sigmoid_forward", "rsqrt", "reciprocal", "acos", "erfc",
+    "cosh", "log", "eq", "ge", "le", "logical_not", "exp2", "sigmoid_backward",
+}  # fmt: skip
+
+
+def bound(func: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
+    """The arguments of a call by the names of its schema, defaults among them."""
+    found = {}
+    for place, argument in enumerate(func._schema.arguments):
+        if place < len(args):
+            found[argument.name] = args[place]
+        else:
+            found[argument.name] = kwargs.get(argument.name, argument.default_value)
+    return found
+
+
+def same(to: Channels, func, args, kwargs, result) -> None:
+    first = result[0] if isinstance(result, tuple) else result
+    to.set(first, to.fields(args[0]))
+    to.named(first, args[0])
+
+
+def new(to: Channels, func, args, kwargs, result) -> None:
+    to.set(result, None)
+
+
+def pointwise(to: Channels, func, args, kwargs, result) -> None:
+    operands = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    fields = to.together(operands, result.dim())
+    name = func.overloadpacket.__name__
+    if name.strip("_") in NOT_ZERO_AT_ZERO:
+        to.doubts += [(field.reshape(-1), f"{name.strip('_')} is not 0 at 0") for field in fields or []]
+    if name.endswith("_") and operands and operands[0]._is_view() and name not in ("relu_", "silu_", "hardswish_"):
+        base = operands[0]._base
+        if base is not None and (to.fields(base) or fields) and to.fields(operands[0]) is not fields:
+            _written(to, base, fields, operands[0])
+    to.set(result, fields)
+
+
+def _written(to: Channels, base: Tensor, fields: Fields | None, view: Tensor) -> None:
+    """Something is written into a part of ``base``: where labels do not simply stay, they are pinned."""
+    if view.shape == base.shape:
+        to.set(base, fields)
+    elif fields is not None:
+        mine = to.fields(base) or []
+        to.pin([*mine, *fields], "values are written into a part of a tensor")
+        to.set(base, [])
+
+
+def copied_into(to: Channels, func, args, kwargs, result) -> None:
+    target, source = args[0], args[1]
+    fields = to.fields(source)
+    if target._is_view() and target._base is not None:
+        _written(to, target._base, fields, target)
+    to.set(result, None if fields is None else to.together([source], result.dim()))
+
+
+def filled(to: Channels, func, args, kwargs, result) -> None:
+    to.set(result, to.fields(args[0]))
+
+
+def unknown(to: Channels, func, args, kwargs, result) -> None:
+    for tensor in tensors_in((args, kwargs)):
+        to.pin(to.fields(tensor) or [], f"{func.overloadpacket.__name__} is an operation that is not followed")
+    for tensor in tensors_in(result):
+        to.set(tensor, [])
