@@ -72,6 +72,7 @@ for name in models.split():
 Grid(
     lines,
     "Random weights in which nothing is hidden: no beta of 0, no branch multiplied by 0. By L1; MACs of one image.",
+    prose=True,
 )
 
 # %% tags=["hide-input"]
