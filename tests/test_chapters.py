@@ -79,8 +79,9 @@ def test_a_caption_links_the_records_that_the_book_serves():
     record = _record("dcff/cifar10/vgg16")
     trial = record | {"budget": "smoke"}
     shown = captioned("picture", "Widths & <more>", [record, trial], table="dcff/cifar10")
-    assert "Widths &amp; &lt;more&gt;" in shown.caption
-    (link, rows) = re.findall(r'href="([^"]+)"', shown.caption)
+    said = shown.caption._repr_html_()
+    assert "Widths &amp; &lt;more&gt;" in said
+    (link, rows) = re.findall(r'href="([^"]+)"', said)
     assert (ROOT / "results" / link.removeprefix("../results/")).is_file()
     assert rows == "results.html#find=dcff%2Fcifar10%2F"
     assert captioned(None, "nothing") is None
@@ -127,7 +128,7 @@ def page():
         _cell(["hide-input"], "input", "import os"),
         _cell(["hide-input"], "input", "load()", [_html("".join(grid._repr_html_() for grid in two))]),
         _cell(["hide-input"], "input", "draw()", [
-            _bundle(nodes.image(uri="a.png", alt="words")), _html(captioned("", "What & how").caption),
+            _bundle(nodes.image(uri="a.png", alt="words")), _html(captioned("", "What & how").caption._repr_html_()),
         ]),
         _cell(["hide-input"], "input", "again()", [_bundle(nodes.image(uri="b.png", alt="other words"))]),
         _cell(code="shown()"),
