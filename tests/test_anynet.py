@@ -327,6 +327,51 @@ def test_one_norm_behind_two_convs_is_nobody_s_own():
     assert prune(net, X, "cfdp", data=[X]).macs == prune(net, X, "l1").macs
 
 
+def _same(net, *, of):
+    """``net`` in which each module but the first of ``of`` has the first one's weight."""
+    first, *others = (net.get_submodule(name) for name in of)
+    for other in others:
+        other.weight = first.weight
+    return net
+
+
+def _twins(net, x):
+    x = net.conv(x).relu()
+    x = x + net.one(x).relu()
+    return net.last(x + net.two(x).relu())
+
+
+TIED = {
+    "convs": (("one", "two"), Turned(_twins, one=conv(8, 8), two=conv(8, 8))),
+    "convs without biases": (("two", "one"), Turned(_twins, one=conv(8, 8, bias=False), two=conv(8, 8, bias=False))),
+    "linear layers": (("one", "two"), Turned(
+        lambda net, x: net.end(net.two(net.one(_maps(net, x).mean((2, 3))).relu())),
+        one=nn.Linear(8, 8), two=nn.Linear(8, 8), end=nn.Linear(8, 3),
+    )),
+    "norms": (("bn", "two"), Turned(
+        lambda net, x: net.last(net.two(net.one(_maps(net, x))).relu()), one=conv(8, 8), two=nn.BatchNorm2d(8),
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("of", "model"), TIED.values(), ids=TIED)
+def test_modules_that_share_a_weight_lose_the_same_of_it_and_share_it_still(of, model, shaken, tmp_path):
+    model = shaken(_same(model, of=of))
+    pruned = prune(model, X, flops=0.6)
+    first, other = (pruned.model.get_submodule(name) for name in of)
+    assert first.weight is other.weight
+    assert len(first.weight) < 8
+    assert pruned.difference <= 1e-5
+    assert sum(macs(pruned.model, X)[0].values()) == pruned.macs * 2 <= 0.6 * pruned.full_macs * 2
+    assert pruned.params == sum(p.numel() for p in pruned.model.parameters())
+    for layer in (first, other):
+        width = getattr(layer, "out_channels", None) or getattr(layer, "out_features", None) or layer.num_features
+        assert width == len(layer.weight)
+    pruned.save(tmp_path / "net.safetensors")
+    again = prune_lib.anynet.load(tmp_path / "net.safetensors", model)
+    torch.testing.assert_close(again.eval()(X), pruned.model.eval()(X))
+
+
 def test_a_global_context_block_is_followed():
     """Channels that weigh pixels and come back: a graph of layers alone would pass them round for ever."""
 

@@ -30,7 +30,7 @@ from ..system.errors import InputError
 from .checking import difference, kind_of, probe, refuse, trusted, woken
 from .scores import comparable, scores
 from .sizing import Options, Prices, sized
-from .structure import MAKERS, Structure, cut, find_structure, weight_of
+from .structure import MAKERS, Structure, cut, find_structure
 
 SHARES = ("flops", "params", "latency", "memory")
 QUIET = 20.0  # seconds without a word
@@ -225,9 +225,7 @@ def _once(
     smaller = cut(now.model, structure, keep)
     layers = [layer for layer, module in now.model.named_modules() if isinstance(module, MAKERS)]
     kept = _composed(before.kept if before else {}, structure.kept(keep, layers))
-    own = dict(smaller.named_parameters())
-    left = {name: cost * own[weight_of(name)].numel() // now.model.get_parameter(weight_of(name)).numel()
-            for name, cost in now.macs.items()}  # fmt: skip
+    left = {name: cost * _weights(smaller, name) // _weights(now.model, name) for name, cost in now.macs.items()}
     params, full_params = (sum(p.numel() for p in m.parameters()) for m in (smaller, start.model))
     return Pruned(
         smaller, criterion, {layer: int(stay.sum()) for layer, stay in kept.items()}, kept,
@@ -238,12 +236,16 @@ def _once(
 
 def _table(start: Ready, smaller: nn.Module, left: Mapping[str, int]) -> tuple:
     """What ``Pruned.layers`` holds."""
-    after = dict(smaller.named_parameters())
     return tuple(
-        (name, tuple(layer.weight.shape), tuple(after[weight_of(name)].shape),
+        (name, tuple(layer.weight.shape), tuple(smaller.get_submodule(name).weight.shape),  # type: ignore[arg-type, union-attr]
          start.macs.get(name, 0) // start.examples, left.get(name, 0) // start.examples)
-        for name, layer in start.model.named_modules() if isinstance(layer, MAKERS) and weight_of(name) in after
+        for name, layer in start.model.named_modules() if name in start.structure.weights
     )  # fmt: skip
+
+
+def _weights(model: nn.Module, layer: str) -> int:
+    """How many weights ``layer`` of ``model`` has, less its bias."""
+    return model.get_submodule(layer).weight.numel()  # type: ignore[operator, union-attr]
 
 
 def _composed(before: Keep, now: Keep) -> Keep:
@@ -278,7 +280,11 @@ def _costs(of: Ready, kind: str) -> dict[str, int]:
     """What each weight costs: MACs, or its number of entries."""
     if kind == "params":
         return {name: p.numel() for name, p in of.work.named_parameters()}
-    return {weight_of(layer): cost for layer, cost in of.macs.items()}
+    found: dict[str, int] = {}
+    for layer, cost in of.macs.items():
+        weight = of.structure.weights.get(layer, layer)
+        found[weight] = found.get(weight, 0) + cost
+    return found
 
 
 def _why_so_much(structure: Structure) -> str:

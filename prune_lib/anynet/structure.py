@@ -51,6 +51,7 @@ class Structure:
     choices: int
     doubts: dict[int, str]  # choice -> what is done to it that makes something else than 0 of 0
     normed: dict[str, int]  # GroupNorm -> how many of its channels share statistics
+    weights: dict[str, str]  # layer -> name of its weight; see weight_names
     ways: tuple[tuple[str, ...], ...] = ((),)  # how it is run: modules that see themselves in training
 
     def alive(self, keep: Keep) -> Tensor:
@@ -77,9 +78,9 @@ class Structure:
         """``{layer: (filters,) bool}``: which filters of each layer that makes channels stay."""
         alive, makers = self.alive(keep), {name for group in self.groups for name in group.makers}
         return {
-            name: alive[self.along[weight_of(name), out]]
-            for name in layers if name in makers
-            for out in (0, 1) if (weight_of(name), out) in self.along and (weight_of(name), out) not in self.reads
+            name: alive[self.along[weight, out]]
+            for name in layers if name in makers and (weight := self.weights[name])
+            for out in (0, 1) if (weight, out) in self.along and (weight, out) not in self.reads
         }  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def find_structure(
     """
     leaves = {name: t for name, t in [*model.named_parameters(), *model.named_buffers()]
               if t.is_floating_point() and t.dim()}  # fmt: skip
-    layers = dict(model.named_modules())
+    layers, weights = dict(model.named_modules()), weight_names(model)
     followed = Channels(leaves, rule_of)
     for name, module in layers.items():
         if isinstance(module, nn.MultiheadAttention):
@@ -110,9 +111,9 @@ def find_structure(
         _follow(model, inputs, wiring, followed)
     for name in ignore:
         for layer, module in layers.items():
-            if within(layer, [name]) and (made := _made_by(layer, module, followed)) is not None:
+            if within(layer, [name]) and (made := _made_by(weights.get(layer), module, followed)) is not None:
                 followed.pin([made], "ignored")
-    return replace(_resolved(followed, layers), ways=ways)
+    return replace(_resolved(followed, layers, weights), ways=ways)
 
 
 def _follow(
@@ -150,9 +151,11 @@ def within(layer: str, names: Iterable[str]) -> bool:
     return any(f"{layer}.".startswith(f"{name}.") for name in names)
 
 
-def weight_of(layer: str) -> str:
-    """The name of a layer's weight; the network itself, which is called "", may be one layer."""
-    return f"{layer}.weight" if layer else "weight"
+def weight_names(model: nn.Module) -> dict[str, str]:
+    """``{conv or linear layer: the name of its weight}``; layers that share a weight have one name for it."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {layer: names[id(module.weight)] for layer, module in model.named_modules()
+            if isinstance(module, MAKERS) and id(module.weight) in names}  # fmt: skip
 
 
 def out_dim(module: nn.Module) -> int:
@@ -160,31 +163,30 @@ def out_dim(module: nn.Module) -> int:
     return 1 if getattr(module, "transposed", False) and module.groups == 1 else 0
 
 
-def _made_by(layer: str, module: nn.Module, followed: Channels) -> Tensor | None:
-    """The labels of what a conv or linear layer makes; ``None``: it is none, or was not run."""
-    name = weight_of(layer)
-    if not isinstance(module, MAKERS) or name not in followed.used:
+def _made_by(weight: str | None, module: nn.Module, followed: Channels) -> Tensor | None:
+    """The labels of what a layer makes by ``weight``; ``None``: it has none, or was not run."""
+    if weight not in followed.used:
         return None
-    return followed.leaves[name][out_dim(module)].reshape(-1)
+    return followed.leaves[weight][out_dim(module)].reshape(-1)
 
 
-def _resolved(followed: Channels, layers: Mapping[str, nn.Module]) -> Structure:
+def _resolved(followed: Channels, layers: Mapping[str, nn.Module], weights: dict[str, str]) -> Structure:
     read = torch.zeros(followed.labels, dtype=torch.bool)
     for labels in followed.read:
         read[labels] = True
     for layer, module in layers.items():
-        made = _made_by(layer, module, followed)
+        made = _made_by(weights.get(layer), module, followed)
         if made is not None and bool(read[made].any()):
             followed.pin([made], "its weight is used both ways (tied weights)")
     component, why = joined(followed)
     making: dict[str, Tensor] = {}
     for layer, module in layers.items():
-        if (made := _made_by(layer, module, followed)) is not None:
+        if (made := _made_by(weights.get(layer), module, followed)) is not None:
             making[layer] = component[made]
     reasons = {layer: next((why[int(c)] for c in of.unique() if int(c) in why), "") for layer, of in making.items()}
     pinned = torch.zeros(followed.labels, dtype=torch.bool)
     pinned[torch.tensor(list(why), dtype=torch.int64)] = True
-    groups, number = _groups(making, pinned, followed, reasons)
+    groups, number = _groups(making, pinned, followed, reasons, weights)
     along, reads = {}, set()
     for name in followed.used:
         for dim, labels in enumerate(followed.leaves[name]):
@@ -199,7 +201,7 @@ def _resolved(followed: Channels, layers: Mapping[str, nn.Module]) -> Structure:
     doubts = {
         choice: text for labels, text in followed.doubts for choice in number[component[labels]].unique().tolist()
     }
-    return Structure(along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, normed)
+    return Structure(along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, normed, weights)
 
 
 def joined(followed: Channels) -> tuple[Tensor, dict[int, str]]:
@@ -266,7 +268,9 @@ def components(n: int, one: Tensor, other: Tensor) -> Tensor:
             found = above
 
 
-def _groups(making: Mapping[str, Tensor], pinned: Tensor, followed: Channels, reasons: dict[str, str]):
+def _groups(
+    making: Mapping[str, Tensor], pinned: Tensor, followed: Channels, reasons: dict[str, str], weights: dict[str, str]
+):
     """The groups, and ``(labels,)``: the number of each component's choice, 0 for what always stays."""
     order = list(making)
     free = {layer: of[~pinned[of]] for layer, of in making.items()}
@@ -294,7 +298,7 @@ def _groups(making: Mapping[str, Tensor], pinned: Tensor, followed: Channels, re
         for layer in members:
             filters = (~pinned[making[layer]]).nonzero().flatten()
             makers[layer] = filters, number_of[making[layer][filters]] - count
-        norms = {layer: norm for layer in members if (norm := _norm_of(layer, followed))}
+        norms = {layer: norm for layer in members if (norm := _norm_of(weights[layer], followed))}
         groups.append(Group(members[0], torch.arange(count, count + len(choices)), makers, norms))
         count += len(choices)
     return groups, number_of
@@ -308,11 +312,11 @@ def _in_order(choices: Tensor, by: Sequence[Tensor]) -> Tensor:
     return names[first.argsort()]
 
 
-def _norm_of(layer: str, followed: Channels) -> str:
-    """The BatchNorm that alone reads what ``layer`` makes, and reads nothing else."""
-    readers = followed.readers.get(weight_of(layer), set())
+def _norm_of(weight: str, followed: Channels) -> str:
+    """The BatchNorm that alone reads what the layer with ``weight`` makes, and reads nothing else."""
+    readers = followed.readers.get(weight, set())
     norm = next(iter(readers)) if len(readers) == 1 else ""
-    alone = followed.readers.get(f"{norm} of", set()) == {weight_of(layer)}
+    alone = followed.readers.get(f"{norm} of", set()) == {weight}
     return norm.rpartition(".")[0] if norm in followed.leaves and alone else ""
 
 
@@ -352,7 +356,8 @@ def cut(model: nn.Module, structure: Structure, keep: Keep, sharing: bool = Fals
         if left.dim() == 4 and own[name].is_contiguous(memory_format=torch.channels_last):
             left = left.contiguous(memory_format=torch.channels_last)
         instead[name] = left
-    changed = {name.rpartition(".")[0] for name in stays}
+    cutting = {id(own[name]) for name in stays}
+    changed = {name.rpartition(".")[0] for name, tensor in _own(model, again=True).items() if id(tensor) in cutting}
     before = {name: model.get_submodule(name) for name in changed}
     smaller = _with(model, own, instead, sharing)
     for name in changed:
@@ -360,8 +365,10 @@ def cut(model: nn.Module, structure: Structure, keep: Keep, sharing: bool = Fals
     return smaller
 
 
-def _own(model: nn.Module) -> dict[str, Tensor]:
-    return dict([*model.named_parameters(), *model.named_buffers()])
+def _own(model: nn.Module, again: bool = False) -> dict[str, Tensor]:
+    """Weights and buffers by name; with ``again`` by each name that one has, as a weight which layers share."""
+    once = not again
+    return dict([*model.named_parameters(remove_duplicate=once), *model.named_buffers(remove_duplicate=once)])
 
 
 def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Tensor], sharing: bool) -> nn.Module:
