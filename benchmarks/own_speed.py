@@ -3,12 +3,17 @@
     python benchmarks/own_speed.py [--models resnet50 mobilenet_v2] [--rounds 5]
 
 Processor seconds, medians: the whole call with its check; grouping, scoring and cutting alone; Torch-Pruning's call.
+Then the memory that each takes at its peak beyond the network's own, in a process of its own.
 """
 
 import argparse
+import copy
+import multiprocessing
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -18,7 +23,7 @@ from torch import nn
 
 from prune_lib.anynet.pruning import prune
 from prune_lib.anynet.scores import scores
-from prune_lib.anynet.structure import OUTPUT, cut, find_structure
+from prune_lib.anynet.structure import cut, find_structure
 
 
 def alone(model: nn.Module, inputs: torch.Tensor) -> None:
@@ -28,17 +33,48 @@ def alone(model: nn.Module, inputs: torch.Tensor) -> None:
     cut(model, structure, {root: each >= each.quantile(0.29) for root, each in found.items()})
 
 
-def theirs(model: nn.Module, inputs: torch.Tensor, whole: list[nn.Module]) -> None:
+def theirs(model: nn.Module, inputs: torch.Tensor) -> None:
+    """Torch-Pruning's plain call; it changes ``model``."""
     importance = torch_pruning.importance.MagnitudeImportance(p=1)
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)]
     torch_pruning.pruner.MagnitudePruner(
-        model, inputs, importance=importance, pruning_ratio=0.29, ignored_layers=whole
+        model, inputs, importance=importance, pruning_ratio=0.29, ignored_layers=last[-1:]
     ).step()
 
 
-def seconds(run: Callable[[], object]) -> float:
+WAYS: dict[str, Callable[[nn.Module, torch.Tensor], object]] = {
+    "with the check": prune,
+    "without": alone,
+    "Torch-Pruning": theirs,
+}
+
+
+def seconds(run: Callable[..., object], *given: object) -> float:
     start = time.process_time()
-    run()
+    run(*given)
     return time.process_time() - start
+
+
+def mebibytes(run: Callable[..., object], *given: object) -> float:
+    """How much the peak of the memory in use grows by ``run``, in a process of its own."""
+    reading, writing = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("spawn").Process(target=_grown, args=(writing, run, *given))
+    child.start()
+    child.join()
+    return reading.recv() if reading.poll() else float("nan")
+
+
+def _grown(writing: Connection, run: Callable[..., object], *given: object) -> None:
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is in use now
+    before = _peak()
+    run(*given)
+    writing.send((_peak() - before) / 1024)
+
+
+def _peak() -> int:
+    """The most memory that this process had in use, in KiB; of Linux."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1])
 
 
 def main() -> None:
@@ -50,20 +86,13 @@ def main() -> None:
     torch.set_num_threads(1)
     inputs = torch.randn(1, 3, 224, 224)
     for name in args.models:
-        rounds: list[tuple[float, float, float]] = []
-        for _ in range(args.rounds):
-            model = torchvision.models.get_model(name).eval()
-            whole = find_structure(model, inputs).whole
-            last = [model.get_submodule(layer) for layer, why in whole.items() if why == OUTPUT]
-            rounds.append((
-                seconds(lambda model=model: prune(model, inputs)),
-                seconds(lambda model=model: alone(model, inputs)),
-                seconds(lambda model=model, last=last: theirs(model, inputs, last)),
-            ))  # fmt: skip
-        whole_call, parts, other = (median(times) for times in zip(*rounds, strict=True))
-        print(
-            f"{name}: with the check {whole_call:.2f} s, without {parts:.2f} s, Torch-Pruning {other:.2f} s", flush=True
-        )
+        network = torchvision.models.get_model(name).eval()
+        for unit, digits, measure, rounds in (("s", 2, seconds, args.rounds), ("MiB", 0, mebibytes, 1)):
+            found: dict[str, list[float]] = {way: [] for way in WAYS}
+            for _ in range(rounds):
+                for way, run in WAYS.items():
+                    found[way].append(measure(run, copy.deepcopy(network), inputs))
+            print(f"{name}:", ", ".join(f"{way} {median(each):.{digits}f} {unit}" for way, each in found.items()))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,6 @@ class Channels(TorchDispatchMode):
         self._active: Any = WeakTensorKeyDictionary()  # what depends on the network's input
         self.readers: dict[str, set[str]] = {}
         self.used: set[str] = set()
-        self.paused = False  # while somebody looks at what is computed
         for name, leaf in leaves.items():
             self.leaves[name] = [self.new(leaf.shape[dim], dim, leaf.dim()) for dim in range(leaf.dim())]
             self._fields[leaf] = [field for field in self.leaves[name] if field.numel() > 1]
@@ -137,8 +136,6 @@ class Channels(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if self.paused:
-            return func(*args, **kwargs)
         given = list(tensors_in((args, kwargs)))
         before = [self.fields(t) for t in given]  # an operation in place may change its own argument
         result = func(*args, **kwargs)

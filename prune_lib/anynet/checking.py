@@ -1,5 +1,6 @@
 """Whether the network that is cut computes what the masked one does, and which groups stay whole where it does not."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,9 @@ def trusted(model: nn.Module, structure: Structure, inputs: Any) -> Structure:
     Half of each group goes. Where the cut network does not run, the groups of the layer that fails are left whole;
     where it gives something else, each kind of group is tried alone. Groups are of one kind if their layers have the
     same names in modules of the same classes.
+
+    Raises:
+        InputError: ``model`` gives something else each time it is run.
     """
     faults: Counter = Counter()
     while structure.groups:
@@ -116,6 +120,7 @@ def trusted(model: nn.Module, structure: Structure, inputs: Any) -> Structure:
             wrong = _touching(structure, outcome.where)
             reason = f"{outcome.where} does not run with fewer channels ({outcome.error})"
         else:
+            steady(model, inputs)
             wrong, reason = [], "the smaller network gives something else than the masked one"
         if not wrong or len(wrong) == len(structure.groups) > 1:
             wrong = _alone(model, structure, inputs)
@@ -128,6 +133,26 @@ def trusted(model: nn.Module, structure: Structure, inputs: Any) -> Structure:
             reasons = {root: reason + _doubt(structure, root) for root in reasons}
         structure = structure.without(reasons)
     return structure
+
+
+def steady(model: nn.Module, inputs: Any) -> None:
+    """Raises InputError: ``model`` gives something else each time; the first layer that does is named."""
+    runs: list[list[tuple[str, Tensor]]] = [[], []]
+    layers = [name for name, _ in model.named_modules() if name]
+    for seen in runs:
+        with torch.no_grad(), calling(model, layers, _listing(seen)):
+            _listing(seen)("outside its layers", None, call(model, inputs))
+    for (name, one), (_, other) in zip(*runs, strict=False):
+        first, second = (float(torch.linalg.vector_norm(t.detach().float())) for t in (one, other))
+        if math.isfinite(first + second) and not math.isclose(first, second, rel_tol=1e-5):
+            raise InputError(
+                f"{type(model).__name__}, {name}: gives something else each time, in evaluation mode too, so that no "
+                "smaller network can be compared to it; expected the same for the same inputs (dropout or noise off)"
+            )
+
+
+def _listing(seen: list[tuple[str, Tensor]]) -> Callable[[str, Any, Any], None]:
+    return lambda name, _, output: seen.extend((name, t) for t in tensors(output))
 
 
 def _doubt(structure: Structure, root: str) -> str:

@@ -9,7 +9,6 @@ the channel is gone. Where they differ, the groups that are at fault stay whole,
 why (``checking``).
 """
 
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,8 @@ from torch import nn
 
 from ..cost.counting import by_layer, rule_called
 from ..cost.tracing import examples, trace
-from ..nets.hooks import call, calling, mapped, tensors, without_hooks
+from ..nets.hooks import call, failing, mapped, tensors, without_hooks
+from ..nets.layers import Layer
 from ..nets.reparam import computed, copied, inside, plain, twin
 from ..nets.slim import Keep
 from ..nets.spec import Widths
@@ -357,42 +357,33 @@ def macs(model: nn.Module, inputs: Any) -> tuple[dict[str, int], int]:
 
 
 def _followed(work: nn.Module, inputs: Any, ignore: Sequence[str]) -> tuple[dict[str, int], int, Structure]:
-    """``macs`` of ``work`` and the structure of its channels, from two runs that must give the same.
+    """``macs`` of ``work`` and the structure of its channels, from one run.
 
     Raises:
-        InputError: it does not run on ``inputs``, gives no tensors, or others each time.
+        InputError: it does not run on ``inputs``, or gives no tensors.
     """
-    kind, layers = type(work).__name__, [name for name, _ in work.named_modules() if name]
-    sums: list[tuple[str, torch.Tensor]] = []
-
-    def see(name: str, output: Any) -> None:
-        sums.extend((name, torch.linalg.vector_norm(t.detach().float())) for t in tensors(output) if t.numel())
-
-    def run() -> None:
-        found.append(call(work, inputs))
-        see("", found[-1])
-
+    kind, rule = type(work).__name__, rule_called("macs")
     found: list[Any] = []
-    rule = rule_called("macs")
+    calls: list[Layer] = []
+
+    def run(model: nn.Module, inputs: Any) -> Any:
+        calls.extend(trace(model, lambda: found.append(call(model, inputs)), rule.kinds))
+        if not tensors(found):
+            raise InputError(
+                f"{kind} gives {type(found[0]).__name__}, in which no tensor is found; expected tensors, alone or in "
+                "tuples, lists, dicts or dataclasses"
+            )
+        return found[0]
+
     try:
-        with calling(work, layers, lambda name, _, output: see(name, output)):
-            calls = trace(work, run, rule.kinds)
-    except Exception as error:  # whatever a model may raise
+        structure = find_structure(work, inputs, ignore, run)
+    except InputError:
+        raise
+    except Exception:
+        _, error, _ = failing(work, inputs)
+        if error is None:
+            raise
         shapes = [tuple(t.shape) for t in tensors(inputs)] or type(inputs).__name__
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise InputError(f"{kind} does not run on example_inputs {shapes} ({type(error).__name__}: {reason})") from None
-    if not tensors(found):
-        raise InputError(
-            f"{kind} gives {type(found[0]).__name__}, in which no tensor is found; expected tensors, alone or in "
-            "tuples, lists, dicts or dataclasses"
-        )
-    once, sums[:] = list(sums), []
-    structure = find_structure(work, inputs, ignore, see)
-    for (name, one), (again, two) in zip(once, sums, strict=False):
-        if name == again and not math.isclose(one, two, rel_tol=1e-5) and math.isfinite(one + two):
-            raise InputError(
-                f"{kind}, {name or 'outside its layers'}: gives something else each time, in evaluation mode too, so "
-                "that no smaller network can be compared to it; expected the same for the same inputs (dropout or "
-                "noise off)"
-            )
     return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls), structure

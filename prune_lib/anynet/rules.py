@@ -102,6 +102,7 @@ RULES: dict[str, Rule] = {
             "linalg_vector_norm",
             "logsumexp",
             "any",
+            "count_nonzero",
             "all",
             "argmax",
             "argmin",

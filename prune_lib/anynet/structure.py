@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..nets.hooks import call, calling, tensors
+from ..nets.hooks import call, tensors
 from ..nets.reparam import twin
 from ..nets.slim import Keep
 from .channels import Channels
@@ -85,13 +85,13 @@ class Structure:
 
 
 def find_structure(
-    model: nn.Module, inputs: Any, ignore: Sequence[str] = (), see: Callable[[str, Any], None] | None = None
+    model: nn.Module, inputs: Any, ignore: Sequence[str] = (), run: Callable[[nn.Module, Any], Any] = call
 ) -> Structure:
     """Follow ``model``, on the CPU and in evaluation mode, on ``inputs``; it stays as it was.
 
     Args:
         ignore: modules whose layers keep all channels they make.
-        see: is called with each layer's name and output, and the network's, as the first run makes them.
+        run: ``run(model, inputs)`` is how it is run the first time, and gives what it gives.
 
     Raises:
         InputError: layers that only training uses, which does not run on ``inputs``.
@@ -105,7 +105,7 @@ def find_structure(
             own = [field for part, fields in followed.leaves.items() if within(part, [name]) for field in fields]
             followed.pin(own, f"{name} (MultiheadAttention) keeps its heads")
     ways: tuple[tuple[str, ...], ...] = ((),)
-    _follow(model, inputs, (), followed, see)
+    _follow(model, inputs, (), followed, run)
     if wiring := wiring_in_training(model, inputs, followed.used):
         ways = ((), wiring)
         _follow(model, inputs, wiring, followed)
@@ -117,20 +117,13 @@ def find_structure(
 
 
 def _follow(
-    model: nn.Module, inputs: Any, way: Sequence[str], followed: Channels, see: Callable[[str, Any], None] | None = None
-) -> None:
-    def look(name: str, _: Any, output: Any) -> None:
-        followed.paused = True
-        if see is not None:
-            see(name, output)
-        followed.paused = False
-
-    layers = [name for name, _ in model.named_modules() if name and see is not None]
-    with torch.no_grad(), training(model, way), without_fast_paths(), calling(model, layers, look), followed:
+    model: nn.Module, inputs: Any, way: Sequence[str], followed: Channels,
+    run: Callable[[nn.Module, Any], Any] = call,
+) -> None:  # fmt: skip
+    with torch.no_grad(), training(model, way), without_fast_paths(), followed:
         for tensor in tensors(inputs):
             followed.start(tensor)
-        results = call(model, inputs)
-        look("", None, results)
+        results = run(model, inputs)
     for tensor in tensors(results):
         followed.pin(followed.fields(tensor) or [], OUTPUT)
 
@@ -183,9 +176,10 @@ def _resolved(followed: Channels, layers: Mapping[str, nn.Module], weights: dict
     for layer, module in layers.items():
         if (made := _made_by(weights.get(layer), module, followed)) is not None:
             making[layer] = component[made]
-    reasons = {layer: next((why[int(c)] for c in of.unique() if int(c) in why), "") for layer, of in making.items()}
     pinned = torch.zeros(followed.labels, dtype=torch.bool)
     pinned[torch.tensor(list(why), dtype=torch.int64)] = True
+    staying = {layer: of[pinned[of]] for layer, of in making.items()}
+    reasons = {layer: why[int(of.min())] if len(of) else "" for layer, of in staying.items()}
     groups, number = _groups(making, pinned, followed, reasons, weights)
     along, reads = {}, set()
     for name in followed.used:

@@ -23,7 +23,7 @@ def reduced(to: Channels, func, args, kwargs, result) -> None:
     outs = [out for out in (result if isinstance(result, list | tuple) else [result]) if isinstance(out, Tensor)]
     flat = outs[0].dim() < tensor.dim()
     order = call.get("ord", call.get("p", 2))
-    adds = name in ("sum", "linalg_vector_norm", "norm", "nansum") and (
+    adds = name in ("sum", "linalg_vector_norm", "norm", "nansum", "count_nonzero", "any") and (
         order is None or 0 < float(order) < float("inf")
     )
     kept: Fields = []
