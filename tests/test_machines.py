@@ -30,7 +30,7 @@ from prune_lib.book.machines.head import OTHER, described, robots, sitemap, with
 from prune_lib.book.machines.project import read_project, released
 from prune_lib.book.tables.results import load_results
 from prune_lib.cli.parser import main
-from prune_lib.papers.rows import all_rows
+from prune_lib.papers.rows import all_rows, papers
 from prune_lib.system.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,6 +144,16 @@ def test_a_paper_without_its_entry_is_refused(copy):
     path.write_text(path.read_text(encoding="utf-8").replace("{xu2021cdp,", "{other,"), encoding="utf-8")
     with pytest.raises(InputError, match="no entry xu2021cdp with author and year"):
         read_project(copy)
+
+
+def test_the_authors_of_a_paper_are_those_of_its_entry():
+    bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    cited = {paper["cite"]: paper["authors"] for each in papers().values() if (paper := each["paper"])["cite"]}
+    assert len(cited) >= 6
+    for key, authors in cited.items():
+        entry = bibliography.partition(f"{{{key},")[2]
+        found = entry.partition("author = {")[2].partition("},\n")[0]
+        assert ", ".join(name.partition(",")[0].strip("{}") for name in found.split(" and ")) == authors
 
 
 def test_a_released_book_says_when_and_where(elsewhere):

@@ -1,7 +1,7 @@
 """Training Compact CNNs for Image Classification using Dynamic-coded Filter Fusion (DCFF).
 
-Lin, Chen, Chao, Ji, Zeng, Tian, Tian: arXiv 2107.06916. Three pure functions are the method; a thin class applies
-them to a network once an epoch.
+Lin, Chen, Chao, Ji: arXiv 2107.06916. Three pure functions are the method; a thin class applies them to a network once
+an epoch.
 
 Three variants, by name:
 
