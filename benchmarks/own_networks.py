@@ -14,9 +14,12 @@ import copy
 import inspect
 import json
 import multiprocessing
+import resource
+import signal
 import time
 import warnings
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 
 import timm
@@ -158,7 +161,8 @@ def theirs(model: nn.Module, inputs: object, flops: float) -> dict:
     return result
 
 
-def one(name: str, flops: float, who: str, answer) -> None:
+def one(name: str, flops: float, who: str, limit: float, answer) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (ceil(limit), ceil(limit) + 5))  # which a busy machine does not shorten
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     try:
@@ -169,16 +173,18 @@ def one(name: str, flops: float, who: str, answer) -> None:
 
 
 def within_limit(name: str, flops: float, who: str, limit: float) -> dict:
-    """What ``one`` finds, in a process of its own that ends after ``limit`` seconds."""
+    """What ``one`` finds, in a process of its own that ends after ``limit`` seconds of a processor."""
     context = multiprocessing.get_context("fork")  # what was imported is there at once
     answer, theirs_end = context.Pipe(duplex=False)
-    process = context.Process(target=one, args=(name, flops, who, theirs_end))
+    process = context.Process(target=one, args=(name, flops, who, limit, theirs_end))
     process.start()
     theirs_end.close()
     try:
-        found = answer.recv() if answer.poll(limit) else {"works": False, "why": f"no answer in {limit:g} s"}
+        found = answer.recv()
     except EOFError:
-        found = {"works": False, "why": "the process ended without an answer (memory?)"}
+        process.join()
+        late = process.exitcode == -signal.SIGXCPU
+        found = {"works": False, "why": f"no answer in {limit:g} s" if late else "it ended without an answer (memory?)"}
     process.kill()
     process.join()
     return found
@@ -194,22 +200,25 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=None, metavar="NAME")
     parser.add_argument("--who", nargs="+", default=["ours", "theirs"], choices=["ours", "theirs"])
     parser.add_argument("--flops", type=float, default=0.5, help="share of the MACs to keep (default: %(default)s)")
-    parser.add_argument("--limit", type=float, default=300.0, help="seconds for one network (default: %(default)s)")
-    parser.add_argument("--out", help="also write what was found to this file, as JSON")
+    parser.add_argument("--limit", type=float, default=60.0, help="processor seconds a network (default: %(default)s)")
+    parser.add_argument("--out", help="also write what was found to this file, as JSON; what it has of others stays")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    out = Path(args.out) if args.out else None
+    before: dict[str, dict] = json.loads(out.read_text())["networks"] if out and out.exists() else {}
     rows: dict[str, dict] = {}
     for name in args.models or [name for family in args.of for name in names(family)]:
         rows[name] = {who: within_limit(name, args.flops, who, args.limit) for who in args.who}
         print(line(name, rows[name]), flush=True)
-        if args.out:
+        if out:
+            before[name] = before.get(name, {}) | rows[name]
             about = {
                 "flops": args.flops,
                 "limit": args.limit,
                 "versions": versions(),
                 "hardware": provenance(torch.device("cpu"))["hardware"],
             }
-            Path(args.out).write_text(json.dumps(about | {"networks": rows}, indent=1) + "\n")
+            out.write_text(json.dumps(about | {"networks": before}, indent=1) + "\n")
     for who in args.who:
         print(f"{who}: {sum(row[who].get('works', False) for row in rows.values())} of {len(rows)}")
 

@@ -49,7 +49,7 @@ def side_by_side() -> Grid:
         ])  # fmt: skip
     return Grid(lines, f"To {found['flops']:.0%} of the MACs, by L1; {found['versions']}. Ours with its check; "
                 "Torch-Pruning by its plain call, without what its examples set for single networks, and given "
-                f"{found['limit']:g} seconds on the clock.")  # fmt: skip
+                f"{found['limit']:g} seconds of a processor.")  # fmt: skip
 
 
 def found_grid() -> Grid:
