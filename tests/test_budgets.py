@@ -1,6 +1,7 @@
 """How many channels stay: budgets, ways to share them out, limits and steps, worked by hand on a chain of convs."""
 
 import copy
+import io
 import itertools
 
 import pytest
@@ -272,3 +273,17 @@ def test_a_budget_that_cannot_be_is_one_line(attempt, words):
     with pytest.raises(InputError, match=words) as refusal:
         attempt()
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_is_being_done_is_a_bar_on_a_terminal_and_lines_elsewhere(live, monkeypatch):
+    said = io.StringIO()
+    said.isatty = lambda: live
+    monkeypatch.setattr("sys.stderr", said)
+    prune(chain(), X, progress=True, steps=2)
+    words = said.getvalue()
+    assert ("6/6" in words) == live
+    assert words.count("prune: running Sequential") == (0 if live else 2)
+    said.seek(said.truncate(0))
+    prune(chain(), X)
+    assert said.getvalue() == ""

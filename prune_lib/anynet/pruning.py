@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from ..cost.counting import by_layer, rule_called
 from ..cost.tracing import examples, trace
@@ -121,7 +122,7 @@ def prune(
         ignore: modules whose layers keep all channels they make, and with them all layers that share these.
         images: look at so many at most.
         seed: of ``random``.
-        progress: say on stderr what is being done; after 20 seconds that is said anyway.
+        progress: show on stderr what is being done, as a bar on a terminal; after 20 seconds it is said anyway.
 
     Raises:
         InputError: something that cannot be used, or a network without a smaller form; the layer is named.
@@ -131,17 +132,17 @@ def prune(
     options = Options(allocation, round_to, floor)
     if type(steps) is not int or steps < 1:
         raise InputError(f"steps is {steps!r}; expected a whole number from 1")
-    tell = _Telling(progress)
-    start = ready(model, example_inputs, ignore, options, tell)
-    now, found, sizes = start, None, {group.root: group.size for group in start.structure.groups}
-    for step in range(1, steps + 1):
-        goal = share ** (step / steps)
-        limits = options.at(step / steps, sizes)
-        found = _once(start, now, found, criterion, data, kind, goal, limits, images, seed, tell)
-        if step < steps:
-            if between is not None:
-                between(found.model)
-            now = ready(found.model, example_inputs, ignore, options, tell, now.structure.whole)
+    with _Telling(progress, 3 * steps) as tell:
+        start = ready(model, example_inputs, ignore, options, tell)
+        now, found, sizes = start, None, {group.root: group.size for group in start.structure.groups}
+        for step in range(1, steps + 1):
+            goal = share ** (step / steps)
+            limits = options.at(step / steps, sizes)
+            found = _once(start, now, found, criterion, data, kind, goal, limits, images, seed, tell)
+            if step < steps:
+                if between is not None:
+                    between(found.model)
+                now = ready(found.model, example_inputs, ignore, options, tell, now.structure.whole)
     assert found is not None
     modes = {name: module.training for name, module in inside(model).named_modules()}
     for name, module in found.model.named_modules():  # a norm that is kept in evaluation mode stays there
@@ -212,13 +213,13 @@ def _once(
     inputs, awake = probe(now.work, now.inputs), woken(now.work)
     for attempt in range(2):
         keep = _choose(start, now, structure, compared, kind, share, options, tell)
-        tell("comparing the smaller network to the masked one")
+        tell("comparing the smaller network to the masked one", again=attempt > 0)
         outcome = difference(awake, structure, keep, inputs)
         if outcome.fine:
             break
         if attempt:
             raise refuse(name, structure.whole, f"differs from the masked one by {outcome.difference:.2g}")
-        tell("finding the groups whose smaller form computes something else")
+        tell("finding the groups whose smaller form computes something else", again=True)
         structure = trusted(awake, structure, inputs)
         if not structure.groups:
             raise refuse(name, structure.whole)
@@ -310,7 +311,7 @@ def _measured(start, now, structure, found, kinds, kind, share, options, tell) -
         except InputError:
             least = middle
             continue
-        tell(f"measuring {kind} at {middle:.0%} of the MACs")
+        tell(f"measuring {kind} at {middle:.0%} of the MACs", again=True)
         if measure(cut(now.work, structure, keep, sharing=True), now.inputs) / full <= share:
             least, best = middle, keep
         else:
@@ -331,13 +332,29 @@ def _budget(flops, params, latency, memory) -> tuple[str, float]:
 
 
 class _Telling:
-    """Says what is being done: always where that is wanted, and otherwise once it has taken long."""
+    """Says what is being done: where that is wanted, as a bar on a terminal and as lines elsewhere; else if it is long.
 
-    def __init__(self, wanted: bool):
-        self.wanted, self.start = wanted, time.monotonic()
+    Args:
+        wanted: say it from the start, and not only after ``QUIET`` seconds.
+        stages: how many things are going to be done, as far as is known.
+    """
 
-    def __call__(self, what: str) -> None:
-        if self.wanted or time.monotonic() - self.start > QUIET:
+    def __init__(self, wanted: bool, stages: int = 0):
+        live = wanted and sys.stderr.isatty()
+        self.bar = tqdm(total=stages, unit="stage", disable=not live, bar_format="{desc} |{bar}| {n}/{total} {elapsed}")
+        self.lines, self.start = wanted and not live, time.monotonic()
+
+    def __enter__(self) -> "_Telling":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def __call__(self, what: str, again: bool = False) -> None:
+        """``what`` begins; ``again``: it is more of the stage before."""
+        self.bar.set_description_str(what)
+        self.bar.update(0 if again else 1)
+        if self.lines or (self.bar.disable and time.monotonic() - self.start > QUIET):
             print(f"prune: {what} …", file=sys.stderr, flush=True)
 
 
