@@ -1,6 +1,6 @@
 """Tables that stand in the text of README and book, made from rows and records; what trials train is in none.
 
-    python -m prune_lib.book.tables.markdown README.md book/measured.md
+    python -m prune_lib.book.tables.markdown README.md book/index.md book/measured.md
 
 writes each anew, between ``<!-- table: NAME -->`` and ``<!-- end -->``. NAME is one of ``TABLES``: a new kind of result
 is a function that returns cells, and one line there.
