@@ -155,7 +155,7 @@ REFUSED = {
     "channels averaged": (lambda x: x.mean(1, keepdim=True), 1, "mean is taken over its channels"),
     "channels sorted": (lambda x: x.sort(1).values, 8, "its channels are picked or moved by number .sort."),
     "channels by number": (lambda x: x[:, [0, 2, 4, 6]], 4, "its channels are picked or moved by number .index."),
-    "a spectrum": (lambda x: torch.fft.rfft(x, dim=1).abs(), 5, "_fft_r2c is an operation that is not followed"),
+    "a spectrum": (lambda x: torch.fft.rfft(x, dim=1).abs(), 5, "a Fourier transform is taken over it"),
     "fixed sizes": (lambda x: torch.cat(x.split([3, 5], 1)[::-1], 1), 8, "it is split into parts of fixed sizes"),
     "a fixed shape": (lambda x: x.view(2, 8, 16, 16), 8, "Unit does not run with fewer channels .shape .* is invalid"),
 }  # fmt: skip

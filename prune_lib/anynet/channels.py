@@ -40,7 +40,9 @@ class Channels(TorchDispatchMode):
         self.pins: list[tuple[Tensor, str]] = []  # labels that always stay, and why
         self.blocks: list[Tensor] = []  # fields along several dimensions: what stays must be a block of them
         self.doubts: list[tuple[Tensor, str]] = []  # labels that an operation makes something else than 0 of 0 of
-        self.read: list[Tensor] = []  # labels of what a product sums over: they read channels, and make none
+        self.read: list[Tensor] = []  # labels of what a product with a weight sums over: by them it reads channels
+        self.made: list[Tensor] = []  # labels of the weight that its result has: by them it makes channels
+        self.passed: dict[str, Tensor] = {}  # norm without weights -> labels of the channels that it passes
         self.leaves: dict[str, Fields] = {}
         self._fields: Any = WeakTensorKeyDictionary()
         self._maker: Any = WeakTensorKeyDictionary()  # output of a convolution or linear layer -> name of its weight
@@ -48,6 +50,7 @@ class Channels(TorchDispatchMode):
         self._active: Any = WeakTensorKeyDictionary()  # what depends on the network's input
         self.readers: dict[str, set[str]] = {}
         self.used: set[str] = set()
+        self.paused = False  # while somebody looks at what is computed
         for name, leaf in leaves.items():
             self.leaves[name] = [self.new(leaf.shape[dim], dim, leaf.dim()) for dim in range(leaf.dim())]
             self._fields[leaf] = [field for field in self.leaves[name] if field.numel() > 1]
@@ -83,6 +86,12 @@ class Channels(TorchDispatchMode):
     def pin(self, fields: Iterable[Tensor], why: str) -> None:
         for field in fields:
             self.pins.append((field.reshape(-1), why))
+
+    def free(self, field: Tensor) -> bool:
+        """Whether a label of the field has not been pinned yet."""
+        pinned = torch.zeros(self.labels, dtype=torch.bool)
+        pinned[torch.cat([labels for labels, _ in self.pins] or [torch.zeros(1, dtype=torch.int64)])] = True
+        return not bool(pinned[field].all())
 
     def tie(self, one: Tensor, other: Tensor) -> None:
         """Make labels one, place by place; the fields broadcast against each other."""
@@ -136,6 +145,13 @@ class Channels(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if self.paused:
+            return func(*args, **kwargs)
+        if torch.is_inference_mode_enabled():  # where operations that are made of others come whole
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         given = list(tensors_in((args, kwargs)))
         before = [self.fields(t) for t in given]  # an operation in place may change its own argument
         result = func(*args, **kwargs)

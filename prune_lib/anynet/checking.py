@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..nets.hooks import call, calling, failing, mapped, tensors
 from ..nets.reparam import copied, twin
 from ..nets.slim import Keep
 from ..system.errors import InputError
-from .structure import OUTPUT, Group, Structure, cut, masked, within
+from .structure import OUTPUT, Group, Structure, cut, masked, within, without_fast_paths
 from .waking import training
 
 TOLERANCE = 1e-5  # of the difference between masked and cut, relative to the largest output
@@ -58,11 +59,11 @@ def _difference(model: nn.Module, structure: Structure, keep: Keep, inputs: Any)
     watched, worst = [name for name in structure.whole if structure.whole[name]], 0.0
     for way in structure.ways:
         with torch.no_grad():
-            with training(small, way):
+            with training(small, way), without_fast_paths(model):
                 found, error, where = failing(small, inputs)
             if error is not None:
-                return Outcome(torch.inf, where or type(model).__name__, _line(error))
-            with training(full, way):
+                return Outcome(torch.inf, where or type(model).__name__, line(error))
+            with training(full, way), without_fast_paths(model):
                 pair = tensors(call(full, inputs)), tensors(found)
             off = compare.difference(*pair)
             if off > TOLERANCE:
@@ -85,7 +86,7 @@ def _at_layers(
     """
     seen: list[dict[str, Tensor]] = [{}, {}]
     for model, made in zip((full, small), seen, strict=True):
-        with training(model, way), calling(model, layers, _noting(made)):
+        with training(model, way), without_fast_paths(model), calling(model, layers, _noting(made)):
             call(model, inputs)
     pairs = [[made[name] for made in seen] for name in layers if all(name in made for made in seen)]
     alike = [pair for pair in pairs if pair[0].shape == pair[1].shape]
@@ -104,9 +105,9 @@ def _noting(made: dict[str, Tensor]) -> Callable[[str, Tensor, Tensor], None]:
 def trusted(model: nn.Module, structure: Structure, inputs: Any) -> Structure:
     """The structure without the groups whose cut does not compute what masking does; they stay whole, with the reason.
 
-    Half of each group goes. Where the cut network does not run, the groups of the layer that fails are left whole;
-    where it gives something else, each kind of group is tried alone. Groups are of one kind if their layers have the
-    same names in modules of the same classes.
+    Half of each group goes. Where the cut network does not run, the groups of the layer that fails are tried alone;
+    where it gives something else, all are, one of each kind. Those that fail alone are left whole. Groups are of one
+    kind if their layers have the same names in modules of the same classes.
 
     Raises:
         InputError: ``model`` gives something else each time it is run.
@@ -116,48 +117,49 @@ def trusted(model: nn.Module, structure: Structure, inputs: Any) -> Structure:
         outcome = difference(model, structure, _half(structure.groups), inputs)
         if outcome.fine:
             return structure
-        if outcome.where:
-            wrong = _touching(structure, outcome.where)
-            reason = f"{outcome.where} does not run with fewer channels ({outcome.error})"
-        else:
-            steady(model, inputs)
-            wrong, reason = [], "the smaller network gives something else than the masked one"
-        if not wrong or len(wrong) == len(structure.groups) > 1:
-            wrong = _alone(model, structure, inputs)
-        kinds = {kind_of(model, group) for group in wrong}
-        faults.update(kinds)
-        again = {kind for kind in kinds if faults[kind] > 1 or not outcome.where}
-        wrong += [g for g in structure.groups if g not in wrong and kind_of(model, g) in again]
-        reasons = {group.root: reason for group in wrong or structure.groups}
         if not outcome.where:
-            reasons = {root: reason + _doubt(structure, root) for root in reasons}
-        structure = structure.without(reasons)
+            steady(model, inputs)
+        near = _touching(structure, outcome.where) if outcome.where else structure.groups
+        wrong = _alone(model, structure, near, inputs) if len(near) > 1 else {}
+        wrong = wrong or {group.root: outcome for group in near}
+        kinds = {kind_of(model, group): wrong[group.root] for group in near if group.root in wrong}
+        faults.update(kinds.keys())
+        again = {kind: found for kind, found in kinds.items() if faults[kind] > 1 or not outcome.where}
+        more = {g.root: again[kind] for g in structure.groups if (kind := kind_of(model, g)) in again}
+        structure = structure.without({root: _reason(structure, root, found) for root, found in (more | wrong).items()})
     return structure
 
 
 def steady(model: nn.Module, inputs: Any) -> None:
     """Raises InputError: ``model`` gives something else each time; the first layer that does is named."""
-    runs: list[list[tuple[str, Tensor]]] = [[], []]
+    runs: list[list[tuple[str, float]]] = [[], []]
     layers = [name for name, _ in model.named_modules() if name]
     for seen in runs:
         with torch.no_grad(), calling(model, layers, _listing(seen)):
             _listing(seen)("outside its layers", None, call(model, inputs))
     for (name, one), (_, other) in zip(*runs, strict=False):
-        first, second = (float(torch.linalg.vector_norm(t.detach().float())) for t in (one, other))
-        if math.isfinite(first + second) and not math.isclose(first, second, rel_tol=1e-5):
+        if math.isfinite(one + other) and not math.isclose(one, other, rel_tol=1e-5):
             raise InputError(
                 f"{type(model).__name__}, {name}: gives something else each time, in evaluation mode too, so that no "
                 "smaller network can be compared to it; expected the same for the same inputs (dropout or noise off)"
             )
 
 
-def _listing(seen: list[tuple[str, Tensor]]) -> Callable[[str, Any, Any], None]:
-    return lambda name, _, output: seen.extend((name, t) for t in tensors(output))
+def _listing(seen: list[tuple[str, float]]) -> Callable[[str, Any, Any], None]:
+    def note(name: str, _: Any, output: Any) -> None:
+        with suppress(RuntimeError):  # within a vmap no number can be read
+            seen.extend((name, float(torch.linalg.vector_norm(t.detach().float()))) for t in tensors(output))
+
+    return note
 
 
-def _doubt(structure: Structure, root: str) -> str:
+def _reason(structure: Structure, root: str, outcome: Outcome) -> str:
+    """Why a group stays whole: what came out when it was cut."""
+    if outcome.where:
+        return f"{outcome.where} does not run with fewer channels ({outcome.error})"
     choices = next(group.choices for group in structure.groups if group.root == root).tolist()
-    return next((f" ({structure.doubts[choice]})" for choice in choices if choice in structure.doubts), "")
+    doubt = next((f" ({structure.doubts[choice]})" for choice in choices if choice in structure.doubts), "")
+    return f"the smaller network gives something else than the masked one{doubt}"
 
 
 def _half(groups: Iterable[Group]) -> Keep:
@@ -186,15 +188,16 @@ def _touching(structure: Structure, where: str) -> list[Group]:
             return list(structure.groups)
 
 
-def _alone(model: nn.Module, structure: Structure, inputs: Any) -> list[Group]:
-    """The groups that are wrong by themselves, one of each kind being tried."""
+def _alone(model: nn.Module, structure: Structure, among: Sequence[Group], inputs: Any) -> dict[str, Outcome]:
+    """What came out of the groups, ``among`` those, that are wrong by themselves, one of each kind being tried."""
     kinds: dict[tuple, list[Group]] = {}
-    for group in structure.groups:
+    for group in among:
         kinds.setdefault(kind_of(model, group), []).append(group)
-    wrong = []
+    wrong: dict[str, Outcome] = {}
     for groups in kinds.values():
-        if not difference(model, structure, _half(groups[:1]), inputs).fine:
-            wrong += groups
+        outcome = difference(model, structure, _half(groups[:1]), inputs)
+        if not outcome.fine:
+            wrong |= {group.root: outcome for group in groups}
     return wrong
 
 
@@ -203,7 +206,8 @@ def probe(model: nn.Module, inputs: Any) -> Any:
 
     Where ``model`` makes no finite numbers of noise, as where a root is taken, they are ``inputs`` all the same.
     """
-    if all(bool((t != t.reshape(-1)[0]).any()) for t in tensors(inputs, floating=True) if t.numel() > 1):
+    dense = [t for t in tensors(inputs, floating=True) if t.numel() > 1 and t.layout == torch.strided]
+    if all(bool((t != t.reshape(-1)[0]).any()) for t in dense):
         return inputs
     generator = torch.Generator().manual_seed(0)
     noise = mapped(
@@ -280,5 +284,5 @@ def refuse(kind: str, whole: Mapping[str, str], what: str = "nothing is left to 
     return InputError(f"{kind}{layer and ', '}{layer}: {reason}; {what}")
 
 
-def _line(error: BaseException) -> str:
+def line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[0][:160]

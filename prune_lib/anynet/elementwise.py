@@ -30,7 +30,8 @@ def same(to: Channels, func, args, kwargs, result) -> None:
 
 
 def new(to: Channels, func, args, kwargs, result) -> None:
-    to.set(result, None)
+    """What is as wide as another tensor has its labels; of other new tensors nothing is known."""
+    to.set(result, to.fields(args[0]) if func.overloadpacket.__name__.endswith("_like") else None)
 
 
 def pointwise(to: Channels, func, args, kwargs, result) -> None:

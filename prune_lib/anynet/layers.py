@@ -32,8 +32,10 @@ def convolution(to: Channels, func, args, kwargs, result) -> None:
         if inputs is not None:
             to.read.append(inputs)
     else:
-        outputs = _grouped(to, x, given, outputs, inputs, groups, turned, result.shape[1])
+        follows = to.fields(weight) is None  # as one that a forward makes as wide as the channels are
+        outputs = _grouped(to, x, given, outputs, inputs, groups, turned, result.shape[1], follows)
     channel = [] if outputs is None else [outputs.view(1, -1, *[1] * (result.dim() - 2))]
+    to.made += channel
     to.set(result, [*left, *channel])
     if isinstance(bias, Tensor):
         if outputs is None:
@@ -67,7 +69,9 @@ def reads(to: Channels, given: Tensor | None, inputs: Tensor | None) -> None:
         to.pin([inputs], "it reads the network's input, or something else that stays whole")
 
 
-def _grouped(to: Channels, x, given, outputs, inputs, groups: int, turned: bool, made: int) -> Tensor | None:
+def _grouped(
+    to: Channels, x, given, outputs, inputs, groups: int, turned: bool, made: int, follows: bool
+) -> Tensor | None:
     """Grouped: the same places of each group stay; where a group reads one channel (depthwise), groups go whole."""
     per = x.shape[1] // groups
     if turned:
@@ -79,6 +83,8 @@ def _grouped(to: Channels, x, given, outputs, inputs, groups: int, turned: bool,
         return None
     if per == 1:
         if outputs is None:
+            if follows and made == groups:
+                return given
             reads(to, given, None)
             return None
         rows = outputs.view(groups, -1)
@@ -172,6 +178,11 @@ def over_maps(to: Channels, func, args, kwargs, result) -> None:
             to.pin([field], f"{name.strip('_')} runs over it")
         else:
             kept.append(field)
+    for other in args[1:]:
+        if "unpool" in name:  # numbers of the places that values come to
+            kept = to.together([x, other], x.dim()) or []
+        else:
+            to.pin(to.fields(other) or [], f"{name.strip('_')} looks up places by it")
     for out in result if isinstance(result, list | tuple) else [result]:
         to.set(out, list(kept))
 

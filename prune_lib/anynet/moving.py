@@ -15,7 +15,10 @@ def viewed(to: Channels, func, args, kwargs, result) -> None:
     if isinstance(args[1], torch.dtype):
         return unknown(to, func, args, kwargs, result)
     fields = to.fields(args[0])
-    to.set(result, fields and [reshaped(field, args[0].shape, result.shape) for field in fields])
+    found = [reshaped(field, args[0].shape, result.shape) for field in fields or []]
+    if sum(len(spans(field)) for field in found) > len(set().union(*map(spans, found))):
+        found = [field for field in found if to.free(field)]  # what always stays is no bound on what it is joined with
+    to.set(result, None if fields is None else found)
     return None
 
 
@@ -81,6 +84,9 @@ def sliced(to: Channels, func, args, kwargs, result) -> None:
                 pass
             elif call["step"] == 1 and taken and size % taken == 0 and start % taken == 0:
                 alike(to, field, dim, taken)
+            elif taken * call["step"] == size and start < call["step"]:  # one of each so many
+                parts = field.unflatten(dim, (taken, -1))
+                to.tie(parts, parts.narrow(dim + 1, 0, 1))
             else:
                 to.pin([field], "some of its channels are taken by number")
             field = func(field.expand([size if d == dim else s for d, s in enumerate(field.shape)]), dim, *args[2:], **{
@@ -219,6 +225,20 @@ def unshuffled(to: Channels, func, args, kwargs, result) -> None:
     to.set(result, found)
 
 
+def to_complex(to: Channels, func, args, kwargs, result) -> None:
+    last, found = args[0].dim() - 1, []
+    for field in to.fields(args[0]) or []:
+        if spans(field) == {last}:
+            to.pin([field], "it is the real or the imaginary part of a number")
+        else:  # both parts of a number go together
+            found.append(to.along(field, last).squeeze(-1))
+    to.set(result, found)
+
+
+def from_complex(to: Channels, func, args, kwargs, result) -> None:
+    to.set(result, [field.unsqueeze(-1) for field in to.fields(args[0]) or []])
+
+
 def channel_shuffle(to: Channels, func, args, kwargs, result) -> None:
     found = []
     for field in to.fields(args[0]) or []:
@@ -244,6 +264,9 @@ def by_number(to: Channels, func, args, kwargs, result) -> None:
     """What picks or orders by number along dimensions: labels along others stay."""
     call = bound(func, args, kwargs)
     tensor, name = call["self"], func.overloadpacket.__name__.strip("_")
+    by = [(dim, index) for dim, index in enumerate(call.get("indices", ())) if index is not None]
+    if name == "index_put" and len(by) == 1 and by[0][1].dim() == 1:
+        return _put(to, (tensor, call["values"]), by[0][0], result)
     if name in ("index", "unsafe_index", "index_put"):
         dims = {d for d, index in enumerate(call["indices"]) if index is not None}
         if any(isinstance(i, Tensor) and i.dtype == torch.bool and i.dim() > 1 for i in call["indices"]):
@@ -272,6 +295,21 @@ def by_number(to: Channels, func, args, kwargs, result) -> None:
             to.set(out, [])
         else:
             to.set(out, list(kept))
+    return None
+
+
+def put(to: Channels, func, args, kwargs, result) -> None:
+    """What is put or added at places that are given by number along a dimension."""
+    call = bound(func, args, kwargs)
+    _put(to, [call.get(part) for part in ("self", "index", "src", "source")], call["dim"] % result.dim(), result)
+
+
+def _put(to: Channels, tensors: Sequence, dim: int, result: Tensor) -> None:
+    """Labels along ``dim`` are pinned, those along others are the same in all of ``tensors``."""
+    known = [t for t in tensors if isinstance(t, Tensor) and (t.dim() == result.dim() or to.fields(t))]
+    fields = to.together(known, result.dim())
+    to.pin([field for field in fields or [] if field.shape[dim] > 1], "values are put into it by number")
+    to.set(result, fields and [field for field in fields if field.shape[dim] == 1])
 
 
 def _indexed(func, args, kwargs, tensor: Tensor, fields: Fields) -> Fields:
@@ -285,6 +323,7 @@ def embedded(to: Channels, func, args, kwargs, result) -> None:
             to.pin([field], "it is looked up by number")
         else:
             found.append(field.view([1] * (result.dim() - 1) + [-1]))
+    to.made += found
     to.set(result, found)
 
 

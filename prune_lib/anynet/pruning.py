@@ -11,7 +11,8 @@ why (``checking``).
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,15 +24,15 @@ from ..cost.counting import by_layer, rule_called
 from ..cost.tracing import examples, trace
 from ..nets.hooks import call, failing, mapped, tensors, without_hooks
 from ..nets.layers import Layer
-from ..nets.reparam import computed, copied, inside, plain, twin
+from ..nets.reparam import computed, copied, inside, plain, twin, wrapped_within
 from ..nets.slim import Keep
 from ..nets.spec import Widths
 from ..papers.criteria import importance
 from ..system.errors import InputError
-from .checking import difference, kind_of, probe, refuse, trusted, woken
+from .checking import difference, kind_of, line, probe, refuse, trusted, woken
 from .scores import comparable, scores
 from .sizing import Options, Prices, sized
-from .structure import MAKERS, Structure, cut, find_structure
+from .structure import MAKERS, Structure, clones, cut, find_structure, without_fast_paths
 
 SHARES = ("flops", "params", "latency", "memory")
 QUIET = 20.0  # seconds without a word
@@ -175,10 +176,7 @@ def ready(
         raise InputError(f"model is {type(model).__name__}; expected a torch.nn.Module")
     _has_weights(model)
     tell = tell or _Telling(False)
-    own = plain(model) if computed(model) else inside(model)
-    weights = [*own.parameters(), *own.buffers()]
-    simple = all(t.device.type == "cpu" and (t.dtype == torch.float32 or not t.is_floating_point()) for t in weights)
-    work = (twin(own) if simple else without_hooks(copied(own)).cpu().float()).eval()
+    own, work = _copies(model)
     kind, modules = type(work).__name__, dict(work.named_modules())
     if not any(isinstance(m, MAKERS) for m in modules.values()):
         raise InputError(f"{kind} has no convolution and no linear layer; expected a network with channels to prune")
@@ -189,7 +187,9 @@ def ready(
         options.check(list(modules))
     inputs = mapped(example_inputs, lambda t: t.detach().cpu().float() if t.is_floating_point() else t.detach().cpu())
     tell(f"running {kind} on example_inputs and following its channels")
-    macs, n, structure = _followed(work, inputs, ignore)
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in own.modules())
+    with _untouched(model):
+        macs, n, structure = _followed(work, inputs, ignore, hooked)
     if whole:
         structure = structure.without(
             {g.root: whole[layer] for g in structure.groups for layer in g.makers if layer in whole}
@@ -197,6 +197,52 @@ def ready(
     if not structure.groups:
         raise refuse(kind, structure.whole)
     return Ready(own, work, inputs, structure, macs, n)
+
+
+def _copies(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """What is to be kept of ``model``, out of its wrappers, and a copy on the CPU in float32 to look at.
+
+    Raises:
+        InputError: it cannot be copied.
+    """
+    try:
+        own = plain(model) if computed(model) else inside(model)
+        own = copied(own) if wrapped_within(own) else own
+        tensors = [*own.parameters(), *own.buffers()]
+        simple = all(
+            t.device.type == "cpu" and (t.dtype == torch.float32 or not t.is_floating_point()) for t in tensors
+        )
+        return own, (twin(own, clones(own)) if simple else without_hooks(copied(own)).cpu().float()).eval()
+    except Exception as error:  # whatever a model may keep, as a lock
+        raise InputError(
+            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {line(error)}); "
+            "expected a model that copy.deepcopy copies"
+        ) from None
+
+
+@contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """Within this block, in which a copy of ``model`` is run, ``model`` itself must not be.
+
+    Raises:
+        InputError: a function that the copy keeps, as a lambda, calls modules of the model that it was made in.
+    """
+
+    def called(name: str):
+        def refuse(module: nn.Module, _: Any) -> None:
+            raise InputError(
+                f"{name or 'model'} ({type(module).__name__}) is called by a function that the model keeps, as a "
+                "lambda, also in a copy of it, so that none can be cut; expected a method in its place"
+            )
+
+        return refuse
+
+    handles = [module.register_forward_pre_hook(called(name)) for name, module in model.named_modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _once(
@@ -283,7 +329,7 @@ def _costs(of: Ready, kind: str) -> dict[str, int]:
         return {name: p.numel() for name, p in of.work.named_parameters()}
     found: dict[str, int] = {}
     for layer, cost in of.macs.items():
-        weight = of.structure.weights.get(layer, layer)
+        weight = of.structure.weights.get(layer, (layer, 0))[0]
         found[weight] = found.get(weight, 0) + cost
     return found
 
@@ -359,22 +405,33 @@ class _Telling:
 
 
 def _has_weights(model: nn.Module) -> None:
-    """Raises InputError: layers without weights yet."""
+    """Raises InputError: layers without weights yet, or with weights that cannot be replaced."""
     for name, module in model.named_modules():
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        what = f"{name or 'model'} ({type(module).__name__})"
         if any(isinstance(t, nn.UninitializedParameter | nn.UninitializedBuffer) for t in own):
-            raise InputError(f"{name} ({type(module).__name__}) has no weights yet; run the model once on its inputs")
+            raise InputError(f"{what} has no weights yet; run the model once on its inputs")
+        if any(t.is_meta for t in own):
+            raise InputError(f"{what} has no weights yet, only shapes (device meta); expected a model with its weights")
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError(f"{what} is compiled by TorchScript and cannot be cut; expected it as it was before that")
 
 
 def macs(model: nn.Module, inputs: Any) -> tuple[dict[str, int], int]:
     """Multiply-accumulates (rule ``macs``) of each conv and linear layer for all of ``inputs``; how many those are."""
     rule = rule_called("macs")
-    calls = trace(model, lambda: call(model, inputs), rule.kinds)
+    with without_fast_paths(model):
+        calls = trace(model, lambda: call(model, inputs), rule.kinds)
     return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls)
 
 
-def _followed(work: nn.Module, inputs: Any, ignore: Sequence[str]) -> tuple[dict[str, int], int, Structure]:
+def _followed(
+    work: nn.Module, inputs: Any, ignore: Sequence[str], hooked: bool
+) -> tuple[dict[str, int], int, Structure]:
     """``macs`` of ``work`` and the structure of its channels, from one run.
+
+    Args:
+        hooked: it is a copy of a network with hooks, which it has not.
 
     Raises:
         InputError: it does not run on ``inputs``, or gives no tensors.
@@ -401,6 +458,6 @@ def _followed(work: nn.Module, inputs: Any, ignore: Sequence[str]) -> tuple[dict
         if error is None:
             raise
         shapes = [tuple(t.shape) for t in tensors(inputs)] or type(inputs).__name__
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        reason = (str(error).strip().splitlines() or [""])[0][:200] + ("; hooks are not called" if hooked else "")
         raise InputError(f"{kind} does not run on example_inputs {shapes} ({type(error).__name__}: {reason})") from None
     return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls), structure

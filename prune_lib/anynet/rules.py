@@ -25,7 +25,7 @@ POINTWISE = {  # those that torch does not mark so
     "_prelu_kernel", "prelu", "where", "masked_fill", "addcmul", "addcdiv", "lerp", "copysign", "rsub", "hardswish",
     "hardsigmoid", "hardtanh", "leaky_relu", "elu", "mish", "softplus", "log_sigmoid_forward", "threshold", "celu",
     "selu", "relu6", "softshrink", "hardshrink", "rrelu_with_noise", "floor_divide", "fmod", "remainder", "polar",
-    "isfinite", "nan_to_num", "real", "imag",
+    "isfinite", "nan_to_num", "real", "imag", "complex",
 }  # fmt: skip
 NEW = {
     "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "new_zeros", "new_ones",
@@ -47,12 +47,13 @@ RULES: dict[str, Rule] = {
             "swapaxes",
             "flip",
             "unfold",
-            "view_as_real",
             "adjoint",
             "mT",
         ),
         moving.moved,
     ),
+    **dict.fromkeys(("view_as_complex",), moving.to_complex),
+    **dict.fromkeys(("view_as_real",), moving.from_complex),
     **dict.fromkeys(SPREADING, moving.spread),
     **dict.fromkeys(("slice",), moving.sliced),
     **dict.fromkeys(
@@ -75,16 +76,17 @@ RULES: dict[str, Rule] = {
             "index",
             "_unsafe_index",
             "index_put",
-            "scatter",
             "take_along_dim",
             "masked_select",
             "sort",
             "topk",
             "kthvalue",
             "cummax",
-            "scatter_add",
         ),
         moving.by_number,
+    ),
+    **dict.fromkeys(
+        ("scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "index_reduce"), moving.put
     ),
     **dict.fromkeys(("embedding",), moving.embedded),
     **dict.fromkeys(("glu",), moving.gated),
@@ -126,10 +128,12 @@ RULES: dict[str, Rule] = {
         ),
         summing.reduced,
     ),
+    **dict.fromkeys(("_fft_r2c", "_fft_c2r", "_fft_c2c"), summing.transformed),
     **dict.fromkeys(
         ("mm", "bmm", "dot", "mv", "addmm", "addmv", "baddbmm", "addbmm", "linear", "matmul", "_addmm_activation"),
         summing.product,
     ),
+    **dict.fromkeys(("_sparse_addmm",), summing.product),
     **dict.fromkeys(("convolution", "_convolution", "mkldnn_convolution", "cudnn_convolution"), layers.convolution),
     **dict.fromkeys(
         (

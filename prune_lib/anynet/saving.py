@@ -12,7 +12,7 @@ from ..system.errors import InputError
 
 DECLARED = (
     "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "num_channels",
-    "num_groups", "num_parameters", "num_embeddings", "embedding_dim",
+    "num_groups", "num_parameters", "num_embeddings", "embedding_dim", "input_size", "hidden_size",
 )  # fmt: skip
 
 

@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..nets.hooks import call, tensors
+from ..nets.hooks import call, calling, tensors
 from ..nets.reparam import twin
 from ..nets.slim import Keep
-from .channels import Channels
+from .channels import Channels, spans
 from .rules import rule_of
 from .waking import training, wiring_in_training
 
 Along = tuple[str, int]  # (parameter or buffer, its dimension)
 MAKERS = (nn.modules.conv._ConvNd, nn.Linear)
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
 OUTPUT = "its channels are the network's output"
 
 
@@ -45,13 +46,13 @@ class Structure:
     """Which choice each index along each dimension of each weight belongs to; 0 always stays."""
 
     along: dict[Along, Tensor]  # (n,) int64, of dimensions where something can go
-    reads: frozenset[Along]  # those by which a layer reads channels; by all others they are made or passed
+    reads: frozenset[Along]  # those by which layers only read channels; by all others they are made or passed
     groups: tuple[Group, ...]
     whole: dict[str, str]  # layer that keeps all of its channels -> why
     choices: int
     doubts: dict[int, str]  # choice -> what is done to it that makes something else than 0 of 0
-    normed: dict[str, int]  # GroupNorm -> how many of its channels share statistics
-    weights: dict[str, str]  # layer -> name of its weight; see weight_names
+    weights: dict[str, Along]  # layer -> its weight, and the dimension of its outputs; see made_along
+    passed: dict[str, Tensor]  # norm without weights -> (C,) int64, the choice that each channel is of
     ways: tuple[tuple[str, ...], ...] = ((),)  # how it is run: modules that see themselves in training
 
     def alive(self, keep: Keep) -> Tensor:
@@ -77,11 +78,7 @@ class Structure:
     def kept(self, keep: Keep, layers: Iterable[str]) -> Keep:
         """``{layer: (filters,) bool}``: which filters of each layer that makes channels stay."""
         alive, makers = self.alive(keep), {name for group in self.groups for name in group.makers}
-        return {
-            name: alive[self.along[weight, out]]
-            for name in layers if name in makers and (weight := self.weights[name])
-            for out in (0, 1) if (weight, out) in self.along and (weight, out) not in self.reads
-        }  # fmt: skip
+        return {name: alive[self.along[self.weights[name]]] for name in layers if name in makers}
 
 
 def find_structure(
@@ -96,9 +93,8 @@ def find_structure(
     Raises:
         InputError: layers that only training uses, which does not run on ``inputs``.
     """
-    leaves = {name: t for name, t in [*model.named_parameters(), *model.named_buffers()]
-              if t.is_floating_point() and t.dim()}  # fmt: skip
-    layers, weights = dict(model.named_modules()), weight_names(model)
+    leaves = {name: t for name, t in [*model.named_parameters(), *model.named_buffers()] if t.dim()}
+    layers, weights = dict(model.named_modules()), made_along(model)
     followed = Channels(leaves, rule_of)
     for name, module in layers.items():
         if isinstance(module, nn.MultiheadAttention):
@@ -110,8 +106,8 @@ def find_structure(
         ways = ((), wiring)
         _follow(model, inputs, wiring, followed)
     for name in ignore:
-        for layer, module in layers.items():
-            if within(layer, [name]) and (made := _made_by(weights.get(layer), module, followed)) is not None:
+        for layer in layers:
+            if within(layer, [name]) and (made := _made_by(weights.get(layer), followed)) is not None:
                 followed.pin([made], "ignored")
     return replace(_resolved(followed, layers, weights), ways=ways)
 
@@ -120,7 +116,16 @@ def _follow(
     model: nn.Module, inputs: Any, way: Sequence[str], followed: Channels,
     run: Callable[[nn.Module, Any], Any] = call,
 ) -> None:  # fmt: skip
-    with torch.no_grad(), training(model, way), without_fast_paths(), followed:
+    def look(name: str, given: Any, output: Any) -> None:
+        followed.paused = True
+        fields = [f for f in followed.fields(given) or [] if f.numel() == bare[name] and spans(f) <= {0, 1}]
+        for labels in (each.reshape(-1) for each in fields):
+            followed.tie(labels, followed.passed.setdefault(name, labels))
+        followed.paused = False
+
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, NORMS) and m.weight is None}
+    bare = {name: _width(norm) for name, norm in norms.items() if not any(t.dim() for t in norm.buffers())}
+    with torch.no_grad(), training(model, way), without_fast_paths(model), calling(model, bare, look), followed:
         for tensor in tensors(inputs):
             followed.start(tensor)
         results = run(model, inputs)
@@ -129,14 +134,17 @@ def _follow(
 
 
 @contextmanager
-def without_fast_paths() -> Iterator[None]:
-    """Within this block attention runs as written, not by one fused operation."""
-    before = torch.backends.mha.get_fastpath_enabled()
+def without_fast_paths(model: nn.Module) -> Iterator[None]:
+    """Within this block attention and LSTMs run as written, not by one fused operation."""
+    fused, mkldnn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     torch.backends.mha.set_fastpath_enabled(False)
+    if any(isinstance(module, nn.LSTM) for module in model.modules()):
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:
         yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+        torch.backends.mha.set_fastpath_enabled(fused)
+        torch.backends.mkldnn.enabled = mkldnn
 
 
 def within(layer: str, names: Iterable[str]) -> bool:
@@ -144,10 +152,10 @@ def within(layer: str, names: Iterable[str]) -> bool:
     return any(f"{layer}.".startswith(f"{name}.") for name in names)
 
 
-def weight_names(model: nn.Module) -> dict[str, str]:
-    """``{conv or linear layer: the name of its weight}``; layers that share a weight have one name for it."""
+def made_along(model: nn.Module) -> dict[str, Along]:
+    """``{conv or linear layer: its weight and the dimension of its outputs}``; one that layers share has one name."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {layer: names[id(module.weight)] for layer, module in model.named_modules()
+    return {layer: (names[id(module.weight)], out_dim(module)) for layer, module in model.named_modules()
             if isinstance(module, MAKERS) and id(module.weight) in names}  # fmt: skip
 
 
@@ -156,25 +164,23 @@ def out_dim(module: nn.Module) -> int:
     return 1 if getattr(module, "transposed", False) and module.groups == 1 else 0
 
 
-def _made_by(weight: str | None, module: nn.Module, followed: Channels) -> Tensor | None:
-    """The labels of what a layer makes by ``weight``; ``None``: it has none, or was not run."""
-    if weight not in followed.used:
+def _made_by(along: Along | None, followed: Channels) -> Tensor | None:
+    """The labels of what a layer makes ``along`` its weight; ``None``: it has none, or was not run."""
+    if along is None or along[0] not in followed.used:
         return None
-    return followed.leaves[weight][out_dim(module)].reshape(-1)
+    return followed.leaves[along[0]][along[1]].reshape(-1)
 
 
-def _resolved(followed: Channels, layers: Mapping[str, nn.Module], weights: dict[str, str]) -> Structure:
+def _resolved(followed: Channels, layers: Iterable[str], weights: dict[str, Along]) -> Structure:
     read = torch.zeros(followed.labels, dtype=torch.bool)
     for labels in followed.read:
         read[labels] = True
-    for layer, module in layers.items():
-        made = _made_by(weights.get(layer), module, followed)
-        if made is not None and bool(read[made].any()):
-            followed.pin([made], "its weight is used both ways (tied weights)")
+    for labels in followed.made:  # a weight that is used both ways, as a tied one, makes what it reads
+        read[labels] = False
     component, why = joined(followed)
     making: dict[str, Tensor] = {}
-    for layer, module in layers.items():
-        if (made := _made_by(weights.get(layer), module, followed)) is not None:
+    for layer in layers:
+        if (made := _made_by(weights.get(layer), followed)) is not None:
             making[layer] = component[made]
     pinned = torch.zeros(followed.labels, dtype=torch.bool)
     pinned[torch.tensor(list(why), dtype=torch.int64)] = True
@@ -191,11 +197,11 @@ def _resolved(followed: Channels, layers: Mapping[str, nn.Module], weights: dict
                     reads.add((name, dim))
     grouped = {layer for group in groups for layer in group.makers}
     whole = {layer: reasons[layer] for layer in making if layer not in grouped}
-    normed = {name: m.num_channels // m.num_groups for name, m in layers.items() if isinstance(m, nn.GroupNorm)}
     doubts = {
         choice: text for labels, text in followed.doubts for choice in number[component[labels]].unique().tolist()
     }
-    return Structure(along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, normed, weights)
+    passed = {name: number[component[labels]] for name, labels in followed.passed.items()}
+    return Structure(along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, weights, passed)
 
 
 def joined(followed: Channels) -> tuple[Tensor, dict[int, str]]:
@@ -263,7 +269,7 @@ def components(n: int, one: Tensor, other: Tensor) -> Tensor:
 
 
 def _groups(
-    making: Mapping[str, Tensor], pinned: Tensor, followed: Channels, reasons: dict[str, str], weights: dict[str, str]
+    making: Mapping[str, Tensor], pinned: Tensor, followed: Channels, reasons: dict[str, str], weights: dict[str, Along]
 ):
     """The groups, and ``(labels,)``: the number of each component's choice, 0 for what always stays."""
     order = list(making)
@@ -292,7 +298,7 @@ def _groups(
         for layer in members:
             filters = (~pinned[making[layer]]).nonzero().flatten()
             makers[layer] = filters, number_of[making[layer][filters]] - count
-        norms = {layer: norm for layer in members if (norm := _norm_of(weights[layer], followed))}
+        norms = {layer: norm for layer in members if (norm := _norm_of(weights[layer][0], followed))}
         groups.append(Group(members[0], torch.arange(count, count + len(choices)), makers, norms))
         count += len(choices)
     return groups, number_of
@@ -355,7 +361,9 @@ def cut(model: nn.Module, structure: Structure, keep: Keep, sharing: bool = Fals
     before = {name: model.get_submodule(name) for name in changed}
     smaller = _with(model, own, instead, sharing)
     for name in changed:
-        _declare(smaller.get_submodule(name), before[name], structure.normed.get(name))
+        _declare(smaller.get_submodule(name), before[name])
+    for name, of in structure.passed.items():
+        _declare(smaller.get_submodule(name), model.get_submodule(name), int(alive[of].sum()))
     return smaller
 
 
@@ -367,16 +375,28 @@ def _own(model: nn.Module, again: bool = False) -> dict[str, Tensor]:
 
 def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Tensor], sharing: bool) -> nn.Module:
     """A copy of ``model`` that has ``instead`` of some of its weights, and shares the others if asked."""
-    memo: dict[int, Tensor] = {}
-    for name, mine in own.items():
-        if name in instead or not sharing:
-            tensor = instead[name] if name in instead else mine.detach().clone()
-            memo[id(mine)] = nn.Parameter(tensor, mine.requires_grad) if isinstance(mine, nn.Parameter) else tensor
+    memo = {} if sharing else clones(model)
+    for name, new in instead.items():
+        mine = own[name]
+        memo[id(mine)] = nn.Parameter(new, mine.requires_grad) if isinstance(mine, nn.Parameter) else new
     return twin(model, memo)
 
 
-def _declare(module: Any, before: Any, normed: int | None) -> None:
-    """Give a layer the widths that its weight has."""
+def clones(model: nn.Module) -> dict[int, Tensor]:
+    """Copies of the weights and buffers of ``model`` by their ids, for ``twin``."""
+    return {
+        id(t): nn.Parameter(t.detach().clone(), t.requires_grad) if isinstance(t, nn.Parameter) else t.detach().clone()
+        for t in _own(model).values()
+    }
+
+
+def _width(norm: Any) -> int:
+    """How many channels a norm says that it has."""
+    return norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features
+
+
+def _declare(module: Any, before: Any, channels: int = 0) -> None:
+    """Give a layer, as it was ``before``, the widths of its weight, or a norm without weights its ``channels``."""
     weight: Any = getattr(module, "weight", None)
     if isinstance(module, nn.modules.conv._ConvNd):
         outs, ins = weight.shape[:2] if not module.transposed else weight.shape[1::-1]
@@ -392,10 +412,19 @@ def _declare(module: Any, before: Any, normed: int | None) -> None:
         module.out_features, module.in_features = weight.shape
     elif isinstance(module, nn.modules.batchnorm._NormBase):
         shown: Any = module.running_mean if weight is None else weight
-        module.num_features = len(shown)
+        module.num_features = channels or len(shown)
     elif isinstance(module, nn.GroupNorm):
-        module.num_channels, module.num_groups = len(weight), len(weight) // (normed or 1)
+        module.num_channels = channels or len(weight)
+        module.num_groups = module.num_channels * before.num_groups // before.num_channels
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(weight)
     elif isinstance(module, nn.Embedding):
         module.num_embeddings, module.embedding_dim = weight.shape
+    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        first = "_l0" if isinstance(module, nn.RNNBase) else ""
+        module.input_size = getattr(module, f"weight_ih{first}").shape[1]
+        module.hidden_size = (
+            getattr(module, f"weight_hh{first}").shape[0]
+            * before.hidden_size
+            // len(getattr(before, f"weight_hh{first}"))
+        )

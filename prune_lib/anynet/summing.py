@@ -44,10 +44,22 @@ def reduced(to: Channels, func, args, kwargs, result) -> None:
     return None
 
 
+def transformed(to: Channels, func, args, kwargs, result) -> None:
+    """A Fourier transform mixes what is along its dimensions."""
+    tensor = args[0]
+    dims, kept = {d % tensor.dim() for d in args[1]}, []
+    for field in to.fields(tensor) or []:
+        if spans(field) & dims:
+            to.pin([field], "a Fourier transform is taken over it, and fewer channels change the rest")
+        else:
+            kept.append(field)
+    to.set(result, kept)
+
+
 def product(to: Channels, func, args, kwargs, result) -> None:
     name = func.overloadpacket.__name__.strip("_")
     bias = None
-    if name in ("addmm", "addmv", "baddbmm", "addmm_activation"):
+    if name in ("addmm", "addmv", "baddbmm", "addmm_activation", "sparse_addmm"):
         bias, one, other = args[:3]
     else:
         one, other = args[:2]
@@ -79,10 +91,12 @@ def multiplied(to: Channels, pair: tuple[Tensor, Tensor], places: tuple[dict, di
         sides.append(None if fields is None else [_placed(field, place, n + 1) for field in fields])
     summed = [[field for field in side or [] if field.shape[n] > 1] for side in sides]
     for number, mine in enumerate(summed):
-        if mine and not summed[1 - number]:
+        if mine and sides[1 - number] is not None and not summed[1 - number]:
             to.pin(mine, "it is multiplied by something of a fixed size")
         if to.is_weight(pair[number]):
-            to.read += [field.reshape(-1) for field in mine]
+            to.read += mine
+            if not to.is_weight(pair[1 - number]):
+                to.made += [field for field in sides[number] or [] if field.shape[n] == 1]
     for one in summed[0]:
         for other in summed[1]:
             to.tie(one, other)

@@ -116,7 +116,7 @@ def hide(module: nn.Module, kept: Tensor) -> None:
             parametrize.register_parametrization(module, name, FilterMask(kept.to(parameter.device).clone()))
 
 
-OF_TORCH = frozenset(vars(nn.Module()))  # what every module has
+OF_TORCH = frozenset({*vars(nn.Module()), "_compiled_call_impl"})  # what every module has
 SIMPLE = (bool, int, float, str, type(None))
 WRAPPED = ("_orig_mod", "module")  # where torch.compile, and DataParallel and its kin, keep the network itself
 
@@ -217,6 +217,11 @@ def inside(model: nn.Module) -> nn.Module:
     return model
 
 
+def wrapped_within(model: nn.Module) -> bool:
+    """Whether modules inside ``model`` are in wrappers, which ``copied`` takes off."""
+    return any(_wrapped(module) is not None for module in model.modules() if module is not model)
+
+
 def _wrapped(model: nn.Module) -> nn.Module | None:
     """What a wrapper wraps, ``None`` for a network that is none."""
     wrappers = {"OptimizedModule", "DataParallel", "DistributedDataParallel", "AveragedModel"}
@@ -240,6 +245,18 @@ def _memo(model: nn.Module) -> dict[int, Any]:
     return memo
 
 
+def _as_evaluated(layer: nn.Module, name: str) -> Tensor:
+    """A parametrized tensor of ``layer``, computed without the steps that computing it takes in training."""
+    modules: Any = layer.parametrizations
+    before = [(module, module.training) for module in modules.modules()]
+    modules.eval()
+    try:
+        return getattr(layer, name).detach().clone()
+    finally:
+        for module, training in before:
+            module.training = training
+
+
 def _stand_in(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """A layer of the type that ``layer`` had before it was parametrized, with the computed tensors as its own."""
     kind: Any = parametrize.type_before_parametrizations(layer)
@@ -249,7 +266,7 @@ def _stand_in(layer: nn.Module, memo: dict[int, Any]) -> nn.Module:
     copied.__dict__.update(copy.deepcopy(own, memo))
     copied._parameters, copied._buffers, copied._modules = {}, {}, {}
     for name in sorted(lists, key=lambda name: name != "weight"):  # as in a layer's state dict
-        value = getattr(layer, name).detach().clone()
+        value = _as_evaluated(layer, name)
         trained = [p.requires_grad for p in lists[name].parameters(recurse=False)]
         if trained:
             copied.register_parameter(name, nn.Parameter(value, any(trained)))
