@@ -53,7 +53,7 @@ from prune_lib.book.tables import Grid
 
 torch.set_num_threads(1)  # networks this small gain nothing from more
 torch.manual_seed(seed)
-lines = [["Model", "MACs", "Left", "Params", "Left", "Layers whole", "Why the first", "Masked and smaller differ by"]]
+lines = [["Model", "MACs, and left of them", "Params, and left", "Masked and smaller differ by", "Layers that stay whole"]]
 refused = [["Model", "Why it is refused"]]
 for name in models.split():
     source, _, called = name.partition("/")
@@ -64,11 +64,10 @@ for name in models.split():
     except prune_lib.InputError as error:
         refused.append([name, str(error)])
         continue
-    left = f"{pruned.macs / pruned.full_macs:.1%}", f"{pruned.params / pruned.full_params:.1%}"
-    full = f"{pruned.full_macs:,}", f"{pruned.full_params:,}"
-    why = next((f"{layer}: {text}" for layer, text in pruned.whole.items() if "output" not in text), "")
-    whole = str(len(pruned.whole))
-    lines.append([name, full[0], left[0], full[1], left[1], whole, why, f"{pruned.difference:.1e}"])
+    cost = f"{pruned.full_macs:,} ({pruned.macs / pruned.full_macs:.1%})"
+    params = f"{pruned.full_params:,} ({pruned.params / pruned.full_params:.1%})"
+    why = next((f"; {layer}: {text}" for layer, text in pruned.whole.items() if "output" not in text), "")
+    lines.append([name, cost, params, f"{pruned.difference:.1e}", f"{len(pruned.whole)}{why}"])
 Grid(
     lines,
     "Random weights in which nothing is hidden: no beta of 0, no branch multiplied by 0. By L1; MACs of one image.",
