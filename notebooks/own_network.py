@@ -53,7 +53,7 @@ from prune_lib.book.tables import Grid
 
 torch.set_num_threads(1)  # networks this small gain nothing from more
 torch.manual_seed(seed)
-lines = [["Model", "MACs, and left of them", "Params, and left", "Masked and smaller differ by", "Layers that stay whole"]]
+lines = [["Model", "MACs, and what is left", "Params", "Masked and smaller differ by", "Layers that stay whole"]]
 refused = [["Model", "Why it is refused"]]
 for name in models.split():
     source, _, called = name.partition("/")
