@@ -38,7 +38,7 @@ test: $(STAMP) ## lint, types, tests on all cores; a file's tests share what the
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy prune_lib
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-browser: $(STAMP) ## the built book and JupyterLab's explorer in a real chromium; leaves results/browser/checks.json
 	PRUNE_BROWSER=1 $(BIN)/python -m pytest -rs tests/browser tests/test_browser.py

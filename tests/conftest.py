@@ -15,6 +15,14 @@ def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="tests/faults: many more kills and generated inputs")
 
 
+LONGEST = ("test_browser.py", "test_training_pages.py", "test_kills.py", "test_method_ranks.py", "test_tasks.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first, so that no core is left with one of them when the others are done."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 def pytest_terminal_summary(terminalreporter, config):
     """Where the time went, by file, which is what a core takes next in ``make test``; how many faults were injected."""
     spent: Counter[str] = Counter()
