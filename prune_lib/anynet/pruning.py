@@ -212,7 +212,7 @@ def _copies(model: nn.Module) -> tuple[nn.Module, nn.Module]:
         simple = all(
             t.device.type == "cpu" and (t.dtype == torch.float32 or not t.is_floating_point()) for t in tensors
         )
-        return own, (twin(own, clones(own)) if simple else without_hooks(copied(own)).cpu().float()).eval()
+        return own, (twin(own, clones(own.buffers())) if simple else without_hooks(copied(own)).cpu().float()).eval()
     except Exception as error:  # whatever a model may keep, as a lock
         raise InputError(
             f"{type(model).__name__} cannot be copied ({type(error).__name__}: {line(error)}); "

@@ -375,18 +375,18 @@ def _own(model: nn.Module, again: bool = False) -> dict[str, Tensor]:
 
 def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Tensor], sharing: bool) -> nn.Module:
     """A copy of ``model`` that has ``instead`` of some of its weights, and shares the others if asked."""
-    memo = {} if sharing else clones(model)
+    memo = {} if sharing else clones(t for name, t in own.items() if name not in instead)
     for name, new in instead.items():
         mine = own[name]
         memo[id(mine)] = nn.Parameter(new, mine.requires_grad) if isinstance(mine, nn.Parameter) else new
     return twin(model, memo)
 
 
-def clones(model: nn.Module) -> dict[int, Tensor]:
-    """Copies of the weights and buffers of ``model`` by their ids, for ``twin``."""
+def clones(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
+    """Copies of weights and buffers by their ids, for ``twin``."""
     return {
         id(t): nn.Parameter(t.detach().clone(), t.requires_grad) if isinstance(t, nn.Parameter) else t.detach().clone()
-        for t in _own(model).values()
+        for t in tensors
     }
 
 
