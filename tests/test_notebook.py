@@ -95,6 +95,17 @@ def test_a_parameter_may_have_one_of_several_types():
         check_parameters({"set": 3}, set=(str, dict))
 
 
+def test_cells_may_be_run_once_more_in_the_same_kernel():
+    names = {"a": 1}
+    check_parameters(names, a=int)
+    names |= {"later": [1], "a": 2}  # what the cells below made, and a parameter that was changed
+    check_parameters(names, a=int)
+    with pytest.raises(InputError, match="parameter a is 'two'"):
+        check_parameters(names | {"a": "two"}, a=int)
+    with pytest.raises(InputError, match="unknown parameter 'later'"):
+        check_parameters({"a": 1, "later": [1]}, a=int)
+
+
 SETTING = textwrap.dedent(
     """
     # %% tags=["parameters"]

@@ -95,7 +95,8 @@ def shots(tmp_path):
 
 def _run_all(page, name):
     """Choose Run All Cells in the menu, and wait until the kernel has done it."""
-    page.locator(".jp-mod-current", has_text=name).first.wait_for()
+    page.locator(".lm-TabBar-tab", has_text=name).first.click()  # another notebook may be in front again
+    page.locator("#jp-main-statusbar", has_text=name).wait_for()
     page.locator("#jp-main-statusbar", has_text="Idle").wait_for()  # its kernel is there
     page.locator("li.lm-MenuBar-item", has_text="Run").click()
     page.locator("li.lm-Menu-item[data-command='runmenu:run-all']").click()

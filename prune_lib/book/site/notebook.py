@@ -59,12 +59,16 @@ def _belong(file: Path) -> None:
         os.environ["PRUNE_HOME"] = str(folder)
 
 
-def check_parameters(namespace: Mapping[str, object], **expected: type | Sequence | str) -> None:
+CHECKED = "_parameters_checked"  # what a notebook whose parameters were found right has among its names
+
+
+def check_parameters(namespace: dict[str, object], **expected: type | Sequence | str) -> None:
     """Refuse parameters that a notebook does not have, or that have a wrong type or value.
 
     Called with ``globals()`` in the cell after the parameters: every public name that exists by then comes from the
-    parameters cell or from papermill. ``expected`` maps each name to its type, to several types, or to the values it
-    may take; ``"paper"`` stands for the papers of the library, or none.
+    parameters cell or from papermill. When all cells are run once more in the same kernel, as in JupyterLab, names of
+    later cells exist too, and only those expected are looked at. ``expected`` maps each name to its type, to several
+    types, or to the values it may take; ``"paper"`` stands for the papers of the library, or none.
 
     Raises:
         InputError: an unknown name, a wrong type, or a value that is not among those allowed.
@@ -73,6 +77,8 @@ def check_parameters(namespace: Mapping[str, object], **expected: type | Sequenc
     given = {name: value for name, value in namespace.items() if not name.startswith("_") and name not in ours}
     for name, value in given.items():
         if name not in expected:
+            if CHECKED in namespace:
+                continue
             raise InputError(f"unknown parameter {name!r}; expected one of: {' '.join(expected)}")
         allowed = expected[name]
         if allowed == "paper":
@@ -85,12 +91,13 @@ def check_parameters(namespace: Mapping[str, object], **expected: type | Sequenc
                 raise InputError(f"parameter {name} is {value!r}, {type(value).__name__}; expected {named}{hint}")
         elif value not in kinds:
             raise InputError(f"parameter {name} is {value!r}; expected one of: {' '.join(map(str, kinds))}")
+    namespace[CHECKED] = True
 
 
 BUDGETS = ("smoke", "tiny", "short", "paper")  # that notebooks train at
 
 
-def check_training(namespace: Mapping[str, object], needed: bool = True, **others: type | Sequence) -> None:
+def check_training(namespace: dict[str, object], needed: bool = True, **others: type | Sequence) -> None:
     """``check_parameters`` of a notebook that trains: what all of these take, and ``others`` of its own.
 
     Args:
