@@ -70,7 +70,8 @@ def _linked(line: str) -> str:
 
 
 def _some(items: Sequence[str], of: str = "rows") -> str:
-    more = f"; and {len(items) - ROWS} more {of}" if len(items) > ROWS else ""
+    left = len(items) - ROWS
+    more = f"; and {left} more {of.removesuffix('s') if left == 1 else of}" if left > 0 else ""
     return "; ".join(items[:ROWS]) + more
 
 
