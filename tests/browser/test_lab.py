@@ -106,6 +106,7 @@ def _run_all(page, name):
         page.locator("li.lm-Menu-item[data-command='runmenu:run-all']").click()
         try:
             ran.first.wait_for(timeout=20_000)
+            page.locator(".lm-TabBar-tab", has_text=name).first.click()
             return
         except Late:
             if not again:
