@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from pathlib import Path
 
 import pytest
@@ -93,11 +94,16 @@ def shots(tmp_path):
     return folder
 
 
+def _open(page, lab, name):
+    """Open a notebook in a workspace of the test's own: the default one would bring back the last test's tabs, late."""
+    page.goto(f"{lab}/lab/workspaces/{uuid.uuid4().hex}/tree/{name}")
+    page.locator(".jp-Notebook").first.wait_for()
+
+
 def _run_all(page, name):
     """Choose Run All Cells in the menu, until the kernel has begun."""
     from playwright.sync_api import TimeoutError as Late
 
-    page.locator(".lm-TabBar-tab", has_text=name).first.click()  # another notebook may be in front again
     page.locator("#jp-main-statusbar", has_text=name).wait_for()
     page.locator("#jp-main-statusbar", has_text="Idle").wait_for()  # its kernel is there
     ran = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]:"))
@@ -106,7 +112,6 @@ def _run_all(page, name):
         page.locator("li.lm-Menu-item[data-command='runmenu:run-all']").click()
         try:
             ran.first.wait_for(timeout=20_000)
-            page.locator(".lm-TabBar-tab", has_text=name).first.click()
             return
         except Late:
             if not again:
@@ -159,8 +164,7 @@ def _looks_right(element, path):
 def test_a_newcomer_changes_a_figure_on_the_start_page(lab, page, shots):
     """The three steps that the page names, in the time that it names, with the keyboard alone once it is open."""
     begun = time.monotonic()
-    page.goto(f"{lab}/lab/tree/start_here.py")
-    page.locator(".jp-Notebook").first.wait_for()
+    _open(page, lab, "start_here.py")
     page.locator(".jp-Notebook", has_text="Five minutes").first.wait_for()
     _run_all(page, "start_here.py")
     cell = page.locator(".jp-CodeCell", has_text="change a number here")
@@ -189,8 +193,7 @@ def test_a_newcomer_changes_a_figure_on_the_start_page(lab, page, shots):
 
 
 def test_the_start_page_leads_to_an_explorer_that_moves(lab, page, seen, shots):
-    page.goto(f"{lab}/lab/tree/start_here.py")
-    page.locator(".jp-Notebook").first.wait_for()
+    _open(page, lab, "start_here.py")
     page.locator("a", has_text="open the explorer").click()
     page.locator(".jp-Notebook h1", has_text="Explorer").click()  # as a notebook, not as text
     _run_all(page, "explorer.py")
@@ -230,7 +233,7 @@ def test_the_start_page_leads_to_an_explorer_that_moves(lab, page, seen, shots):
 
 def test_every_widget_is_reached_by_the_keyboard(lab, page):
     """From the first control, Tab alone comes to every other one in the order in which they stand."""
-    page.goto(f"{lab}/lab/tree/explorer.py")
+    _open(page, lab, "explorer.py")
     page.locator(".jp-Notebook h1", has_text="Explorer").click()
     _run_all(page, "explorer.py")
     _output(page, "figure").wait_for(timeout=400_000)  # some seconds of a core that is idle
