@@ -75,7 +75,8 @@ def seen():
     """What the browser tests see; with ``make test-browser``, once all of it was seen, a record that the book shows."""
     seen = {"pages": [], "explorer": {}, "browser": "", "whole": 0}
     yield seen
-    if os.environ.get("PRUNE_BROWSER") and seen["explorer"] and len(seen["pages"]) == seen.pop("whole"):
+    whole = seen.pop("whole")
+    if os.environ.get("PRUNE_BROWSER") and seen["explorer"] and 0 < whole == len(seen["pages"]):
         from prune_lib.book.site.checks import save_checks
 
         print(f"\n{save_checks(**seen)}")
