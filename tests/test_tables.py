@@ -122,3 +122,27 @@ def test_records_stand_side_by_side():
     assert grid.caption == "In percent; smoke budget, seed 3."
     assert "&lt;b&gt;" in grid._repr_html_()
     assert "<b>" not in grid._repr_html_()
+
+
+def test_beside_a_reported_figure_stands_how_far_fast_came(project, monkeypatch):
+    """93.47 is reported: two seeds of 24 of its 300 epochs, best on test, come to 92.75."""
+    runs = [_record(92.5, "fast", 0), _record(93.0, "fast", 1), _record(99.0, "short")]
+    monkeypatch.setattr(
+        "prune_lib.book.tables.table.records", lambda row: runs if row.id == "dcff/cifar10/vgg16" else []
+    )
+    table = load_table("dcff/cifar10")
+    heads, line, *rest = table.accuracies()
+    found = dict(zip(heads, line, strict=True))
+    assert found["Budget"] == "fast: 24 of 300 epochs"
+    assert (found["Best on test"], found["Above reported"], found["Verdict"]) == (
+        "92.75 ± 0.35",
+        "-0.72",
+        "not attempted",
+    )
+    assert {dict(zip(heads, other, strict=True))["Above reported"] for other in rest} == {"–"}
+    assert "the whole recipe ends no further below it than that" in table.parts[1].caption
+    assert table.to_json()["rows"][0]["above_reported"] == pytest.approx(-0.72)
+    runs[:] = [_record(93.2)]
+    heads, line, *_ = load_table("dcff/cifar10").accuracies()
+    assert "Above reported" not in heads
+    assert line[heads.index("Budget")] == "paper"

@@ -111,7 +111,10 @@ def _measured(lines: Iterable[Line]) -> list[str]:
     told = [line for line in lines if line.accuracy.mean and line.accuracy.budget not in TRIALS]
     said = []
     for budget, of in groupby(told, key=lambda line: line.accuracy.budget):
-        rows = [f"{line.row.title} {mean_sd(line.accuracy, 'test_best')}" for line in of]
+        rows = [
+            f"{line.row.title} {mean_sd(line.accuracy, 'test_best')}" + f" ({line.epochs})" * bool(line.epochs)
+            for line in of
+        ]
         warned = "" if budget == "paper" else ", which is no basis for a verdict"
         said.append(f"Trained at {budget}{warned}, best on test in percent: {_some(rows)}.")
     return said
