@@ -84,14 +84,15 @@ def test_a_mistake_in_the_claims_is_named(text, words):
         claims.load_claims(text=text)
 
 
-def write(folder, row, seed, last, **metrics):
+def write(folder, row, seed, last, weights="", **metrics):
     row = get_row(row)
     path = folder / "results" / row.id / f"fast-seed{seed}-{row.key('fast')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     metrics = {"top1_last": last, "top1_selected": last, "top1_test_best": last + 0.25, **metrics}
     record = {
         "status": "finished", "budget": "fast", "seed": seed, "key": row.key("fast"), "row": row.id,
-        "metrics": metrics, "curves": {}, "networks": {}, "provenance": {}, "found": {"criterion_seconds": 2.0},
+        "metrics": metrics, "curves": {}, "networks": {"last": {"sha256": weights}} if weights else {},
+        "provenance": {}, "found": {"criterion_seconds": 2.0},
     }  # fmt: skip
     path.write_text(json.dumps(record), encoding="utf-8")
 
@@ -115,6 +116,34 @@ def test_records_become_verdicts_a_league_and_what_test_selection_is_worth(proje
     worth = str(claims.worth_of_test_selection())
     assert worth.count("0.250") == 2
     assert worth.count("  7") == 2
+
+
+def test_a_change_that_changes_no_weight_is_no_gain(project):
+    """Equal accuracies may be chance, the same weights are not: judged from three seeds on, like any contrast."""
+    rows = "arena/scratch50/dcff_paper", "arena/scratch50/dcff"
+
+    def judged():
+        (contrast,) = next(c for c in claims.load_claims().claims if c.id == "dynamic_coding").contrasts
+        return contrast.verdict, contrast.same, contrast.words()
+
+    for seed in range(3):
+        assert judged()[0] == NOT_TESTED
+        for row in rows:
+            write(project, row, seed, 87.0 + seed, f"weights-{seed}")
+    assert judged() == (CONTRADICTED, True, "contradicted here (the same weights, bit for bit)")
+    (line,) = [line for line in claims.verdicts() if "formula" in line[0]]
+    assert line[2].endswith("the same weights")
+    write(project, rows[0], 2, 89.0, "others")
+    assert judged() == (CANNOT_TELL, False, "cannot tell (±0.00)")
+
+
+def test_a_league_s_baseline_is_no_contrast_to_correct_for(project):
+    for seed in range(3):
+        write(project, "arena/uniform50/l1", seed, 90.0 + seed / 10)
+        write(project, "arena/uniform50/random", seed, 89.9)
+    l1, base = claims.league("arena/uniform50")
+    assert base.against.p == base.against.holm == 1.0
+    assert l1.against.holm == l1.against.p == pytest.approx(2 * claims.tail(0.2 / (0.1 / 3**0.5), 2))
 
 
 @pytest.mark.parametrize("table", claims.LEAGUES)

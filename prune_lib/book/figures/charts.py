@@ -155,6 +155,7 @@ def rankings(named: Mapping[str, dict]):
             panel.bar(epochs, lines["layers_scored"], color=FULL, label="finite scores")
             panel.bar(epochs, lines["layers_reranked"], color=ACCENT, width=0.5, label="choice changed")
             panel.set(title=title, xlabel=f"epoch ({record['budget']}, seed {record['seed']})")
+            panel.set_ylim(0, 1.4 * max(1, *lines["layers_scored"]))  # the legend has room above the bars
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_locator(plt.MaxNLocator(integer=True, nbins=6))
         panels[0][0].set_ylabel("layers")

@@ -36,6 +36,7 @@ class Contrast:
     within: float | None  # the claim is that they are equal to so many points
     seeds: tuple[int, ...]
     differences: tuple[float, ...]
+    same: bool = False  # with each seed both runs ended at the same weights, bit for bit: nothing is left to chance
     p: float = 1.0  # see ``p_value``
     holm: float = 1.0  # corrected over the contrasts that are judged together
 
@@ -90,6 +91,8 @@ class Contrast:
 
     def words(self) -> str:
         """The verdict with what goes with it: ``cannot tell (±0.52; about 4 more seeds)``."""
+        if self.same and self.verdict != NOT_TESTED:
+            return f"{self.verdict} (the same weights, bit for bit)"
         if self.verdict != CANNOT_TELL:
             return self.verdict
         more = f"; about {self.more_seeds} more seed{'s' * (self.more_seeds > 1)}" if self.more_seeds else ""
@@ -218,17 +221,27 @@ def _stated(text: str | None) -> dict:
 
 
 def _contrast(fields: Mapping, budget: str) -> Contrast:
-    one, other = (last_metric(get_row(fields[side]), budget) for side in ("of", "than"))
+    rows = get_row(fields["of"]), get_row(fields["than"])
+    one, other = (last_metric(row, budget) for row in rows)
     seeds = tuple(sorted(one.keys() & other.keys()))
-    differences = tuple(one[seed] - other[seed] for seed in seeds)
-    return Contrast(fields["of"], fields["than"], budget, fields.get("within"), seeds, differences)
+    ends = [_first(row, budget)[seed]["networks"].get("last", {}).get("sha256") for row in rows for seed in seeds]
+    return Contrast(
+        fields["of"], fields["than"], budget, fields.get("within"), seeds,
+        differences=tuple(one[seed] - other[seed] for seed in seeds),
+        same=rows[0] != rows[1] and None not in ends and ends[: len(seeds)] == ends[len(seeds) :] != [],
+    )  # fmt: skip
+
+
+def _first(row: Row, budget: str) -> dict[int, dict]:
+    """``{seed: record}`` of a row's finished runs; of a seed run twice, the first that ended."""
+    runs = [run for run in records(row, budget) if run["status"] == "finished"]
+    runs.sort(key=lambda run: run["provenance"].get("ended", ""), reverse=True)
+    return {run["seed"]: run for run in runs}
 
 
 def last_metric(row: Row, budget: str) -> dict[int, float]:
-    """``{seed: test metric at the last epoch}`` of a row's finished runs; of a seed run twice, the first that ended."""
-    runs = [run for run in records(row, budget) if run["status"] == "finished"]
-    runs.sort(key=lambda run: run["provenance"].get("ended", ""), reverse=True)
-    return {run["seed"]: run["metrics"][f"{row.metric}_last"] for run in runs}
+    """``{seed: test metric at the last epoch}`` of a row's finished runs."""
+    return {seed: run["metrics"][f"{row.metric}_last"] for seed, run in _first(row, budget).items()}
 
 
 def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
@@ -246,14 +259,17 @@ def holm(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def p_value(contrast: Contrast) -> float | None:
-    """Student's t of the paired differences, two-sided. ``None`` below three seeds.
+    """Student's t of the paired differences, two-sided. ``None`` below three seeds, and of a row against itself.
 
-    A claim that two are equal to so many points is tested both ways, that they are (two one-sided tests) and that they
-    are not, and the smaller of the two counts twice.
+    Runs that end at the same weights leave no doubt that there is no difference: 0. A claim that two are equal to so
+    many points is tested both ways, that they are (two one-sided tests) and that they are not, and the smaller of the
+    two counts twice.
     """
     n = len(contrast.differences)
-    if contrast.sd is None or contrast.mean is None or n < LEAST_SEEDS:
+    if contrast.sd is None or contrast.mean is None or n < LEAST_SEEDS or contrast.of == contrast.than:
         return None
+    if contrast.same:
+        return 0.0
     error = max(contrast.sd, 1e-9) / math.sqrt(n)
     if contrast.within is None:
         return 2 * tail(abs(contrast.mean) / error, n - 1)
@@ -330,7 +346,9 @@ def verdicts(budget: str = "fast") -> Sequence[Sequence[str]]:
     for claim in load_claims(budget).claims:
         tested = [c for c in claim.contrasts if c.verdict != NOT_TESTED]
         if tested:
-            measured = "; ".join(f"{c.title.replace(' against ', ' less ')} {c.shown}" for c in tested)
+            measured = "; ".join(
+                f"{c.title.replace(' against ', ' less ')} {'the same weights' if c.same else c.shown}" for c in tested
+            )
             cells.append([claim.text, claim.source, measured, claim.verdict])
     return cells
 
