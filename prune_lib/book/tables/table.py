@@ -190,16 +190,16 @@ class Table:
         name = METRIC_NAMES.get(self.lines[0].row.metric, self.lines[0].row.metric).replace("Top", "top")
         rules = ", ".join(dict.fromkeys(line.row.rule for line in self.lines))
         open_ends = [f"{line.row.title}, {words}" for line in self.lines for words in line.unfinished]
+        above = (
+            " Above reported: what so few epochs of the budget fast reached, best on test, less the reported figure; "
+            "if more epochs do no harm, the whole recipe ends no further below it than that."
+        )
+        above *= any(line.reached is not None for line in self.lines)
         left = f" Not finished, and in no figure: {'; '.join(open_ends)}." if open_ends else ""
         old = [f"{line.row.title}, {words}" for line in self.lines for words in line.superseded]
         left += f" In no figure either: {'; '.join(old)}." if old else ""
         own = [words for line in self.lines for words in line.own]
         more = f" and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
-        if any(line.reached is not None for line in self.lines):
-            left = (
-                " Above reported: what so few epochs of the budget fast reached, best on test, less the reported "
-                "figure; if more epochs do no harm, the whole recipe ends no further below it than that." + left
-            )
         left += f" Changed by the user, in no figure and not judged: {'; '.join(own[:SHOWN])}{more}." if own else ""
         return (
             Grid(
@@ -213,6 +213,7 @@ class Table:
                 if not any(line.row.method for line in self.lines)
                 else f"In percent. Measured: test {name} at the epoch best on test (the papers' protocol), at "
                 "the epoch selected on held-out training images, and at the last. Only paper records are judged."
+                + above
                 + left,
                 table=self.name,
             ),
