@@ -246,8 +246,13 @@ def test_editions_are_in_the_order_of_their_numbers(tmp_path):
 
 @pytest.fixture(scope="module")
 def now():
-    """This checkout as an edition."""
-    return snapshot()
+    """This checkout as an edition; what the cases below start from is set, for new records change it."""
+    edition = snapshot()
+    edition["rows"]["dcff/cifar10/vgg16"] |= {
+        "verdict": "not attempted", "count_verdict": "source inconsistent", "seeds": [0, 1],
+    }  # fmt: skip
+    edition["claims"]["regrowing"]["verdict"] = "not tested yet"
+    return edition
 
 
 def test_nothing_has_changed_since_now(now):
