@@ -22,7 +22,8 @@
 # A difference is that of test top-1 at the last epoch, seed by seed. Its interval is Student's t over the seeds. *Supported
 # here* means that every tested contrast is above zero, corrected by Holm for the several contrasts of the claim; *cannot
 # tell* says how small a difference could have been seen, and how many more seeds would decide. Below three seeds nothing
-# is judged. A verdict holds for this setting and says nothing about another.
+# is judged. Where three do not decide, seeds 3 and 4 are added to both sides, in that order and no further; the interval is
+# not corrected for having looked before. A verdict holds for this setting and says nothing about another.
 
 # %% tags=["parameters", "hide-input"]
 judged = "fast"  # the budget whose records are judged

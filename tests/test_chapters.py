@@ -5,6 +5,7 @@ import csv
 import html
 import json
 import re
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +20,8 @@ from prune_lib.book.site.reference import modules, reference
 from prune_lib.book.tables import Grid, load_table, opening
 from prune_lib.book.tables.claims import load_claims
 from prune_lib.book.tables.downloads import DOWNLOADS, write_downloads
-from prune_lib.book.tables.openings import LINES
-from prune_lib.book.tables.verdict import EXACT
+from prune_lib.book.tables.openings import LINES, _measured
+from prune_lib.book.tables.verdict import EXACT, NOT_ATTEMPTED, Accuracy
 from prune_lib.papers.rows import all_rows, get_row, papers
 from prune_lib.runs.records import Run, records
 from prune_lib.system.errors import InputError
@@ -64,13 +65,20 @@ def test_every_picture_of_a_chapter_has_a_caption(chapter):
 
 
 def test_an_opening_says_what_was_trained_and_that_a_short_training_is_no_verdict():
-    (said,) = [text for text in opening("dcff/cifar10").found if text.startswith("Trained at")]
-    assert said.startswith("Trained at short, which is no basis for a verdict")
     lines = load_table("dcff/cifar10").lines
-    trained = [line.row.title for line in lines if line.accuracy.mean and line.accuracy.budget == "short"]
-    named = [line.row.title for line in lines if f"{line.row.title} " in said]
-    assert named == trained[:3]
-    assert ("and 1 more row." in said) == (len(trained) == 4)
+    measured = {"last": 90.0, "selected": 90.0, "test_best": 90.0}
+    found = {"short": ["VGG-16", "ResNet-110"], "paper": ["ResNet-56"], "fast": ["GoogLeNet"]}
+    budgets = {title: budget for budget, titles in found.items() for title in titles}
+    said = _measured(
+        replace(line, accuracy=Accuracy(NOT_ATTEMPTED, budgets[line.row.title], (0,), measured)) for line in lines
+    )
+    assert [text.partition(",")[0] for text in said] == ["Trained at paper", "Trained at fast", "Trained at short"]
+    assert [", which is no basis for a verdict" in text for text in said] == [False, True, True]
+    assert [[line.row.title for line in lines if f"{line.row.title} " in text] for text in said] == [
+        ["ResNet-56"], ["GoogLeNet"], ["VGG-16", "ResNet-110"],
+    ]  # fmt: skip
+    shown = [text for text in opening("dcff/cifar10").found if text.startswith("Trained at")]
+    assert shown == _measured(lines)
 
 
 def _record(row, budget="short"):

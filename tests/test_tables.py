@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from prune_lib.book.tables.table import load_table, side_by_side
+from prune_lib.book.tables.table import load_study, load_table, side_by_side
 from prune_lib.book.tables.verdict import Accuracy, judge
 from prune_lib.cost.printed import prints_like
 from prune_lib.papers import rows
@@ -110,6 +110,29 @@ def test_a_table_escapes_what_it_shows(project, monkeypatch):
     assert "&lt;script&gt;" in page
 
 
+def test_rows_that_are_read_against_each_other_were_trained_at_one_budget(project, monkeypatch):
+    """Two rows at `fast` stand in no line with four at `short`; when all four are at `fast`, that is shown."""
+    known = {f"r18_{name}": [_record(60.0, "short")] for name in ("l1", "cfdp", "random", "authors")}
+    known["r18_l1"].append(_record(90.0, "fast"))
+    known["r18_cfdp"] = [_record(91.0, "fast"), *known["r18_cfdp"], _record(99.0, "smoke")]
+    monkeypatch.setattr(
+        "prune_lib.book.tables.table.records",
+        lambda row, budget=None: [r for r in known.get(row.id.rpartition("/")[2], []) if budget in (None, r["budget"])],
+    )
+
+    def shown():
+        return {
+            line.row.id.rpartition("/")[2]: line.accuracy.mean["test_best"]
+            for line in load_study("cfdp/resnet56-study")
+        }
+
+    assert shown() == dict.fromkeys(known, 60.0)
+    known["r18_random"] = known["r18_authors"] = [_record(89.0, "fast"), _record(60.0, "short")]
+    assert shown() == {"r18_l1": 90.0, "r18_cfdp": 91.0, "r18_random": 89.0, "r18_authors": 89.0}
+    known.clear()
+    assert load_study("cfdp/resnet56-study") == []
+
+
 def test_records_stand_side_by_side():
     def record(row, best, selected):
         metrics = {"params": 1234, "flops": 5_000_000, "AP_test_best": best, "AP_selected": selected, "AP_last": 1.0}
@@ -128,7 +151,7 @@ def test_beside_a_reported_figure_stands_how_far_fast_came(project, monkeypatch)
     """93.47 is reported: two seeds of 24 of its 300 epochs, best on test, come to 92.75."""
     runs = [_record(92.5, "fast", 0), _record(93.0, "fast", 1), _record(99.0, "short")]
     monkeypatch.setattr(
-        "prune_lib.book.tables.table.records", lambda row: runs if row.id == "dcff/cifar10/vgg16" else []
+        "prune_lib.book.tables.table.records", lambda row, budget=None: runs if row.id == "dcff/cifar10/vgg16" else []
     )
     table = load_table("dcff/cifar10")
     heads, line, *rest = table.accuracies()

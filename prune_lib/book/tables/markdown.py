@@ -24,7 +24,7 @@ from .claims import verdicts
 from .errata import errata
 from .faults import faults
 from .results import load_results
-from .table import Line, load_table, mean_sd
+from .table import Line, load_study, load_table, mean_sd
 
 Cells = Sequence[Sequence[str]]
 MARKED = re.compile(r"<!-- table: (?P<name>\S+) -->\n(?P<table>.*?)<!-- end -->", re.DOTALL)
@@ -85,7 +85,7 @@ def accuracies(table: str, protocol: str) -> Cells:
 
 def study(table: str) -> Cells:
     """Metric after training on, in percent: a line for each criterion, a column for each share that was pruned."""
-    lines = [line for line in load_table(table).lines if _told(line)]
+    lines = load_study(table)
     pairs = {tuple(line.row.title.split(", ")): mean_sd(line.accuracy, "last") for line in lines}
     shares, kinds = (list(dict.fromkeys(pair[place] for pair in pairs)) for place in (0, 1))
     return [["Pruned", *shares]] + [[kind, *(pairs.get((share, kind), "–") for share in shares)] for kind in kinds]

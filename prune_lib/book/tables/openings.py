@@ -6,12 +6,11 @@ Everything is computed from rows, claims and records when the page is made; tria
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from ...papers.rows import COUNTS, METRICS, TRIALS, table_rows
+from ...papers.rows import BUDGETS, COUNTS, METRICS, TRIALS
 from .claims import NOT_TESTED, Claim, claims_of
 from .errata import errata
-from .table import METRIC_NAMES, Line, load_line, load_table, mean_sd
+from .table import METRIC_NAMES, Line, load_study, load_table, mean_sd
 from .verdict import EXACT, NOT_PUBLIC
 
 LINES = 10  # of all three parts together
@@ -107,14 +106,15 @@ def _contradictions(tables: Sequence[str]) -> list[str]:
 
 
 def _measured(lines: Iterable[Line]) -> list[str]:
-    """What was trained, at which budget: a short training is no basis for a verdict."""
-    told = [line for line in lines if line.accuracy.mean and line.accuracy.budget not in TRIALS]
+    """What was trained, a sentence for each budget, the highest first: a short training is no basis for a verdict."""
+    of: dict[str, list[str]] = {}
+    for line in lines:
+        if line.accuracy.mean and line.accuracy.budget:
+            told = f"{line.row.title} {mean_sd(line.accuracy, 'test_best')}" + f" ({line.epochs})" * bool(line.epochs)
+            of.setdefault(line.accuracy.budget, []).append(told)
     said = []
-    for budget, of in groupby(told, key=lambda line: line.accuracy.budget):
-        rows = [
-            f"{line.row.title} {mean_sd(line.accuracy, 'test_best')}" + f" ({line.epochs})" * bool(line.epochs)
-            for line in of
-        ]
+    for budget in (name for name in reversed(BUDGETS) if name in of and name not in TRIALS):
+        rows = of[budget]
         warned = "" if budget == "paper" else ", which is no basis for a verdict"
         said.append(f"Trained at {budget}{warned}, best on test in percent: {_some(rows)}.")
     return said
@@ -122,9 +122,7 @@ def _measured(lines: Iterable[Line]) -> list[str]:
 
 def _studied(table: str) -> str:
     """What a study of our own gave at the last epoch: of pairs ``30 %, l1`` how often the paper's own is ahead."""
-    lines = [load_line(row) for row in table_rows(table)]
-    told = [line for line in lines if line.accuracy.mean and line.accuracy.budget not in TRIALS]
-    if not told:
+    if not (told := load_study(table)):
         return ""
     budget, own = told[0].accuracy.budget, table.partition("/")[0]
     last = {tuple(line.row.title.split(", ")): line.accuracy.mean["last"] for line in told if line.accuracy.mean}

@@ -1,12 +1,12 @@
 """A paper's table, reported | recounted | measured | verdict side by side, as text, HTML or JSON."""
 
 import html
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ...cost.printed import Printed, prints_like
-from ...papers.rows import COUNTS, METRICS, Row, all_commands, table_rows
+from ...papers.rows import BUDGETS, COUNTS, METRICS, TRIALS, Row, all_commands, table_rows
 from ...runs.records import own_records, records, superseded_lines, unfinished
 from ...system.errors import short
 from ...system.words import to_words
@@ -238,6 +238,20 @@ def load_table(name: str, among: Mapping[str, Row] | None = None) -> Table:
     return Table(name, [load_line(row) for row in table_rows(name, among)])
 
 
+def load_study(name: str) -> list[Line]:
+    """Rows that are read against each other, and so all at one budget: that of the most rows, of several the highest.
+
+    Rows without a finished run at it are left out; where no row was trained at more than a trial, all are.
+    """
+    lines = load_table(name).lines
+    found = [
+        [replace(line, accuracy=at) for line in lines if (at := _accuracy(line.row, records(line.row, budget))).mean]
+        for budget in reversed(BUDGETS)
+        if budget not in TRIALS
+    ]
+    return max(found, key=len)
+
+
 def load_line(row: Row) -> Line:
     """One row, recounted, with all of its records under ``results/``.
 
@@ -245,10 +259,13 @@ def load_line(row: Row) -> Line:
         InputError: a record is damaged.
     """
     known = list(records(row) if row.method else ())
-    accuracy = judge(row.printed, row.tolerance, known, row.metric)
     begun = unfinished(row, known) if row.method else ()
     own = [own_words(row, record) for record in own_records(row)] if row.method else ()
-    return Line(row, recount(row), accuracy, begun, superseded_lines(row), own)
+    return Line(row, recount(row), _accuracy(row, known), begun, superseded_lines(row), own)
+
+
+def _accuracy(row: Row, runs: Iterable[dict]) -> Accuracy:
+    return judge(row.printed, row.tolerance, list(runs), row.metric)
 
 
 def own_words(row: Row, record: dict) -> str:
