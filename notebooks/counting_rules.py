@@ -58,7 +58,7 @@ counted = {name: cost(arch, widths, name) for name in RULES}
 Grid(
     [["Rule", "Full", "Pruned", "Cut", "Counts"]]
     + [[n, f"{c.base_flops:,}", f"{c.flops:,}", f"{c.flops_cut:.2f}%", RULES[n].text] for n, c in counted.items()],
-    f"{arch} under every rule. Under all of them {counted['macs'].params:,} of {counted['macs'].base_params:,} parameters.",
+    f"{arch} under every rule. By most of them {counted['macs'].params:,} of {counted['macs'].base_params:,} parameters.",
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bars: by how many operations each rule exceeds the multiply-accumulates of the pruned network"}}

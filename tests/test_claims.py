@@ -49,6 +49,17 @@ def test_a_verdict_says_what_more_seeds_would_do():
     assert claims.p_value(contrast(1.0, 1.1)) is None
 
 
+def test_more_seeds_are_told_with_the_correction_for_several_contrasts():
+    """Alone this contrast is told apart; as one of two it must be at 2.5 %, and wants more seeds."""
+    one = contrast(-1.5, -0.72, -1.05)
+    (alone,), (first, _) = holm([one]), holm([one, contrast(0.5, -0.2, 0.3)])
+    assert alone.verdict == CONTRADICTED
+    assert (first.verdict, first.holm / first.p) == (CANNOT_TELL, pytest.approx(2))
+    n = 3 + first.more_seeds
+    needed = [claims.quantile(1 - 0.025 / 2, k - 1) * first.sd / k**0.5 for k in (n, n - 1)]
+    assert needed[0] < abs(first.mean) <= needed[1]
+
+
 def test_a_claim_holds_only_if_each_contrast_does():
     better, worse, unclear = holm([contrast(2.0, 2.1, 1.9), contrast(-2.0, -2.1, -1.9), contrast(0.5, -0.2, 0.3)])
 
@@ -88,7 +99,7 @@ def write(folder, row, seed, last, weights="", **metrics):
     row = get_row(row)
     path = folder / "results" / row.id / f"fast-seed{seed}-{row.key('fast')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    metrics = {"top1_last": last, "top1_selected": last, "top1_test_best": last + 0.25, **metrics}
+    metrics = {"top1_last": last, "top1_selected": last, "top1_test_best": last + 0.25, "flops": 20_275_520, **metrics}
     record = {
         "status": "finished", "budget": "fast", "seed": seed, "key": row.key("fast"), "row": row.id,
         "metrics": metrics, "curves": {}, "networks": {"last": {"sha256": weights}} if weights else {},
@@ -113,6 +124,9 @@ def test_records_become_verdicts_a_league_and_what_test_selection_is_worth(proje
     text = str(claims.league_grid("arena/uniform50"))
     assert "better" in text
     assert "+2.00 ± 0.25" in text
+    assert league[1].macs == pytest.approx([0.5] * 3)
+    write(project, "arena/uniform50/l1", 2, 89.9, macs_slim=40_551_040)  # masks that cannot be removed
+    assert "  50.0–100.0  " in str(claims.league_grid("arena/uniform50"))
     worth = str(claims.worth_of_test_selection())
     assert worth.count("0.250") == 2
     assert worth.count("  7") == 2

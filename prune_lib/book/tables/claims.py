@@ -2,7 +2,8 @@
 
 A contrast is the difference of two rows' test metric at the last epoch, seed by seed. Its interval is Student's t over
 the seeds. The contrasts of one claim are judged together, corrected by Holm (1979): so the chance that any of them is
-told apart where there is nothing to tell is 5 % for each claim, and not for all claims together.
+told apart where there is nothing to tell is 5 % for each claim, and not for all claims together. The intervals are of
+one contrast each; where a claim has several, one whose interval leaves out zero may still be undecided.
 """
 
 import math
@@ -17,7 +18,7 @@ from ...papers.rows import Row, get_row, papers, table_rows
 from ...runs.records import records
 from ...system.errors import InputError, needs
 from ...system.reading import from_yaml
-from .table import Grid
+from .table import Grid, recount
 from .verdict import CONTRADICTED, SUPPORTED
 
 CANNOT_TELL, NOT_TESTED = "cannot tell", "not tested yet"
@@ -65,12 +66,15 @@ class Contrast:
 
     @property
     def more_seeds(self) -> int | None:
-        """About how many more seeds would decide it, were mean and deviation to stay; ``None`` beyond a thousand."""
+        """About how many more seeds would decide it, were mean, deviation and Holm's factor to stay as they are.
+
+        ``None``: more than a thousand.
+        """
         if self.sd is None or not self.mean or self.verdict != CANNOT_TELL or self.within is not None:
             return None
-        n = len(self.differences)
+        n, level = len(self.differences), LEVEL * self.p / self.holm
         for seeds in range(n + 1, MOST_SEEDS):
-            if quantile(1 - LEVEL / 2, seeds - 1) * self.sd / math.sqrt(seeds) < abs(self.mean):
+            if quantile(1 - level / 2, seeds - 1) * self.sd / math.sqrt(seeds) < abs(self.mean):
                 return seeds - n
         return None
 
@@ -141,20 +145,22 @@ class Claims:
     @property
     def differences(self) -> Grid:
         """A line for each contrast: how much better one row is than the other, and what can be told of it."""
-        cells, ids = [["Claim", "Contrast", "Difference", "Seeds", "Verdict", "Would decide"]], []
+        cells, ids = [["Claim", "Contrast", "Difference", "Seeds", "p, by Holm", "Verdict", "Would decide"]], []
         for claim in self.claims:
             for number, contrast in enumerate(claim.contrasts, 1):
                 more = contrast.more_seeds
                 cells.append([
                     claim.id.replace("_", " "), contrast.title, contrast.shown, str(len(contrast.seeds) or "–"),
-                    contrast.verdict, f"about {more} more seed{'s' * (more > 1)}" if more else "–",
+                    "–" if contrast.verdict == NOT_TESTED else f"{contrast.holm:.3f}", contrast.verdict,
+                    f"about {more} more seed{'s' * (more > 1)}" if more else "–",
                 ])  # fmt: skip
                 ids.append(f"{claim.id}/{number}")
         tested = sum(contrast.verdict != NOT_TESTED for contrast in self.contrasts)
         return Grid(
             cells,
-            "Differences of test top-1 at the last epoch, in percentage points, with 95 % intervals over paired seeds; "
-            f"verdicts corrected by Holm over the contrasts of a claim; {tested} contrasts have three seeds or more.",
+            "Differences of test top-1 at the last epoch, in percentage points, with 95 % intervals over paired seeds, "
+            "each of one contrast alone; p and verdict are corrected by Holm over the contrasts of a claim. "
+            f"{tested} contrasts have three seeds or more.",
             prose=True, ids=ids,
         )  # fmt: skip
 
@@ -304,6 +310,7 @@ class Place:
     before: float | None  # test top-1 before training on, mean over seeds
     recalibrated: float | None  # and with BatchNorm's statistics taken anew
     seconds: float | None  # processor time of the criterion, mean over seeds
+    macs: tuple[float, ...]  # of each run, as a share of the full network's
 
     @property
     def mean(self) -> float:
@@ -311,7 +318,7 @@ class Place:
 
 
 LEAGUES = tuple(f"arena/{name}" for name in (
-    "uniform50", "uniform30", "uniform70", "own50", "own30", "own70", "scratch50"
+    "dense", "uniform50", "uniform30", "uniform70", "own50", "own30", "own70", "scratch50"
 ))  # fmt: skip
 
 
@@ -335,9 +342,15 @@ def league(table: str, budget: str = "fast") -> list[Place]:
         means = {name: mean(values) if None not in values else None for name, values in figures.items()}
         places.append(
             Place(row, last_metric(row, budget), contrast, means["top1_before"], means["top1_recalibrated"],
-                  means["seconds"])
+                  means["seconds"], tuple(_share_of_macs(row, run) for run in runs))
         )  # fmt: skip
     return sorted(places, key=lambda place: -place.mean)
+
+
+def _share_of_macs(row: Row, run: dict) -> float:
+    """MACs of the compact network that a run left, as a share of the full one's."""
+    metrics = run["metrics"]
+    return (metrics.get("macs_slim") or metrics["flops"]) / recount(row, "macs")["base_flops"]
 
 
 def verdicts(budget: str = "fast") -> Sequence[Sequence[str]]:
@@ -347,19 +360,19 @@ def verdicts(budget: str = "fast") -> Sequence[Sequence[str]]:
         tested = [c for c in claim.contrasts if c.verdict != NOT_TESTED]
         if tested:
             measured = "; ".join(
-                f"{c.title.replace(' against ', ' less ')} {'the same weights' if c.same else c.shown}" for c in tested
+                f"{c.title.replace(' against ', ' − ')}: {'the same weights' if c.same else c.shown}" for c in tested
             )
             cells.append([claim.text, claim.source, measured, claim.verdict])
     return cells
 
 
 def league_grid(table: str, budget: str = "fast") -> Grid:
-    """The league as a table: mean and deviation, against its baseline, before training on, and a criterion's cost."""
+    """The league as a table: mean and deviation, against its baseline, before training on, MACs, a criterion's cost."""
     from ...papers.criteria import CRITERIA
 
     base = baseline(table)
     cells = [["Row", "Top-1", "Seeds", f"Against {base.title}", "Told from it", "As pruned", "BatchNorm anew",
-              "Seconds", "Looks at"]]  # fmt: skip
+              "MACs, %", "Seconds", "Looks at"]]  # fmt: skip
     places = league(table, budget)
     for place in places:
         contrast, values = place.against, list(place.figures.values())
@@ -374,12 +387,14 @@ def league_grid(table: str, budget: str = "fast") -> Grid:
             "–" if is_base or contrast.mean is None or contrast.half is None
             else f"{contrast.mean:+.2f} ± {contrast.half:.2f}",
             "–" if is_base else told,
-            _two(place.before), _two(place.recalibrated), _two(place.seconds),
+            _two(place.before), _two(place.recalibrated), _span([100 * share for share in place.macs]),
+            _two(place.seconds),
             CRITERIA[name].needs if name in CRITERIA else "–",
         ])  # fmt: skip
     caption = (
         f"Test top-1 in percent at the last epoch, budget {budget}; differences with 95 % intervals over paired seeds, "
-        "corrected by Holm. Seconds are processor time of scoring."
+        "each of one row alone; what is told is corrected by Holm. MACs are of the full network's, over the seeds. "
+        "Seconds are processor time of scoring."
     )
     return Grid(cells, caption, ids=[place.row.id for place in places], download="league")
 
@@ -404,17 +419,23 @@ def _two(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
+def _span(values: Sequence[float]) -> str:
+    """The least and the largest, or the one that they print as."""
+    return "–".join(dict.fromkeys(f"{value:.1f}" for value in (min(values), max(values))))
+
+
 def tries_grid(table: str, budget: str = "fast") -> Grid:
     """The tries of a recipe, best on held-out images first: what differs, and the last epoch's figures in percent."""
     lines = []
     for row in table_rows(table):
-        for run in records(row, budget):
-            if run["status"] == "finished":
-                heldout, test = (run["curves"][f"{split}_top1"][-1] for split in ("heldout", "test"))
-                made = run["provenance"]
-                lines.append((heldout, [row.title, str(run["seed"]), str(run["recipe"]["epochs"]), f"{heldout:.2f}",
-                                        f"{test:.2f}", f"{max(run['curves']['images_per_second']):,.0f}",
-                                        made["hardware"]["name"]]))  # fmt: skip
+        for seed, run in _first(row, budget).items():
+            heldout, test = (run["curves"][f"{split}_top1"][-1] for split in ("heldout", "test"))
+            lines.append((heldout, [row.title, str(seed), str(run["recipe"]["epochs"]), f"{heldout:.2f}",
+                                    f"{test:.2f}", f"{max(run['curves']['images_per_second']):,.0f}",
+                                    run["provenance"]["hardware"]["name"]]))  # fmt: skip
     lines.sort(key=lambda line: -line[0])
     heads = ["Try", "Seed", "Epochs", "Held out", "Test", "Images a second, at most", "On"]
-    return Grid([heads, *(cells for _, cells in lines)], "One seed each; the held-out images decided.")
+    return Grid(
+        [heads, *(cells for _, cells in lines)],
+        "A line for each run; the held-out images decided, and the test images did not.",
+    )

@@ -9,13 +9,14 @@ is a function that returns cells, and one line there.
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from ...cost.counters import POSTS
 from ...cost.counting import rule_called
-from ...papers.rows import COUNTS, TRIALS
+from ...papers.rows import COUNTS, TRIALS, papers
 from ...runs.records import records
 from ...system.errors import InputError
 from ...system.paths import home
@@ -25,25 +26,39 @@ from .errata import errata
 from .faults import faults
 from .results import load_results
 from .table import Line, load_study, load_table, mean_sd
+from .verdict import EXACT, NOT_ATTEMPTED
 
 Cells = Sequence[Sequence[str]]
 MARKED = re.compile(r"<!-- table: (?P<name>\S+) -->\n(?P<table>.*?)<!-- end -->", re.DOTALL)
 
 
 def findings() -> Cells:
-    """How many reported rows there are, how many recount, and how much contradicts itself."""
-    lines = [result.line for result in load_results().results if set(COUNTS) & set(result.line.row.reported)]
-    rebuilt = [line for line in lines if not line.row.unknown]
-    exact = [line for line in rebuilt if not line.disagreements]
-    entries = errata().entries
-    computed = sum(entry.kind != "Read, not computed" for entry in entries)
+    """Paper by paper: rows that it reports, that can be rebuilt, that recount, that were trained, that were judged."""
+    of: dict[str, list[Line]] = {}
+    for result in load_results().results:
+        if set(COUNTS) & set(result.line.row.reported):
+            of.setdefault(result.line.row.id.partition("/")[0], []).append(result.line)
+    names = {paper: papers()[paper]["paper"]["short"] for paper in of}
+    whole = [line for lines in of.values() for line in lines]
     return [
-        ["What was looked at", "Found"],
-        ["rows that the papers report", str(len(lines))],
-        ["of them, networks that can be rebuilt from what is published", str(len(rebuilt))],
-        ["of these, FLOPs and parameters that come out to every printed digit", str(len(exact))],
-        ["contradictions in what is printed", f"{len(entries)}, {computed} of them found by computing"],
+        ["Paper", "Rows reported", "Can be rebuilt", "Recount to every digit", "Trained here", "Accuracy judged"]
+    ] + [
+        [
+            name,
+            str(len(lines)),
+            str(sum(not line.row.unknown for line in lines)),
+            str(sum(line.count_verdict == EXACT for line in lines)),
+            str(sum(_told(line) for line in lines)),
+            str(sum(line.accuracy.verdict != NOT_ATTEMPTED for line in lines)),
+        ]
+        for name, lines in [*((names[paper], lines) for paper, lines in of.items()), ("all", whole)]
     ]
+
+
+def contradictions() -> Cells:
+    """How many entries of each kind the errata have."""
+    kinds = Counter(entry.kind for entry in errata().entries)
+    return [["Contradiction in what is printed", "Times"]] + [[kind, str(n)] for kind, n in kinds.most_common()]
 
 
 def counts(table: str) -> Cells:
@@ -139,6 +154,7 @@ def counters_tested() -> Cells:
 
 TABLES: dict[str, Callable[[], Cells]] = {
     "findings": findings,
+    "contradictions": contradictions,
     "dcff-counts": partial(counts, "dcff/cifar10"),
     "dcff-short": partial(accuracies, "dcff/cifar10", "test_best"),
     "cdp-study": partial(study, "cdp/resnet20-study"),
