@@ -107,7 +107,7 @@ def theirs(model: nn.Module, inputs: object, flops: float) -> dict:
     import torch_pruning as tp
 
     from prune_lib.anynet.checking import woken
-    from prune_lib.anynet.pruning import macs
+    from prune_lib.anynet.measuring import macs
     from prune_lib.anynet.structure import OUTPUT, find_structure
     from prune_lib.nets import compare
     from prune_lib.nets.hooks import call, tensors

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from prune_lib.anynet import load, prune
-from prune_lib.anynet.pruning import macs
+from prune_lib.anynet.measuring import macs
 from prune_lib.nets.hooks import call, tensors
 from prune_lib.system.errors import InputError
 

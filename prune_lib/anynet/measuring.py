@@ -1,14 +1,43 @@
-"""What a network takes on this machine: the time of a forward pass, and the bytes of its weights and largest maps."""
+"""What a network takes: operations, and on this machine the time of a forward pass and bytes of weights and maps."""
 
 import time
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..nets.hooks import call
+from ..cost.counting import by_layer, rule_called
+from ..cost.tracing import examples, trace
+from ..nets.hooks import call, mapped, tensors
+from ..nets.reparam import twin
 from .channels import tensors_in
+from .structure import without_fast_paths
+
+
+def macs(model: nn.Module, inputs: Any) -> tuple[dict[str, int], int]:
+    """Multiply-accumulates (rule ``macs``) of each conv and linear layer for all of ``inputs``; how many those are."""
+    rule = rule_called("macs")
+    with without_fast_paths(model):
+        calls = trace(model, lambda: call(model, inputs), rule.kinds)
+    return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls)
+
+
+def counted(model: nn.Module, inputs: Any) -> tuple[dict[str, int], int] | None:
+    """Each layer's ``macs``, and by torch's counter those of all products, functional ones and attention's too.
+
+    From shapes alone, so that it takes no time; ``None`` where these do not say what is run, as where boxes are found.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shapes: dict[int, Tensor] = {id(p): nn.Parameter(p.to("meta"), False) for p in model.parameters()}
+    shapes |= {id(b): b.to("meta") for b in model.buffers()}
+    try:
+        with FlopCounterMode(display=False) as counter:
+            layers, _ = macs(twin(model, shapes), mapped(inputs, lambda t: t.to("meta")))
+    except Exception:  # whatever a model may do with values that are not there
+        return None
+    return layers, counter.get_total_flops() // 2
 
 
 @torch.inference_mode()
@@ -47,4 +76,9 @@ def peak_bytes(model: nn.Module, inputs: Any) -> float:
     return float(most + sum(t.numel() * t.element_size() for t in own))
 
 
-MEASURES = {"latency": seconds, "memory": peak_bytes}
+def operations(model: nn.Module, inputs: Any) -> float:
+    """All multiply-accumulates of its conv and linear layers (rule ``macs``)."""
+    return float(sum((counted(model, inputs) or macs(model, inputs))[0].values()))
+
+
+MEASURES = {"latency": seconds, "memory": peak_bytes, "flops": operations}

@@ -30,12 +30,14 @@ from ..nets.spec import Widths
 from ..papers.criteria import importance
 from ..system.errors import InputError
 from .checking import difference, kind_of, line, probe, refuse, trusted, woken
+from .measuring import MEASURES, counted
 from .scores import comparable, scores
 from .sizing import Options, Prices, sized
-from .structure import MAKERS, Structure, clones, cut, find_structure, without_fast_paths
+from .structure import MAKERS, Structure, clones, cut, find_structure
 
 SHARES = ("flops", "params", "latency", "memory")
 QUIET = 20.0  # seconds without a word
+APART = 0.02  # of the full network's operations, by which two counts may differ unsaid
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,21 @@ class Pruned:
     difference: float  # of the masked and the smaller network's outputs, relative, at most 1e-5; see checking.woken
     whole: dict[str, str] = field(default_factory=dict, repr=False)  # layers that keep all of their channels -> why
     layers: tuple = field(default=(), repr=False)  # (layer, shape before, shape after, MACs before, MACs after)
+    products: tuple[int, int] | None = field(default=None, repr=False)  # MACs after and before by torch's counter
 
     def __str__(self) -> str:
-        return (
-            f"{self.criterion}: {self.macs:,} of {self.full_macs:,} MACs ({self.macs / self.full_macs:.1%}), "
+        share = self.macs / self.full_macs
+        said = (
+            f"{self.criterion}: {self.macs:,} of {self.full_macs:,} MACs ({share:.1%}), "
             f"{self.params:,} of {self.full_params:,} params; masked and cut network differ by {self.difference:.1e}"
         )
+        if self.products and abs(self.products[0] / self.products[1] - share) > APART:
+            after, before = self.products
+            said += (
+                "; that is conv and linear layers alone, with attention and other products (torch's counter) it is "
+                f"{after:,} of {before:,} ({after / before:.1%})"
+            )
+        return said
 
     def report(self) -> str:
         """A table of the layers: weight before and after, MACs before and after, and why a layer stayed whole."""
@@ -258,9 +269,9 @@ def _once(
         compared = comparable(found, now.model, structure.groups, criterion, seed)
     inputs, awake = probe(now.work, now.inputs), woken(now.work)
     for attempt in range(2):
-        keep = _choose(start, now, structure, compared, kind, share, options, tell)
+        chosen = _choose(start, now, structure, compared, kind, share, options, tell)
         tell("comparing the smaller network to the masked one", again=attempt > 0)
-        outcome = difference(awake, structure, keep, inputs)
+        outcome = difference(awake, structure, chosen.keep, inputs)
         if outcome.fine:
             break
         if attempt:
@@ -269,15 +280,16 @@ def _once(
         structure = trusted(awake, structure, inputs)
         if not structure.groups:
             raise refuse(name, structure.whole)
-    smaller = cut(now.model, structure, keep)
+    smaller = cut(now.model, structure, chosen.keep)
     layers = [layer for layer, module in now.model.named_modules() if isinstance(module, MAKERS)]
-    kept = _composed(before.kept if before else {}, structure.kept(keep, layers))
-    left = {name: cost * _weights(smaller, name) // _weights(now.model, name) for name, cost in now.macs.items()}
+    kept = _composed(before.kept if before else {}, structure.kept(chosen.keep, layers))
+    whole = counted(start.work, start.inputs) if chosen.products else None
     params, full_params = (sum(p.numel() for p in m.parameters()) for m in (smaller, start.model))
     return Pruned(
         smaller, criterion, {layer: int(stay.sum()) for layer, stay in kept.items()}, kept,
-        sum(left.values()) // start.examples, sum(start.macs.values()) // start.examples, params, full_params,
-        outcome.difference, dict(structure.whole), _table(start, smaller, left),
+        sum(chosen.left.values()) // start.examples, sum(start.macs.values()) // start.examples, params, full_params,
+        outcome.difference, dict(structure.whole), _table(start, smaller, chosen.left),
+        (chosen.products // start.examples, whole[1] // start.examples) if whole and chosen.products else None,
     )  # fmt: skip
 
 
@@ -307,20 +319,48 @@ def _composed(before: Keep, now: Keep) -> Keep:
     return found
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """What each group keeps, and the MACs then left, of all inputs: of each layer, and of all by torch's counter."""
+
+    keep: Keep
+    left: dict[str, int]
+    products: int | None
+
+
+def _chosen(now: Ready, structure: Structure, keep: Keep) -> _Chosen:
+    """``keep`` with its costs: counted, or where values decide what is run, by the weights that a layer has left."""
+    smaller = cut(now.work, structure, keep, sharing=True)
+    if found := counted(smaller, now.inputs):
+        return _Chosen(keep, {name: found[0].get(name, 0) for name in now.macs}, found[1])
+    left = {name: cost * _weights(smaller, name) // _weights(now.work, name) for name, cost in now.macs.items()}
+    return _Chosen(keep, left, None)
+
+
 def _choose(
     start: Ready, now: Ready, structure: Structure, found, kind: str, share: float, options: Options, tell: "_Telling"
-) -> Keep:
-    """What each group keeps so that the share ``share`` of what ``start`` costs is left."""
+) -> _Chosen:
+    """What each group keeps so that the share ``share`` of what ``start`` costs is left.
+
+    A layer costs as its weights do, unless channels become what another is called with, as patches or tokens: then the
+    MACs are measured.
+    """
     kinds: dict[str, object] = {group.root: kind_of(now.model, group) for group in structure.groups}
-    if kind not in ("flops", "params"):
-        return _measured(start, now, structure, found, kinds, kind, share, options, tell)
+    if kind in ("latency", "memory"):
+        keep = _measured(start, now, structure, found, kinds, kind, share, options, tell)
+        return _chosen(now, structure, keep)
     each, full = _costs(now, kind), sum(_costs(start, kind).values())
     price, scale = Prices(structure, each), sum(each.values()) / full
     try:
-        return sized(structure, found, kinds, lambda alive: scale * price(alive), share, options)
+        keep = sized(structure, found, kinds, lambda alive: scale * price(alive), share, options)
     except InputError as error:
         words = str(error).replace("its cost", {"flops": "its MACs", "params": "its parameters"}[kind])
         raise InputError(f"{type(now.work).__name__} {words}{_why_so_much(structure)}") from None
+    chosen = _chosen(now, structure, keep)
+    if kind == "flops" and abs(sum(chosen.left.values()) / full - scale * price(structure.alive(keep))) > APART / 2:
+        keep = _measured(start, now, structure, found, kinds, kind, share, options, tell)
+        return _chosen(now, structure, keep)
+    return chosen
 
 
 def _costs(of: Ready, kind: str) -> dict[str, int]:
@@ -343,21 +383,19 @@ def _why_so_much(structure: Structure) -> str:
 
 
 def _measured(start, now, structure, found, kinds, kind, share, options, tell) -> Keep:
-    """As ``_choose`` for what must be measured: the MACs are bisected until the measured share fits."""
-    from .measuring import MEASURES
-
+    """As ``_choose`` for what must be measured: the MACs by weights are bisected until the measured share fits."""
     measure = MEASURES[kind]
     full = measure(start.work, start.inputs)
     price = Prices(structure, _costs(now, "flops"))
     least, most, best = 0.0, 1.0, None
-    for _ in range(7):
+    for _ in range(9 if kind == "flops" else 7):
         middle = (least + most) / 2
         try:
             keep = sized(structure, found, kinds, price, middle, options)
         except InputError:
             least = middle
             continue
-        tell(f"measuring {kind} at {middle:.0%} of the MACs", again=True)
+        tell(f"measuring {kind} with weights for {middle:.0%} of the MACs", again=True)
         if measure(cut(now.work, structure, keep, sharing=True), now.inputs) / full <= share:
             least, best = middle, keep
         else:
@@ -415,14 +453,6 @@ def _has_weights(model: nn.Module) -> None:
             raise InputError(f"{what} has no weights yet, only shapes (device meta); expected a model with its weights")
         if isinstance(module, torch.jit.ScriptModule):
             raise InputError(f"{what} is compiled by TorchScript and cannot be cut; expected it as it was before that")
-
-
-def macs(model: nn.Module, inputs: Any) -> tuple[dict[str, int], int]:
-    """Multiply-accumulates (rule ``macs``) of each conv and linear layer for all of ``inputs``; how many those are."""
-    rule = rule_called("macs")
-    with without_fast_paths(model):
-        calls = trace(model, lambda: call(model, inputs), rule.kinds)
-    return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls)
 
 
 def _followed(

@@ -150,7 +150,7 @@ def _ladder(groups: Mapping[str, Group], scores: Scores, kinds: Mapping[str, obj
             if root in fixed:
                 n = int(size * fixed[root] + 1e-9)
             elif ranks is None:
-                n = group.size * rung // RUNGS
+                n = size * rung // RUNGS
             else:
                 n = int((ranks[root] >= 1 - rung / RUNGS).sum())
             n = max(n, 1, ceil(size * options.floor - 1e-9))
