@@ -57,6 +57,10 @@ def test_a_damaged_record_is_named(project, change, words):
         load_checks()
 
 
+def test_the_record_of_faults_that_the_book_shows_is_of_a_run_in_which_all_tests_passed():
+    assert json.loads((ROOT / "results" / "injected" / "checks.json").read_text())["broken"] == 0
+
+
 def test_faults_that_were_injected_are_counted_by_kind(project):
     assert len(faults()) == 1
     save_faults({"kills": 1200, "generated inputs": 7}, 1, "make faults")
