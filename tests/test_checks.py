@@ -1,6 +1,7 @@
 """What a browser saw of the book is kept, shown as it is, and is no record of a run."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from prune_lib.book.tables.faults import faults, faults_file, save_faults
 from prune_lib.runs.records import records
 from prune_lib.system.errors import InputError
 
+ROOT = Path(__file__).resolve().parent.parent
 WELL = dict.fromkeys(PAGE, 0) | {"page": "index", "pictures": 2, "formulas": 1234}
 
 

@@ -161,7 +161,9 @@ def test_the_front_page_says_what_the_claims_came_to():
     text = " ".join((ROOT / "book" / "index.md").read_text(encoding="utf-8").split()).replace("−", "-")
     claims = load_claims().claims
     told = [claim for claim in claims if claim.verdict in (SUPPORTED, CONTRADICTED)]
-    assert f"{len(told)} of {len(claims)} : claims by comparison can be told" in text
+    assert f"{len(told)} of {len(claims)} : claims by comparison can be told at one recipe of our own" in text
+    both = [sum(claim.verdict == verdict for claim in claims) for verdict in (SUPPORTED, CONTRADICTED)]
+    assert "{} supported and {} contradicted".format(*both) in text
     places = {place.row.id: place.mean for place in league("arena/uniform50")}
     gain = max(places.values()) - places["arena/uniform50/random"]
     assert f"{gain:.1f} points : of top-1 lie between the best of {len(places)} ways" in text
