@@ -155,6 +155,8 @@ def _listing(seen: list[tuple[str, float]]) -> Callable[[str, Any, Any], None]:
 
 def _reason(structure: Structure, root: str, outcome: Outcome) -> str:
     """Why a group stays whole: what came out when it was cut."""
+    if outcome.where and within(outcome.where, structure.unreached):
+        return f"{outcome.where}, which the example inputs do not reach but others do, may read its channels"
     if outcome.where:
         return f"{outcome.where} does not run with fewer channels ({outcome.error})"
     choices = next(group.choices for group in structure.groups if group.root == root).tolist()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from warnings import warn
 
 import torch
 from torch import nn
@@ -169,6 +170,8 @@ def ready(
 ) -> Ready:  # fmt: skip
     """Copies of ``model`` and the structure of its channels, not yet checked; ``whole`` stays so.
 
+    Without ``whole`` it warns of layers that ``example_inputs`` do not reach.
+
     Raises:
         InputError: as ``prune``.
     """
@@ -190,6 +193,8 @@ def ready(
     hooked = any(module._forward_hooks or module._forward_pre_hooks for module in own.modules())
     with _untouched(model):
         macs, n, structure = _followed(work, inputs, ignore, hooked)
+    if whole is None and structure.unreached:
+        warn(structure.unreached_line, stacklevel=3)
     if whole:
         structure = structure.without(
             {g.root: whole[layer] for g in structure.groups for layer in g.makers if layer in whole}
