@@ -18,6 +18,7 @@ from ..nets.hooks import call, calling, tensors
 from ..nets.reparam import twin
 from ..nets.slim import Keep
 from .channels import Channels, spans
+from .onetype import in_its_type
 from .rules import rule_of
 from .waking import training, unreached, wiring_in_training
 
@@ -62,9 +63,9 @@ class Structure:
         first, *others = self.unreached
         more, verb = (f" and {len(others)} more, as {others[0]}," if others else "", "were" if others else "was")
         return (
-            f"{first}{more} {verb} not reached from the example inputs, in training mode neither: what is not reached stays "
-            "as it is, and no longer fits where other inputs lead to it from layers that lose channels; give an example "
-            "that reaches it, or name the layers before it in ignore"
+            f"{first}{more} {verb} not reached from the example inputs, in training mode neither: what is not reached "
+            "stays as it is, and no longer fits where other inputs lead to it from layers that lose channels; give an "
+            "example that reaches it, or name the layers before it in ignore"
         )
 
     def alive(self, keep: Keep) -> Tensor:
@@ -114,7 +115,9 @@ def find_structure(
             followed.pin(own, f"{name} (MultiheadAttention) keeps its heads")
     ways: tuple[tuple[str, ...], ...] = ((),)
     _follow(model, inputs, (), followed, run)
-    if wiring := wiring_in_training(model, inputs, followed.used):
+    with without_fast_paths(model):
+        wiring = wiring_in_training(model, inputs, followed)
+    if wiring:
         ways = ((), wiring)
         _follow(model, inputs, wiring, followed)
     for name in ignore:
@@ -122,7 +125,7 @@ def find_structure(
             if within(layer, [name]) and (made := _made_by(weights.get(layer), followed)) is not None:
                 followed.pin([made], "ignored")
     found = _resolved(followed, layers, weights)
-    return replace(found, ways=ways, unreached=unreached(model, followed.used))
+    return replace(found, ways=ways, unreached=unreached(model, followed))
 
 
 def _follow(
@@ -148,13 +151,14 @@ def _follow(
 
 @contextmanager
 def without_fast_paths(model: nn.Module) -> Iterator[None]:
-    """Within this block attention and LSTMs run as written, not by one fused operation."""
+    """Within this block attention and LSTMs run as written, not by one fused operation, and all in ``of_one_type``."""
     fused, mkldnn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     torch.backends.mha.set_fastpath_enabled(False)
     if any(isinstance(module, nn.LSTM) for module in model.modules()):
         torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:
-        yield
+        with in_its_type(model):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
         torch.backends.mkldnn.enabled = mkldnn
@@ -387,7 +391,7 @@ def _own(model: nn.Module, again: bool = False) -> dict[str, Tensor]:
 
 
 def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Tensor], sharing: bool) -> nn.Module:
-    """A copy of ``model`` that has ``instead`` of some of its weights; it shares the others, but no buffer, if asked."""
+    """A copy of ``model`` that has ``instead`` of some of its weights, and shares the others (no buffer) if asked."""
     shared = {name for name, t in own.items() if sharing and isinstance(t, nn.Parameter)}
     memo = clones(t for name, t in own.items() if name not in instead and name not in shared)
     for name, new in instead.items():

@@ -24,6 +24,7 @@ RANDOM = (
     torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.bernoulli_, torch.Tensor.exponential_,
     torch.Tensor.log_normal_, torch.Tensor.cauchy_,
 )  # fmt: skip
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 class _Still(TorchFunctionMode):
@@ -53,34 +54,40 @@ def training(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
             module.training = False
 
 
-def idle(model: nn.Module, used: set[str]) -> dict[str, torch.Tensor]:
-    """``{name: weight or buffer}`` of those that are not ``used`` and that have channels which could be cut."""
+def idle(model: nn.Module, followed: Channels) -> dict[str, torch.Tensor]:
+    """``{name: weight or buffer}`` of those that nothing used and that have channels which could be cut."""
     weights = ((name, p) for name, p in model.named_parameters() if p.is_floating_point())
-    return {
-        name: t for name, t in (*weights, *model.named_buffers()) if name not in used and t.dim() and t.numel() > 1
-    }
+    names = followed.leaves.keys() - followed.used
+    return {name: t for name, t in (*weights, *model.named_buffers()) if name in names and t.numel() > 1}
 
 
-def unreached(model: nn.Module, used: set[str]) -> tuple[str, ...]:
-    """The layers of which no weight is ``used``, and weights of others that are not."""
-    parts = [name for name in idle(model, used) if name not in dict(model.named_buffers())]
-    busy = {name.rpartition(".")[0] for name in used}
+def unreached(model: nn.Module, followed: Channels) -> tuple[str, ...]:
+    """The layers of which no weight was used, and weights of others that were not.
+
+    A norm is among them only if one of its kind beside it was used, in whose place it may be; another is left over.
+    """
+    busy = {name.rpartition(".")[0] for name in followed.used}
+    kinds = {name: (name.rpartition(".")[0], type(module)) for name, module in model.named_modules()}
+    over = {name for name, module in model.named_modules() if isinstance(module, NORMS)
+            and name not in busy and kinds[name] not in {kinds[each] for each in busy}}  # fmt: skip
+    buffers = dict(model.named_buffers())
+    parts = [name for name in idle(model, followed) if name not in buffers and name.rpartition(".")[0] not in over]
     above = ((name.rpartition(".")[0], name) for name in parts)
     return tuple(dict.fromkeys(name if layer in busy or not layer else layer for layer, name in above))
 
 
-def wiring_in_training(model: nn.Module, inputs: Any, used: set[str]) -> tuple[str, ...]:
+def wiring_in_training(model: nn.Module, inputs: Any, followed: Channels) -> tuple[str, ...]:
     """The modules that, seeing themselves in training, use weights or buffers which an evaluation does not.
 
     None: there are no such weights or buffers. A layer of torch's that holds them does not see itself in training.
 
     Args:
-        used: the weights and buffers that an evaluation uses.
+        followed: an evaluation.
 
     Raises:
         InputError: there are some that evaluation does not use, and what they read cannot be found out.
     """
-    found = idle(model, used)
+    found = idle(model, followed)
     if not found:
         return ()
     modules, wiring = dict(model.named_modules()), {""}
