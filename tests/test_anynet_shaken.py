@@ -74,7 +74,7 @@ def test_an_early_exit_is_refused_for_the_layer_behind_it():
     net.enough += 0.9 * net(X).mean().detach()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(InputError, match="Net, a: b, which the example inputs do not reach but the smaller network "):
+        with pytest.raises(InputError, match="Net, a: b, which the example inputs do not reach but the smaller net"):
             prune(net, X)
 
 
