@@ -20,7 +20,7 @@ from .structure import OUTPUT, Group, Structure, cut, masked, within, without_fa
 from .waking import training
 
 TOLERANCE = 1e-5  # of the difference between masked and cut, relative to the largest output
-ROUNDING = 1e-2  # how much such a difference counts in float32 if it is relative to the largest output of a channel
+ROUNDING = 2e-3  # how much such a difference counts in float32 if it is relative to the largest output of a channel
 
 
 @dataclass(frozen=True)
