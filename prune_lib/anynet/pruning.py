@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from warnings import warn
 
 import torch
 from torch import nn
@@ -29,11 +30,12 @@ from ..nets.slim import Keep
 from ..nets.spec import Widths
 from ..papers.criteria import importance
 from ..system.errors import InputError
-from .checking import difference, kind_of, line, probe, refuse, trusted, woken
+from .checking import difference, kind_of, line, probe, refuse, sound, trusted, woken, wrong
 from .measuring import MEASURES, counted
+from .onetype import in_its_type, of_one_type
 from .scores import comparable, scores
 from .sizing import Options, Prices, sized
-from .structure import MAKERS, Structure, clones, cut, find_structure
+from .structure import MAKERS, Structure, clones, cut, find_structure, without_fast_paths
 
 SHARES = ("flops", "params", "latency", "memory")
 QUIET = 20.0  # seconds without a word
@@ -180,6 +182,8 @@ def ready(
 ) -> Ready:  # fmt: skip
     """Copies of ``model`` and the structure of its channels, not yet checked; ``whole`` stays so.
 
+    Without ``whole`` it warns of layers that ``example_inputs`` do not reach.
+
     Raises:
         InputError: as ``prune``.
     """
@@ -196,11 +200,14 @@ def ready(
         raise InputError(f"ignore is {odd}; expected a list of names of the model's modules, as 'layer1.0.conv1'")
     if options:
         options.check(list(modules))
+    _numbers(work)
     inputs = mapped(example_inputs, lambda t: t.detach().cpu().float() if t.is_floating_point() else t.detach().cpu())
     tell(f"running {kind} on example_inputs and following its channels")
     hooked = any(module._forward_hooks or module._forward_pre_hooks for module in own.modules())
     with _untouched(model):
-        macs, n, structure = _followed(work, inputs, ignore, hooked)
+        macs, n, structure = _followed(work, inputs, ignore, hooked, lambda: _as_it_is(own, example_inputs))
+    if whole is None and structure.unreached:
+        warn(structure.unreached_line, stacklevel=3)
     if whole:
         structure = structure.without(
             {g.root: whole[layer] for g in structure.groups for layer in g.makers if layer in whole}
@@ -223,7 +230,11 @@ def _copies(model: nn.Module) -> tuple[nn.Module, nn.Module]:
         simple = all(
             t.device.type == "cpu" and (t.dtype == torch.float32 or not t.is_floating_point()) for t in tensors
         )
-        return own, (twin(own, clones(own.buffers())) if simple else without_hooks(copied(own)).cpu().float()).eval()
+        if simple:
+            return own, twin(own, clones(own.buffers())).eval()
+        work = without_hooks(copied(own)).cpu()
+        mixed = any(t.is_floating_point() and t.dtype != torch.float32 for t in tensors)
+        return own, (of_one_type(work, torch.float32) if mixed else work).eval()
     except Exception as error:  # whatever a model may keep, as a lock
         raise InputError(
             f"{type(model).__name__} cannot be copied ({type(error).__name__}: {line(error)}); "
@@ -275,11 +286,13 @@ def _once(
         if outcome.fine:
             break
         if attempt:
-            raise refuse(name, structure.whole, f"differs from the masked one by {outcome.difference:.2g}")
+            raise InputError(f"{name} cannot be pruned so: {wrong(structure, outcome)}")
+        awake = sound(awake, now.work, structure, inputs)
         tell("finding the groups whose smaller form computes something else", again=True)
         structure = trusted(awake, structure, inputs)
         if not structure.groups:
-            raise refuse(name, structure.whole)
+            lost = {layer: why for layer, why in structure.whole.items() if layer not in now.structure.whole}
+            raise refuse(name, lost or structure.whole)
     smaller = cut(now.model, structure, chosen.keep)
     layers = [layer for layer, module in now.model.named_modules() if isinstance(module, MAKERS)]
     kept = _composed(before.kept if before else {}, structure.kept(chosen.keep, layers))
@@ -384,7 +397,7 @@ def _why_so_much(structure: Structure) -> str:
 
 def _measured(start, now, structure, found, kinds, kind, share, options, tell) -> Keep:
     """As ``_choose`` for what must be measured: the MACs by weights are bisected until the measured share fits."""
-    measure = MEASURES[kind]
+    measure = _in_its_type(MEASURES[kind])
     full = measure(start.work, start.inputs)
     price = Prices(structure, _costs(now, "flops"))
     least, most, best = 0.0, 1.0, None
@@ -403,6 +416,14 @@ def _measured(start, now, structure, found, kinds, kind, share, options, tell) -
     if best is None:
         raise InputError(f"{type(now.work).__name__} cannot be pruned to {100 * share:.4g}% of its {kind} here")
     return best
+
+
+def _in_its_type(measure: Callable[[nn.Module, Any], float]) -> Callable[[nn.Module, Any], float]:
+    def within_it(model: nn.Module, inputs: Any) -> float:
+        with in_its_type(model):
+            return measure(model, inputs)
+
+    return within_it
 
 
 def _budget(flops, params, latency, memory) -> tuple[str, float]:
@@ -455,13 +476,49 @@ def _has_weights(model: nn.Module) -> None:
             raise InputError(f"{what} is compiled by TorchScript and cannot be cut; expected it as it was before that")
 
 
+def _numbers(model: nn.Module) -> None:
+    """Raises InputError: weights, or a norm's statistics, that are no numbers. -inf may be: it masks."""
+    statistics = (item for item in model.named_buffers() if item[0].endswith(("running_mean", "running_var")))
+    for name, tensor in (*model.named_parameters(), *statistics):
+        odd = tensor.is_floating_point() and not bool(tensor.detach().sum().isfinite())
+        if odd and bool((tensor.isnan() | tensor.isposinf()).any()):
+            raise InputError(f"{type(model).__name__}, {name}: holds NaN or inf; expected weights that are numbers")
+
+
+def _answered(kind: str, inputs: Any, outputs: Sequence[torch.Tensor]) -> None:
+    """Raises InputError: what ``example_inputs`` hold besides numbers shows in what the network gives."""
+    given = tensors(inputs, floating=True)
+    if all(bool(t.isfinite().all()) for t in given if t.layout == torch.strided):
+        return
+    unseen = not outputs and any(bool(t.isnan().any()) for t in given)
+    if unseen or any(bool(t.isnan().any()) for t in outputs):
+        raise InputError(
+            f"example_inputs hold NaN or inf, of which {kind} makes NaN, so that nothing can be compared; expected "
+            "numbers"
+        )
+
+
+def _as_it_is(model: nn.Module, inputs: Any) -> Any:
+    return call(without_hooks(copied(model)).eval(), inputs)
+
+
+def _runs(attempt: Callable[[], object]) -> bool:
+    try:
+        with torch.no_grad():
+            attempt()
+    except Exception:  # whatever a model may raise
+        return False
+    return True
+
+
 def _followed(
-    work: nn.Module, inputs: Any, ignore: Sequence[str], hooked: bool
+    work: nn.Module, inputs: Any, ignore: Sequence[str], hooked: bool, as_it_is: Callable[[], object]
 ) -> tuple[dict[str, int], int, Structure]:
     """``macs`` of ``work`` and the structure of its channels, from one run.
 
     Args:
         hooked: it is a copy of a network with hooks, which it has not.
+        as_it_is: runs a copy of that network in its own types.
 
     Raises:
         InputError: it does not run on ``inputs``, or gives no tensors.
@@ -484,10 +541,18 @@ def _followed(
     except InputError:
         raise
     except Exception:
-        _, error, _ = failing(work, inputs)
+        with without_fast_paths(work):
+            _, error, _ = failing(work, inputs)
         if error is None:
             raise
         shapes = [tuple(t.shape) for t in tensors(inputs)] or type(inputs).__name__
         reason = (str(error).strip().splitlines() or [""])[0][:200] + ("; hooks are not called" if hooked else "")
-        raise InputError(f"{kind} does not run on example_inputs {shapes} ({type(error).__name__}: {reason})") from None
+        why = f"({type(error).__name__}: {reason})"
+        if not hooked and _runs(as_it_is):
+            raise InputError(
+                f"{kind} runs on example_inputs {shapes} as it is, but not in float32 on the CPU, where its channels "
+                f"are followed {why}"
+            ) from None
+        raise InputError(f"{kind} does not run on example_inputs {shapes} {why}") from None
+    _answered(kind, inputs, tensors(found[0], floating=True))
     return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls), structure

@@ -18,8 +18,9 @@ from ..nets.hooks import call, calling, tensors
 from ..nets.reparam import twin
 from ..nets.slim import Keep
 from .channels import Channels, spans
+from .onetype import in_its_type
 from .rules import rule_of
-from .waking import training, wiring_in_training
+from .waking import training, unreached, wiring_in_training
 
 Along = tuple[str, int]  # (parameter or buffer, its dimension)
 MAKERS = (nn.modules.conv._ConvNd, nn.Linear)
@@ -54,6 +55,18 @@ class Structure:
     weights: dict[str, Along]  # layer -> its weight, and the dimension of its outputs; see made_along
     passed: dict[str, Tensor]  # norm without weights -> (C,) int64, the choice that each channel is of
     ways: tuple[tuple[str, ...], ...] = ((),)  # how it is run: modules that see themselves in training
+    unreached: tuple[str, ...] = ()  # layers, or weights of their own, that no way of running it uses
+
+    @property
+    def unreached_line(self) -> str:
+        """What is wrong with the layers that are not reached."""
+        first, *others = self.unreached
+        more, verb = (f" and {len(others)} more, as {others[0]}," if others else "", "were" if others else "was")
+        return (
+            f"{first}{more} {verb} not reached from the example inputs, in training mode neither: what is not reached "
+            "stays as it is, and no longer fits where other inputs lead to it from layers that lose channels; give an "
+            "example that reaches it, or name the layers before it in ignore"
+        )
 
     def alive(self, keep: Keep) -> Tensor:
         """``(choices,)`` bool: what stays if each group keeps ``keep[its root]``, and all of those not named."""
@@ -102,14 +115,17 @@ def find_structure(
             followed.pin(own, f"{name} (MultiheadAttention) keeps its heads")
     ways: tuple[tuple[str, ...], ...] = ((),)
     _follow(model, inputs, (), followed, run)
-    if wiring := wiring_in_training(model, inputs, followed.used):
+    with without_fast_paths(model):
+        wiring = wiring_in_training(model, inputs, followed)
+    if wiring:
         ways = ((), wiring)
         _follow(model, inputs, wiring, followed)
     for name in ignore:
         for layer in layers:
             if within(layer, [name]) and (made := _made_by(weights.get(layer), followed)) is not None:
                 followed.pin([made], "ignored")
-    return replace(_resolved(followed, layers, weights), ways=ways)
+    found = _resolved(followed, layers, weights)
+    return replace(found, ways=ways, unreached=unreached(model, followed))
 
 
 def _follow(
@@ -135,13 +151,14 @@ def _follow(
 
 @contextmanager
 def without_fast_paths(model: nn.Module) -> Iterator[None]:
-    """Within this block attention and LSTMs run as written, not by one fused operation."""
+    """Within this block attention and LSTMs run as written, not by one fused operation, and all in ``of_one_type``."""
     fused, mkldnn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     torch.backends.mha.set_fastpath_enabled(False)
     if any(isinstance(module, nn.LSTM) for module in model.modules()):
         torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:
-        yield
+        with in_its_type(model):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
         torch.backends.mkldnn.enabled = mkldnn
@@ -374,8 +391,9 @@ def _own(model: nn.Module, again: bool = False) -> dict[str, Tensor]:
 
 
 def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Tensor], sharing: bool) -> nn.Module:
-    """A copy of ``model`` that has ``instead`` of some of its weights, and shares the others if asked."""
-    memo = {} if sharing else clones(t for name, t in own.items() if name not in instead)
+    """A copy of ``model`` that has ``instead`` of some of its weights, and shares the others (no buffer) if asked."""
+    shared = {name for name, t in own.items() if sharing and isinstance(t, nn.Parameter)}
+    memo = clones(t for name, t in own.items() if name not in instead and name not in shared)
     for name, new in instead.items():
         mine = own[name]
         memo[id(mine)] = nn.Parameter(new, mine.requires_grad) if isinstance(mine, nn.Parameter) else new

@@ -1,4 +1,4 @@
-"""Layers that only training calls, as an auxiliary head: running a network so that they are called."""
+"""What only training uses, as an auxiliary head or the buffer of a running mean: running a network so that it is."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,14 +19,27 @@ DROPOUTS = (
 )  # fmt: skip
 
 
-class _StillDropout(TorchFunctionMode):
+RANDOM = (
+    torch.rand, torch.randn, torch.rand_like, torch.randn_like, torch.normal, torch.bernoulli, torch.Tensor.bernoulli,
+    torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.bernoulli_, torch.Tensor.exponential_,
+    torch.Tensor.log_normal_, torch.Tensor.cauchy_,
+)  # fmt: skip
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
+
+class _Still(TorchFunctionMode):
+    """Nothing is dropped, and every random number is 1, so that networks of other widths have the same."""
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        return args[0] if func in DROPOUTS else func(*args, **(kwargs or {}))
+        if func in DROPOUTS:
+            return args[0]
+        result = func(*args, **(kwargs or {}))
+        return result.fill_(1) if func in RANDOM else result
 
 
 @contextmanager
 def training(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
-    """Within this block the modules called ``names``, and only they, see themselves in training; nothing is dropped."""
+    """Within this block the modules called ``names``, and only they, see themselves in training; nothing is random."""
     modules = [model.get_submodule(name) for name in names]
     if not modules:
         yield
@@ -34,43 +47,71 @@ def training(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
     for module in modules:
         module.training = True
     try:
-        with _StillDropout():
+        with _Still():
             yield
     finally:
         for module in modules:
             module.training = False
 
 
-def wiring_in_training(model: nn.Module, inputs: Any, used: set[str]) -> tuple[str, ...]:
-    """The modules that, seeing themselves in training, call layers which an evaluation does not; none: no such layers.
+def idle(model: nn.Module, followed: Channels) -> dict[str, torch.Tensor]:
+    """``{name: weight or buffer}`` of those that nothing used and that have channels which could be cut."""
+    weights = ((name, p) for name, p in model.named_parameters() if p.is_floating_point())
+    names = followed.leaves.keys() - followed.used
+    return {name: t for name, t in (*weights, *model.named_buffers()) if name in names and t.numel() > 1}
+
+
+def unreached(model: nn.Module, followed: Channels) -> tuple[str, ...]:
+    """The layers of which no weight was used, and weights of others that were not.
+
+    A norm is among them only if one of its kind beside it was used, in whose place it may be; another is left over.
+    """
+    busy = {name.rpartition(".")[0] for name in followed.used}
+    kinds = {name: (name.rpartition(".")[0], type(module)) for name, module in model.named_modules()}
+    over = {name for name, module in model.named_modules() if isinstance(module, NORMS)
+            and name not in busy and kinds[name] not in {kinds[each] for each in busy}}  # fmt: skip
+    buffers = dict(model.named_buffers())
+    parts = [name for name in idle(model, followed) if name not in buffers and name.rpartition(".")[0] not in over]
+    above = ((name.rpartition(".")[0], name) for name in parts)
+    return tuple(dict.fromkeys(name if layer in busy or not layer else layer for layer, name in above))
+
+
+def wiring_in_training(model: nn.Module, inputs: Any, followed: Channels) -> tuple[str, ...]:
+    """The modules that, seeing themselves in training, use weights or buffers which an evaluation does not.
+
+    None: there are no such weights or buffers. A layer of torch's that holds them does not see itself in training.
 
     Args:
-        used: the weights that an evaluation uses.
+        followed: an evaluation.
 
     Raises:
-        InputError: there are layers that evaluation does not use, and what they read cannot be found out.
+        InputError: there are some that evaluation does not use, and what they read cannot be found out.
     """
-    idle = {
-        name: parts for name, module in model.named_modules()
-        if (parts := {f"{name}.{part}" if name else part
-                      for part, p in module.named_parameters(recurse=False) if p.is_floating_point()} - used)
-    }  # fmt: skip
-    known = {name for name, _ in model.named_parameters()}
-    idle = {name: parts & known for name, parts in idle.items() if parts & known}
-    if not idle:
+    found = idle(model, followed)
+    if not found:
         return ()
-    above = {name.rsplit(".", n)[0] for name in idle for n in range(1, name.count(".") + 1)} | {""}
-    wiring = tuple(name for name, _ in model.named_modules() if name in above)
-    floating = {name: p for name, p in model.named_parameters() if p.is_floating_point() and p.dim()}
-    then = Channels(floating, lambda _: lambda *_: None)  # only what is used counts
+    modules, wiring = dict(model.named_modules()), {""}
+    for layer in {name.rpartition(".")[0] for name in found}:
+        wiring |= {layer.rsplit(".", n)[0] for n in range(1, layer.count(".") + 1)}
+        wiring |= set() if type(modules[layer]).__module__.startswith("torch.nn.") else {layer}
+    way = tuple(name for name in modules if name in wiring)
+    then = Channels(found, lambda _: lambda *_: None)  # only what is used counts
     try:
-        with torch.no_grad(), training(model, wiring), then:
+        with torch.no_grad(), training(model, way), then:
             call(model, inputs)
     except Exception as error:  # whatever a model may raise, as one that wants labels then does
+        name = next((name for name, t in found.items() if t.is_floating_point()), None)
+        if name is None:
+            return ()
         reason = (str(error).strip().splitlines() or ["no reason given"])[0][:160]
         raise InputError(
-            f"{type(model).__name__}, {next(iter(idle))}: evaluation does not use it, and in training mode the network "
-            f"does not run on example_inputs ({type(error).__name__}: {reason}), so that what it reads cannot be "
-            "known; expected a network without it, or example_inputs that do for both"
+            f"{type(model).__name__}, {_called(model, name)}: evaluation does not use it, and in training mode the "
+            f"network does not run on example_inputs ({type(error).__name__}: {reason}), so that what it reads cannot "
+            "be known; expected a network without it, or example_inputs that do for both"
         ) from None
-    return wiring if any(parts & then.used for parts in idle.values()) else ()
+    return way if then.used else ()
+
+
+def _called(model: nn.Module, name: str) -> str:
+    """What to call a weight or buffer in a message: a weight of a layer by the layer."""
+    return name if name in dict(model.named_buffers()) else name.rpartition(".")[0] or name
