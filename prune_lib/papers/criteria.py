@@ -112,7 +112,7 @@ def importance(name: str) -> Callable[[Group, Seen], Tensor]:
     Raises:
         InputError: there is none.
     """
-    if name not in CRITERIA:
+    if not isinstance(name, str) or name not in CRITERIA:
         raise InputError(f"unknown criterion {name!r}; expected one of: {' '.join(CRITERIA)}")
     module, function = CRITERIA[name].where.split(":")
     return getattr(import_module(f".{module}", __package__), function)
@@ -233,16 +233,29 @@ def _mean_of_gradients(
     weights = [layer.module.weight for layer in seen.layers]
     for batch, targets in seen.batches():
         if bool((targets < 0).any()):
-            raise InputError("this criterion takes gradients of a loss, and the images have no labels; expected both")
+            raise InputError("this criterion takes gradients of a loss, and images have no labels (-1); expected both")
         for images, labels in parts(batch, targets):
             with torch.enable_grad():
-                loss = F.cross_entropy(model(images).float(), labels, reduction="sum")
+                answers = model(images).float()
+                _check_classes(answers, labels)
+                loss = F.cross_entropy(answers, labels, reduction="sum")
                 found = torch.autograd.grad(loss, weights, allow_unused=True)  # type: ignore[arg-type]
             for layer, gradient in zip(seen.layers, found, strict=True):
                 if gradient is not None:
                     sums[layer.name] += of(_by_output(layer.module, gradient).double())
         total += len(targets)
     return {name: summed / max(1, total) for name, summed in sums.items()}
+
+
+def _check_classes(answers: Tensor, labels: Tensor) -> None:
+    """Raises InputError: ``labels`` that are not of as many places, or of more classes, than ``answers (N, C, …)``."""
+    if answers.dim() < 2 or answers.shape[:1] + answers.shape[2:] != labels.shape:
+        raise InputError(
+            f"labels are {tuple(labels.shape)} where the network answers with {tuple(answers.shape)}; expected the "
+            "number of a class for each example (N,), or for each place (N, …) of answers (N, classes, …)"
+        )
+    if (most := int(labels.max())) >= answers.shape[1]:
+        raise InputError(f"a label is {most} where the network answers with {answers.shape[1]} classes; expected less")
 
 
 def _by_output(module: nn.Module, weight: Tensor) -> Tensor:
