@@ -1,13 +1,17 @@
 """What people hand over by mistake is refused in one true line, and what can sensibly be used is used."""
 
+import copy
 import re
 
 import pytest
 import torch
 from torch import nn
 
+from prune_lib import tasks
 from prune_lib.anynet import load, prune, sensitivity
 from prune_lib.nets import recalibrated
+from prune_lib.papers.recipe import Recipe
+from prune_lib.runs import train
 from prune_lib.system.errors import InputError
 
 SEED = torch.Generator().manual_seed(0)
@@ -147,3 +151,62 @@ def test_one_tensor_is_one_batch_to_recalibrate_by():
     one, other = recalibrated(net(), X), recalibrated(net(), [X])
     assert one[1].running_mean.equal(other[1].running_mean)
     assert float(one[1].running_mean.abs().sum()) > 0
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return tasks.load("digits", heldout=100, train_images=200)
+
+
+RECIPE = Recipe(data="digits", epochs=1, batch_size=100, heldout=100, train_images=200)
+
+
+def classifier(classes=10, channels=3):
+    return nn.Sequential(conv(channels, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+
+
+class Named(nn.Module):
+    """Answers with a mapping, as networks of transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = classifier()
+
+    def forward(self, images):
+        return {"hidden": images, "logits": self.net(images)}
+
+
+UNTRAINED = {
+    "a loader": (lambda d: (classifier(), [d], RECIPE), {}, "data is list; expected an image set of prune_lib.tasks"),
+    "a dict": (lambda d: (classifier(), d, {"epochs": 1}), {}, "recipe is dict; expected a papers.recipe.Recipe"),
+    "a result": (lambda d: (prune(net(), X), d, RECIPE), {}, "model is Pruned; expected its .model"),
+    "a name": (lambda d: ("resnet", d, RECIPE), {}, "model is str; expected a torch.nn.Module"),
+    "half": (lambda d: (classifier().half(), d, RECIPE), {}, "Sequential has weights of float16; expected model.fl"),
+    "frozen": (lambda d: (classifier().requires_grad_(False), d, RECIPE), {}, "Sequential has no weight that takes a"),
+    "4 classes": (
+        lambda d: (classifier(4), d, RECIPE), {},
+        "Sequential answers with (100, 4) to (100, 3, 32, 32) of digits; expected (100, 10) logits",
+    ),
+    "5 channels": (
+        lambda d: (classifier(channels=5), d, RECIPE), {},
+        "Sequential does not run on the images (100, 3, 32, 32) of digits (RuntimeError: Given groups=1, weight of",
+    ),
+    "options": (
+        lambda d: (classifier(), d, RECIPE), {"engines": "x"}, "train has no option 'engines'; expected one of: engine",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", UNTRAINED)
+def test_what_cannot_be_trained_is_told_in_one_line(what, digits):
+    given, options, line = UNTRAINED[what]
+    with pytest.raises(InputError, match=re.escape(line)):
+        train(*given(digits), progress=False, device="cpu", **options)
+
+
+def test_a_network_that_answers_with_a_mapping_is_trained_as_its_logits_are(digits):
+    named, teacher = Named(), Named()
+    plain = copy.deepcopy(named.net)
+    found = [train(model, digits, RECIPE, teacher=teacher, progress=False, device="cpu") for model in (named, plain)]
+    assert found[0].curve[0]["test_top1"] == found[1].curve[0]["test_top1"]
+    assert all(torch.equal(p, q) for p, q in zip(named.parameters(), plain.parameters(), strict=True))
