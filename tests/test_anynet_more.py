@@ -119,6 +119,27 @@ def _residuals_of_clusters(net, x):
     return net.last(F.normalize(found.flatten(1)))
 
 
+def _written_by_rows(net, maps):
+    found = torch.zeros_like(maps)
+    found[:, :, ::2] = net.even(maps[:, :, ::2])
+    found[:, :, 1::2] = net.odd(maps[:, :, 1::2])
+    return found
+
+
+def _written_one_by_one(net, maps):
+    found = maps.new_empty(*maps.shape, 2)
+    found[..., 0] = maps
+    for number in range(len(maps)):
+        found[number, ..., 1] = net.more(maps[number : number + 1])[0]
+    return found.sum(-1)
+
+
+def _added_to_a_part(net, maps):
+    found = net.more(maps)
+    found[:, :, 4:8] += maps[:, :, :4]
+    return found
+
+
 def _compiled():
     net = nn.Sequential(conv(3, 16), nn.ReLU(), conv(16, 3))
     net.compile(backend="eager")
@@ -198,6 +219,14 @@ SITUATIONS = {
     "a part compiled": (
         lambda: nn.Sequential(torch.compile(nn.Sequential(conv(3, 16), nn.BatchNorm2d(16)), backend="eager"),
                               conv(16, 3)), X, ["0.0"]),
+    "circular padding": (
+        lambda: nn.Sequential(*(conv(*sizes, padding_mode="circular") for sizes in ((3, 16), (16, 16), (16, 3)))),
+        X, ["0", "1"]),
+    "written row by row": (
+        lambda: between(_written_by_rows, even=conv(16, 16), odd=conv(16, 16)), X, ["conv", "even", "odd"]),
+    "written one by one": (
+        lambda: between(_written_one_by_one, more=conv(16, 16)), X, ["conv", "more"]),
+    "added to a part": (lambda: between(_added_to_a_part, more=conv(16, 16)), X, ["conv", "more"]),
     "spectral norm in training": (_frozen_spectral_norm, X, ["0"]),
 }  # fmt: skip
 

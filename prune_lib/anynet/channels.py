@@ -127,8 +127,10 @@ class Channels(TorchDispatchMode):
                  "network that stays whole") -> Fields | None:  # fmt: skip
         """The fields of what is made of ``tensors`` place by place, as a sum is; they broadcast against each other."""
         known = [(t.shape, fields) for t in tensors if (fields := self.fields(t)) is not None]
-        if not known:
-            return None
+        return self.met(known, ndim, why) if known else None
+
+    def met(self, known: Sequence[tuple[Sequence[int], Fields]], ndim: int, why: str) -> Fields:
+        """As ``together``, of shapes and the fields that tensors of these have."""
         sided = [
             ([1] * (ndim - len(shape)) + list(shape), [lifted(f, ndim) for f in fields]) for shape, fields in known
         ]
