@@ -278,6 +278,87 @@ def test_a_tied_weight_stays_tied():
     assert (pruned.words.embedding_dim, pruned.head.in_features) == (pruned.second.out_features,) * 2
 
 
+def _turned(heads, cos, sin):
+    return heads * cos + torch.cat([-heads[..., 4:], heads[..., :4]], -1) * sin
+
+
+def _turned_by_frequencies(net, heads):
+    angles = torch.cat([torch.outer(torch.arange(5.0, dtype=net.rates.dtype), net.rates)] * 2, -1)
+    return _turned(heads, angles.cos(), angles.sin())
+
+
+def _turned_as_complex(net, heads):
+    pairs = torch.view_as_complex(heads.reshape(*heads.shape[:-1], 4, 2))
+    return torch.view_as_real(pairs * torch.view_as_complex(net.turns)).flatten(3)
+
+
+def _normed(net, heads):
+    return net.scale * heads * heads.square().mean(-1, keepdim=True).add(1e-6).rsqrt()
+
+
+def numbers(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(3))
+
+
+SHARED_BY_HEADS = {
+    "nothing": (lambda net, heads: heads, {}),
+    "rotary embeddings": (
+        lambda net, heads: _turned(heads, net.cos, net.sin), {"cos": numbers(5, 8), "sin": numbers(1, 1, 5, 8)}),
+    "rotary frequencies": (_turned_by_frequencies, {"rates": numbers(4)}),
+    "complex rotary embeddings": (_turned_as_complex, {"turns": numbers(5, 4, 2)}),
+    "LayerNorm": (lambda net, heads: net.norm(heads), {"norm": nn.LayerNorm(8)}),
+    "RMSNorm": (lambda net, heads: net.norm(heads), {"norm": nn.RMSNorm(8)}),
+    "an RMSNorm of one's own": (_normed, {"scale": nn.Parameter(numbers(8))}),
+    "a scale and a bias": (
+        lambda net, heads: torch.addcmul(net.bias, heads, net.scale),
+        {"scale": nn.Parameter(numbers(8)), "bias": nn.Parameter(numbers(8))}),
+    "a scale in place": (lambda net, heads: (2 * heads).mul_(net.scale), {"scale": nn.Parameter(numbers(8))}),
+    "a scale for each head": (lambda net, heads: heads * net.scale, {"scale": nn.Parameter(numbers(8, 1, 8))}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("what", SHARED_BY_HEADS)
+def test_heads_go_as_heads_whatever_they_share(what, fused):
+    way, parts = SHARED_BY_HEADS[what]
+
+    def forward(net, x):
+        query, key, value = net.qkv(x).view(len(x), 5, 3, -1, 8).permute(2, 0, 3, 1, 4)
+        query, key = way(net, query), way(net, key)
+        if fused:
+            found = F.scaled_dot_product_attention(query, key, value)
+        else:
+            found = (query @ key.transpose(2, 3)).mul(8**-0.5).softmax(-1) @ value
+        return net.last(net.out(found.transpose(1, 2).flatten(2)).relu())
+
+    torch.manual_seed(0)
+    net = Net(forward, qkv=nn.Linear(32, 192), out=nn.Linear(64, 32), last=nn.Linear(32, 4), **copy.deepcopy(parts))
+    pruned = prune(net, numbers(2, 5, 32), flops=0.5)
+    kept = pruned.kept["qkv"].view(3, 8, 8)
+    assert torch.equal(kept, kept[:1, :, :1].expand_as(kept))
+    assert 0 < int(kept[0, :, 0].sum()) < 8
+    full = copy.deepcopy(net).double()
+    with torch.no_grad():
+        for layer in ("qkv", "out"):
+            for parameter in full.get_submodule(layer).parameters():
+                parameter[~pruned.kept[layer]] = 0
+        inputs = numbers(3, 5, 32).double()
+        torch.testing.assert_close(pruned.model.double()(inputs), full(inputs))
+
+
+def test_channels_of_all_heads_go_where_these_are_few():
+    def forward(net, x):
+        heads = net.first(x).unflatten(1, (2, -1)) * net.scale[:, None, None]
+        return net.last(heads.flatten(1, 2).relu())
+
+    torch.manual_seed(0)
+    net = Net(forward, first=conv(3, 32), last=conv(32, 3), scale=nn.Parameter(numbers(16)))
+    pruned = prune(net, X)
+    kept = pruned.kept["first"].view(2, 16)
+    assert torch.equal(kept[0], kept[1])
+    assert len(pruned.model.scale) == int(kept[0].sum()) == 8
+
+
 def _scripted():
     return nn.Sequential(conv(3, 8), torch.jit.script(nn.Sequential(conv(8, 8))), conv(8, 3))
 
