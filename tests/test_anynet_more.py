@@ -313,6 +313,7 @@ SHARED_BY_HEADS = {
         lambda net, heads: torch.addcmul(net.bias, heads, net.scale),
         {"scale": nn.Parameter(numbers(8)), "bias": nn.Parameter(numbers(8))}),
     "a scale in place": (lambda net, heads: (2 * heads).mul_(net.scale), {"scale": nn.Parameter(numbers(8))}),
+    "a linear layer": (lambda net, heads: net.more(heads), {"more": nn.Linear(8, 8, bias=False)}),
     "a scale for each head": (lambda net, heads: heads * net.scale, {"scale": nn.Parameter(numbers(8, 1, 8))}),
 }  # fmt: skip
 
@@ -339,9 +340,9 @@ def test_heads_go_as_heads_whatever_they_share(what, fused):
     assert 0 < int(kept[0, :, 0].sum()) < 8
     full = copy.deepcopy(net).double()
     with torch.no_grad():
-        for layer in ("qkv", "out"):
+        for layer, stays in pruned.kept.items():
             for parameter in full.get_submodule(layer).parameters():
-                parameter[~pruned.kept[layer]] = 0
+                parameter[~stays] = 0
         inputs = numbers(3, 5, 32).double()
         torch.testing.assert_close(pruned.model.double()(inputs), full(inputs))
 
