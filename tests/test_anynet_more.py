@@ -227,6 +227,12 @@ SITUATIONS = {
     "written one by one": (
         lambda: between(_written_one_by_one, more=conv(16, 16)), X, ["conv", "more"]),
     "added to a part": (lambda: between(_added_to_a_part, more=conv(16, 16)), X, ["conv", "more"]),
+    "grouped transposed convs": (
+        lambda: nn.Sequential(conv(3, 16), nn.ConvTranspose2d(16, 24, 2, 2, groups=4), nn.BatchNorm2d(24), nn.ReLU(),
+                              nn.ConvTranspose2d(24, 16, 2, 2, groups=2), conv(16, 3)), X, ["0", "1", "4"]),
+    "a depthwise transposed conv that makes two channels of one": (
+        lambda: nn.Sequential(conv(3, 16), nn.ConvTranspose2d(16, 32, 2, 2, groups=16), nn.ReLU(), conv(32, 3)),
+        X, ["0", "1"]),
     "spectral norm in training": (_frozen_spectral_norm, X, ["0"]),
 }  # fmt: skip
 
@@ -258,6 +264,27 @@ def test_it_is_pruned_right(make, inputs, lose, tmp_path):
     with torch.no_grad():
         pairs = [tensors(call(copy.deepcopy(net).eval(), inputs)) for net in (again, pruned.model)]
     torch.testing.assert_close(*pairs)
+
+
+@pytest.mark.parametrize("groups", [1, 4, 16])
+def test_filters_of_transposed_convs_go_by_what_makes_each_channel(groups):
+    torch.manual_seed(0)
+    net = nn.Sequential(conv(3, 16), nn.ReLU(), nn.ConvTranspose2d(16, 32, 2, 2, groups=groups), nn.ReLU(), conv(32, 3))
+    pruned = prune(net, X)
+    kept = {name: stays for name, stays in pruned.kept.items() if not bool(stays.all())}
+    full = copy.deepcopy(net).double()
+    with torch.no_grad():
+        full[0].weight[~kept["0"]] = 0
+        full[0].bias[~kept["0"]] = 0
+        following = full[4].weight.clone()
+        following[:, ~kept["2"]] = 0
+        full[4].weight.copy_(following)
+        torch.testing.assert_close(pruned.model.double()(X.double()), full(X.double()))
+    assert len(kept["2"]) == 32
+    layer = pruned.model[2]
+    assert layer.out_channels == int(kept["2"].sum())
+    assert layer.in_channels == int(kept["0"].sum())
+    assert layer.weight.shape[:2] == (layer.in_channels, layer.out_channels // layer.groups)
 
 
 def test_each_layer_stays_whole_for_a_reason_of_its_own():

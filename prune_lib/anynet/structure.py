@@ -53,6 +53,7 @@ class Structure:
     doubts: dict[int, str]  # choice -> what is done to it that makes something else than 0 of 0
     weights: dict[str, Along]  # layer -> its weight, and the dimension of its outputs; see made_along
     passed: dict[str, Tensor]  # norm without weights -> (C,) int64, the choice that each channel is of
+    filters: dict[str, Tensor]  # layer -> (filters,) int64: the choice that each is of
     ways: tuple[tuple[str, ...], ...] = ((),)  # how it is run: modules that see themselves in training
 
     def alive(self, keep: Keep) -> Tensor:
@@ -78,7 +79,7 @@ class Structure:
     def kept(self, keep: Keep, layers: Iterable[str]) -> Keep:
         """``{layer: (filters,) bool}``: which filters of each layer that makes channels stay."""
         alive, makers = self.alive(keep), {name for group in self.groups for name in group.makers}
-        return {name: alive[self.along[self.weights[name]]] for name in layers if name in makers}
+        return {name: alive[self.filters[name]] for name in layers if name in makers}
 
 
 def find_structure(
@@ -107,7 +108,7 @@ def find_structure(
         _follow(model, inputs, wiring, followed)
     for name in ignore:
         for layer in layers:
-            if within(layer, [name]) and (made := _made_by(weights.get(layer), followed)) is not None:
+            if within(layer, [name]) and (made := _made_by(layers[layer], weights.get(layer), followed)) is not None:
                 followed.pin([made], "ignored")
     return replace(_resolved(followed, layers, weights), ways=ways)
 
@@ -161,17 +162,24 @@ def made_along(model: nn.Module) -> dict[str, Along]:
 
 def out_dim(module: nn.Module) -> int:
     """The dimension of a layer's weight along which its outputs are."""
-    return 1 if getattr(module, "transposed", False) and module.groups == 1 else 0
+    return (
+        1 if getattr(module, "transposed", False) and (module.groups == 1 or module.in_channels > module.groups) else 0
+    )
 
 
-def _made_by(along: Along | None, followed: Channels) -> Tensor | None:
+def _made_by(module: Any, along: Along | None, followed: Channels) -> Tensor | None:
     """The labels of what a layer makes ``along`` its weight; ``None``: it has none, or was not run."""
     if along is None or along[0] not in followed.used:
         return None
-    return followed.leaves[along[0]][along[1]].reshape(-1)
+    labels = followed.leaves[along[0]][along[1]].reshape(-1)
+    if getattr(module, "transposed", False) and module.groups > 1:  # its weight is (C_in, C_out / groups)
+        return (
+            labels.repeat(module.groups) if along[1] else labels.repeat_interleave(module.out_channels // len(labels))
+        )
+    return labels
 
 
-def _resolved(followed: Channels, layers: Iterable[str], weights: dict[str, Along]) -> Structure:
+def _resolved(followed: Channels, layers: Mapping[str, nn.Module], weights: dict[str, Along]) -> Structure:
     read = torch.zeros(followed.labels, dtype=torch.bool)
     for labels in followed.read:
         read[labels] = True
@@ -179,8 +187,8 @@ def _resolved(followed: Channels, layers: Iterable[str], weights: dict[str, Alon
         read[labels] = False
     component, why = joined(followed)
     making: dict[str, Tensor] = {}
-    for layer in layers:
-        if (made := _made_by(weights.get(layer), followed)) is not None:
+    for layer, module in layers.items():
+        if (made := _made_by(module, weights.get(layer), followed)) is not None:
             making[layer] = component[made]
     pinned = torch.zeros(followed.labels, dtype=torch.bool)
     pinned[torch.tensor(list(why), dtype=torch.int64)] = True
@@ -200,8 +208,11 @@ def _resolved(followed: Channels, layers: Iterable[str], weights: dict[str, Alon
     doubts = {
         choice: text for labels, text in followed.doubts for choice in number[component[labels]].unique().tolist()
     }
+    filters = {layer: number[of] for layer, of in making.items()}
     passed = {name: number[component[labels]] for name, labels in followed.passed.items()}
-    return Structure(along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, weights, passed)
+    return Structure(
+        along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, weights, passed, filters
+    )
 
 
 def joined(followed: Channels) -> tuple[Tensor, dict[int, str]]:
@@ -447,8 +458,9 @@ def _declare(module: Any, before: Any, channels: int = 0) -> None:
     if isinstance(module, nn.modules.conv._ConvNd):
         outs, ins = weight.shape[:2] if not module.transposed else weight.shape[1::-1]
         alone = before.groups > 1 and before.in_channels == before.groups  # depthwise: a group reads one channel
-        if alone and module.transposed:
-            module.groups = module.in_channels = module.out_channels = weight.shape[0]
+        if module.transposed and before.groups > 1:
+            module.in_channels, module.groups = ins, ins if alone else before.groups
+            module.out_channels = outs * module.groups
         elif alone:
             module.out_channels = outs
             module.groups = module.in_channels = outs * before.groups // before.out_channels

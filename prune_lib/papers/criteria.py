@@ -260,8 +260,8 @@ def _check_classes(answers: Tensor, labels: Tensor) -> None:
 
 def _by_output(module: nn.Module, weight: Tensor) -> Tensor:
     """A layer's weight, or its gradient, as ``(C_out, rest)``; of a transposed conv by what makes each output."""
-    if isinstance(module, nn.modules.conv._ConvTransposeNd) and module.groups == 1:
-        weight = weight.transpose(0, 1)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
     return weight.flatten(1)
 
 
