@@ -160,7 +160,7 @@ def made_along(model: nn.Module) -> dict[str, Along]:
             if isinstance(module, MAKERS) and id(module.weight) in names}  # fmt: skip
 
 
-def out_dim(module: nn.Module) -> int:
+def out_dim(module: Any) -> int:
     """The dimension of a layer's weight along which its outputs are."""
     return (
         1 if getattr(module, "transposed", False) and (module.groups == 1 or module.in_channels > module.groups) else 0
