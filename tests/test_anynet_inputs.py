@@ -78,7 +78,7 @@ REFUSED = {
     "nan in the second batch": (lambda: prune(net(), X, "cfdp", data=[X, NAN]), "a number that is nan (batch 1)"),
     "no batches": (lambda: prune(net(), X, "cdp", data=[]), "data gives no images (list); expected at least one"),
     "nothing left to read": (lambda: prune(net(), X, "cdp", data=iter([])), "gives no images (list_iterator, which"),
-    "no labels": (lambda: prune(net(), X, "taylor", data=X), "data gives no labels, and gradients are taken"),
+    "no labels": (lambda: prune(net(), X, "taylor", data=X), "takes gradients of a loss, and the images have no"),
     "labels of float": (lambda: taylor(LABELS.float()), "data gives labels (2,) of float32 for 2 examples"),
     "labels of bool": (lambda: taylor(LABELS > 0), "data gives labels (2,) of bool for 2 examples"),
     "too few labels": (lambda: taylor(LABELS[:1]), "data gives labels (1,) of int64 for 2 examples"),

@@ -178,8 +178,8 @@ def _classes(labels: Tensor | None, n: int) -> Tensor:
         InputError: labels that are missing, or no whole numbers from 0.
     """
     if labels is None:
-        what = "no labels"
-    elif labels.dtype not in WHOLE or labels.shape[:1] != (n,) or not labels.numel():
+        raise InputError("the criterion takes gradients of a loss, and the images have no labels; expected both")
+    if labels.dtype not in WHOLE or labels.shape[:1] != (n,) or not labels.numel():
         what = f"labels {tuple(labels.shape)} of {str(labels.dtype).removeprefix('torch.')} for {n} examples"
     elif (least := int(labels.min())) < 0:
         what = f"the label {least}"

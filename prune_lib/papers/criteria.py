@@ -233,7 +233,7 @@ def _mean_of_gradients(
     weights = [layer.module.weight for layer in seen.layers]
     for batch, targets in seen.batches():
         if bool((targets < 0).any()):
-            raise InputError("this criterion takes gradients of a loss, and images have no labels (-1); expected both")
+            raise InputError("this criterion takes gradients of a loss, and the images have no labels; expected both")
         for images, labels in parts(batch, targets):
             with torch.enable_grad():
                 answers = model(images).float()
