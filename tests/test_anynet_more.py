@@ -119,6 +119,27 @@ def _residuals_of_clusters(net, x):
     return net.last(F.normalize(found.flatten(1)))
 
 
+def _written_by_rows(net, maps):
+    found = torch.zeros_like(maps)
+    found[:, :, ::2] = net.even(maps[:, :, ::2])
+    found[:, :, 1::2] = net.odd(maps[:, :, 1::2])
+    return found
+
+
+def _written_one_by_one(net, maps):
+    found = maps.new_empty(*maps.shape, 2)
+    found[..., 0] = maps
+    for number in range(len(maps)):
+        found[number, ..., 1] = net.more(maps[number : number + 1])[0]
+    return found.sum(-1)
+
+
+def _added_to_a_part(net, maps):
+    found = net.more(maps)
+    found[:, :, 4:8] += maps[:, :, :4]
+    return found
+
+
 def _compiled():
     net = nn.Sequential(conv(3, 16), nn.ReLU(), conv(16, 3))
     net.compile(backend="eager")
@@ -198,6 +219,20 @@ SITUATIONS = {
     "a part compiled": (
         lambda: nn.Sequential(torch.compile(nn.Sequential(conv(3, 16), nn.BatchNorm2d(16)), backend="eager"),
                               conv(16, 3)), X, ["0.0"]),
+    "circular padding": (
+        lambda: nn.Sequential(*(conv(*sizes, padding_mode="circular") for sizes in ((3, 16), (16, 16), (16, 3)))),
+        X, ["0", "1"]),
+    "written row by row": (
+        lambda: between(_written_by_rows, even=conv(16, 16), odd=conv(16, 16)), X, ["conv", "even", "odd"]),
+    "written one by one": (
+        lambda: between(_written_one_by_one, more=conv(16, 16)), X, ["conv", "more"]),
+    "added to a part": (lambda: between(_added_to_a_part, more=conv(16, 16)), X, ["conv", "more"]),
+    "grouped transposed convs": (
+        lambda: nn.Sequential(conv(3, 16), nn.ConvTranspose2d(16, 24, 2, 2, groups=4), nn.BatchNorm2d(24), nn.ReLU(),
+                              nn.ConvTranspose2d(24, 16, 2, 2, groups=2), conv(16, 3)), X, ["0", "1", "4"]),
+    "a depthwise transposed conv that makes two channels of one": (
+        lambda: nn.Sequential(conv(3, 16), nn.ConvTranspose2d(16, 32, 2, 2, groups=16), nn.ReLU(), conv(32, 3)),
+        X, ["0", "1"]),
     "spectral norm in training": (_frozen_spectral_norm, X, ["0"]),
 }  # fmt: skip
 
@@ -231,6 +266,27 @@ def test_it_is_pruned_right(make, inputs, lose, tmp_path):
     torch.testing.assert_close(*pairs)
 
 
+@pytest.mark.parametrize("groups", [1, 4, 16])
+def test_filters_of_transposed_convs_go_by_what_makes_each_channel(groups):
+    torch.manual_seed(0)
+    net = nn.Sequential(conv(3, 16), nn.ReLU(), nn.ConvTranspose2d(16, 32, 2, 2, groups=groups), nn.ReLU(), conv(32, 3))
+    pruned = prune(net, X)
+    kept = {name: stays for name, stays in pruned.kept.items() if not bool(stays.all())}
+    full = copy.deepcopy(net).double()
+    with torch.no_grad():
+        full[0].weight[~kept["0"]] = 0
+        full[0].bias[~kept["0"]] = 0
+        following = full[4].weight.clone()
+        following[:, ~kept["2"]] = 0
+        full[4].weight.copy_(following)
+        torch.testing.assert_close(pruned.model.double()(X.double()), full(X.double()))
+    assert len(kept["2"]) == 32
+    layer = pruned.model[2]
+    assert layer.out_channels == int(kept["2"].sum())
+    assert layer.in_channels == int(kept["0"].sum())
+    assert layer.weight.shape[:2] == (layer.in_channels, layer.out_channels // layer.groups)
+
+
 def test_each_layer_stays_whole_for_a_reason_of_its_own():
     def forward(net, x):
         maps = net.more(net.conv(x).view(2, 16, 16, 16)).sigmoid()
@@ -247,6 +303,88 @@ def test_a_tied_weight_stays_tied():
     pruned = prune(_tied_words(), EDGES, flops=0.6).model
     assert pruned.head.weight is pruned.words.weight
     assert (pruned.words.embedding_dim, pruned.head.in_features) == (pruned.second.out_features,) * 2
+
+
+def _turned(heads, cos, sin):
+    return heads * cos + torch.cat([-heads[..., 4:], heads[..., :4]], -1) * sin
+
+
+def _turned_by_frequencies(net, heads):
+    angles = torch.cat([torch.outer(torch.arange(5.0, dtype=net.rates.dtype), net.rates)] * 2, -1)
+    return _turned(heads, angles.cos(), angles.sin())
+
+
+def _turned_as_complex(net, heads):
+    pairs = torch.view_as_complex(heads.reshape(*heads.shape[:-1], 4, 2))
+    return torch.view_as_real(pairs * torch.view_as_complex(net.turns)).flatten(3)
+
+
+def _normed(net, heads):
+    return net.scale * heads * heads.square().mean(-1, keepdim=True).add(1e-6).rsqrt()
+
+
+def numbers(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(3))
+
+
+SHARED_BY_HEADS = {
+    "nothing": (lambda net, heads: heads, {}),
+    "rotary embeddings": (
+        lambda net, heads: _turned(heads, net.cos, net.sin), {"cos": numbers(5, 8), "sin": numbers(1, 1, 5, 8)}),
+    "rotary frequencies": (_turned_by_frequencies, {"rates": numbers(4)}),
+    "complex rotary embeddings": (_turned_as_complex, {"turns": numbers(5, 4, 2)}),
+    "LayerNorm": (lambda net, heads: net.norm(heads), {"norm": nn.LayerNorm(8)}),
+    "RMSNorm": (lambda net, heads: net.norm(heads), {"norm": nn.RMSNorm(8)}),
+    "an RMSNorm of one's own": (_normed, {"scale": nn.Parameter(numbers(8))}),
+    "a scale and a bias": (
+        lambda net, heads: torch.addcmul(net.bias, heads, net.scale),
+        {"scale": nn.Parameter(numbers(8)), "bias": nn.Parameter(numbers(8))}),
+    "a scale in place": (lambda net, heads: (2 * heads).mul_(net.scale), {"scale": nn.Parameter(numbers(8))}),
+    "a linear layer": (lambda net, heads: net.more(heads), {"more": nn.Linear(8, 8, bias=False)}),
+    "a scale for each head": (lambda net, heads: heads * net.scale, {"scale": nn.Parameter(numbers(8, 1, 8))}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("what", SHARED_BY_HEADS)
+def test_heads_go_as_heads_whatever_they_share(what, fused):
+    way, parts = SHARED_BY_HEADS[what]
+
+    def forward(net, x):
+        query, key, value = net.qkv(x).view(len(x), 5, 3, -1, 8).permute(2, 0, 3, 1, 4)
+        query, key = way(net, query), way(net, key)
+        if fused:
+            found = F.scaled_dot_product_attention(query, key, value)
+        else:
+            found = (query @ key.transpose(2, 3)).mul(8**-0.5).softmax(-1) @ value
+        return net.last(net.out(found.transpose(1, 2).flatten(2)).relu())
+
+    torch.manual_seed(0)
+    net = Net(forward, qkv=nn.Linear(32, 192), out=nn.Linear(64, 32), last=nn.Linear(32, 4), **copy.deepcopy(parts))
+    pruned = prune(net, numbers(2, 5, 32), flops=0.5)
+    kept = pruned.kept["qkv"].view(3, 8, 8)
+    assert torch.equal(kept, kept[:1, :, :1].expand_as(kept))
+    assert 0 < int(kept[0, :, 0].sum()) < 8
+    full = copy.deepcopy(net).double()
+    with torch.no_grad():
+        for layer, stays in pruned.kept.items():
+            for parameter in full.get_submodule(layer).parameters():
+                parameter[~stays] = 0
+        inputs = numbers(3, 5, 32).double()
+        torch.testing.assert_close(pruned.model.double()(inputs), full(inputs))
+
+
+def test_channels_of_all_heads_go_where_these_are_few():
+    def forward(net, x):
+        heads = net.first(x).unflatten(1, (2, -1)) * net.scale[:, None, None]
+        return net.last(heads.flatten(1, 2).relu())
+
+    torch.manual_seed(0)
+    net = Net(forward, first=conv(3, 32), last=conv(32, 3), scale=nn.Parameter(numbers(16)))
+    pruned = prune(net, X)
+    kept = pruned.kept["first"].view(2, 16)
+    assert torch.equal(kept[0], kept[1])
+    assert len(pruned.model.scale) == int(kept[0].sum()) == 8
 
 
 def _scripted():

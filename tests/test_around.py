@@ -189,7 +189,7 @@ BAD = {
     "no labels": (lambda: prune(small(), X[:1], "hessian", X), "takes gradients of a loss, and the images have no lab"),
     "a label beyond": (
         lambda: prune(small(), X[:1], "taylor", [(X, LABELS + 9)]),
-        "taylor: Small does not run on data",
+        "a label is 12 where the network answers with 4 classes",
     ),
     "another name": (lambda: prune(small(), X[:1], "cdp", {"pixels": X}), "cdp: Small does not run on data .*pixels"),
     "no tensors": (lambda: prune(small(), X[:1], "cdp", [{"names": "a"}]), "data gives a mapping of names; expected t"),

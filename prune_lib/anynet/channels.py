@@ -39,6 +39,7 @@ class Channels(TorchDispatchMode):
         self.edges: list[tuple[Tensor, Tensor]] = []  # labels that are one
         self.pins: list[tuple[Tensor, str]] = []  # labels that always stay, and why
         self.blocks: list[Tensor] = []  # fields along several dimensions: what stays must be a block of them
+        self.crossings: list[tuple[Tensor, dict[int, Tensor | None]]] = []  # see ``crossing``
         self.doubts: list[tuple[Tensor, str]] = []  # labels that an operation makes something else than 0 of 0 of
         self.read: list[Tensor] = []  # labels of what a product with a weight sums over: by them it reads channels
         self.made: list[Tensor] = []  # labels of the weight that its result has: by them it makes channels
@@ -127,19 +128,26 @@ class Channels(TorchDispatchMode):
                  "network that stays whole") -> Fields | None:  # fmt: skip
         """The fields of what is made of ``tensors`` place by place, as a sum is; they broadcast against each other."""
         known = [(t.shape, fields) for t in tensors if (fields := self.fields(t)) is not None]
-        if not known:
-            return None
+        return self.met(known, ndim, why) if known else None
+
+    def met(self, known: Sequence[tuple[Sequence[int], Fields]], ndim: int, why: str) -> Fields:
+        """As ``together``, of shapes and the fields that tensors of these have."""
         sided = [
             ([1] * (ndim - len(shape)) + list(shape), [lifted(f, ndim) for f in fields]) for shape, fields in known
         ]
+        crossed: set[int] = set()
         for number, (_, fields) in enumerate(sided):
             for field in fields:
                 dims = spans(field)
                 for other, (sizes, theirs) in enumerate(sided):
-                    whole = other != number and any(sizes[d] > 1 for d in dims)
-                    if whole and not any(spans(f) & dims for f in theirs):
+                    if other == number or not any(sizes[d] > 1 for d in dims):
+                        continue
+                    if (met := crossing(dims, sizes, theirs)) is not None:
+                        self.crossings.append((field, met))
+                        crossed |= {id(mate) for mate in met.values()}
+                    elif not any(spans(f) & dims for f in theirs):
                         self.pin([field], why)
-        return self.merged(field for _, fields in sided for field in fields)
+        return self.merged(field for _, fields in sided for field in fields if id(field) not in crossed)
 
     # the mode itself
 
@@ -198,6 +206,21 @@ class Channels(TorchDispatchMode):
 def spans(field: Tensor) -> set[int]:
     """The dimensions that a field runs along."""
     return {dim for dim, size in enumerate(field.shape) if size > 1}
+
+
+def crossing(dims: set[int], sizes: Sequence[int], fields: Fields) -> dict[int, Tensor | None] | None:
+    """How a field that runs along ``dims`` together meets a tensor of ``sizes`` that does not: dimension by dimension.
+
+    As heads and their channels do, by which rotary embeddings are multiplied that all heads share: either whole heads
+    go, and the embeddings stay, or the same channels of all heads, and with them those of the embeddings. For each of
+    ``dims`` that the tensor has: its field along it, ``None`` where it stays whole. ``None``: it is met otherwise.
+    """
+    near = {dim: [field for field in fields if dim in spans(field)] for dim in dims if sizes[dim] > 1}
+    if len(dims) < 2 or any(len(own) > 1 or any(len(spans(f)) > 1 for f in own) for own in near.values()):
+        return None
+    if len(near) == len(dims) and not any(near.values()):
+        return None  # all of it is met by what stays
+    return {dim: own[0] if own else None for dim, own in near.items()}
 
 
 def lifted(field: Tensor, ndim: int) -> Tensor:

@@ -1,7 +1,7 @@
 """How much each group of channels matters: what a network still does when of one group alone so much is gone."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..papers.criteria import importance
 from ..system.errors import InputError
 from .checking import probe, refuse, shaken, trusted
 from .pruning import ready
-from .scores import scores
+from .scores import checked_numbers, scores
 from .sizing import best
 from .structure import cut
 
@@ -44,7 +44,7 @@ class Sensitivity:
     def __str__(self) -> str:
         """A table: a line for each group, a column for each share, after the value of the whole network."""
         shares = list(dict.fromkeys(row.share for row in self.rows))
-        lines = [["group", "channels", *(f"{share:.0%}" for share in shares)]]
+        lines = [["group", "channels", *(f"{100 * share:.4g}%" for share in shares)]]
         for group, rows in self.by_group().items():
             lines.append([group, str(rows[0].size), *(f"{row.value:.4g}" for row in rows)])
         wide = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -107,11 +107,15 @@ def sensitivity(
         InputError: as ``prune``; shares that cannot be, or an ``evaluate`` that gives no number.
     """
     importance(criterion)  # an unknown one is said at once
+    if isinstance(shares, str) or not isinstance(shares, Iterable):
+        raise InputError(f"shares is {shares!r}; expected a list of shares, each in (0, 1)")
+    shares = list(shares)
     odd = [s for s in shares if isinstance(s, bool) or not isinstance(s, int | float) or not 0 < s < 1]
-    if odd or not len(shares):
-        raise InputError(f"shares are {list(shares)}; expected at least one, each in (0, 1)")
+    if odd or not shares:
+        raise InputError(f"shares are {shares}; expected at least one, each in (0, 1)")
     if not callable(evaluate):
         raise InputError(f"evaluate is {type(evaluate).__name__}; expected a function of a network that gives a number")
+    checked_numbers(images, seed)
     start = ready(model, example_inputs, ignore)
     structure = trusted(shaken(start.work), start.structure, probe(start.work, start.inputs))
     if not structure.groups:
@@ -130,7 +134,7 @@ def sensitivity(
         if progress:
             print(f"sensitivity: {group.root}, {number} of {len(structure.groups)} groups …", file=sys.stderr)
         order = found[group.root].sort(descending=True, stable=True).indices
-        for share in sorted(shares):
+        for share in sorted(set(shares)):
             keep = best(group, order, max(1, group.size - int(group.size * share + 1e-9)))
             kept = int(keep.sum())
             rows.append(Row(group.root, tuple(group.makers), share, kept, group.size, value({group.root: keep})))

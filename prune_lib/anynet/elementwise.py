@@ -1,10 +1,11 @@
 """What operations that work number by number do to labels of channels, and those not known; see ``channels``."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from .channels import Channels, Fields, tensors_in
+from .channels import Channels, Fields, lifted, spans, tensors_in
 
 NOT_ZERO_AT_ZERO = {
     "sigmoid", "hardsigmoid", "exp", "cos", "softplus", "log_sigmoid_forward", "rsqrt", "reciprocal", "acos", "erfc",
@@ -48,13 +49,52 @@ def pointwise(to: Channels, func, args, kwargs, result) -> None:
 
 
 def _written(to: Channels, base: Tensor, fields: Fields | None, view: Tensor) -> None:
-    """Something is written into a part of ``base``: where labels do not simply stay, they are pinned."""
-    if view.shape == base.shape:
-        to.set(base, fields)
-    elif fields is not None:
-        mine = to.fields(base) or []
-        to.pin([*mine, *fields], "values are written into a part of a tensor")
-        to.set(base, [])
+    """Something is written into a part of ``base``, whose labels are one with its own along what the part has whole."""
+    why, places = "values are written into a part of a tensor", placed(view, base)
+    if places == list(range(base.dim())) and view.shape == base.shape:
+        return to.set(base, fields)
+    if fields is None:
+        return None
+    mine = to.fields(base)
+    if places is None:
+        to.pin([*(mine or []), *fields], why)
+        return to.set(base, [])
+    sizes = [1] * base.dim()
+    for dim, place in enumerate(places):
+        sizes[place] = view.shape[dim] if view.shape[dim] == base.shape[place] else 1
+    given = [_lying(lifted(field, view.dim()), places, base.dim()) for field in fields]
+    cut = {dim for dim, size in enumerate(sizes) if size < base.shape[dim]}
+    kept: list[Fields] = []
+    for side in (given, mine or []):
+        to.pin([field for field in side if spans(field) & cut], why)
+        kept.append([field for field in side if not spans(field) & cut])
+    known = [(sizes, kept[0])] + ([] if mine is None else [(base.shape, kept[1])])
+    return to.set(base, to.met(known, base.dim(), why))
+
+
+def placed(view: Tensor, base: Tensor) -> list[int] | None:
+    """Which dimension of ``base`` each one of its slices and selections is; ``None``: ``view`` is something else."""
+    places: list[int] = []
+    for size, step in zip(view.shape, view.stride(), strict=True):
+        later = range(places[-1] + 1 if places else 0, base.dim())
+        place = next((dim for dim in later if _runs(size, step, base.shape[dim], base.stride(dim))), None)
+        if place is None:
+            return None
+        places.append(place)
+    return places
+
+
+def _runs(size: int, step: int, whole: int, one: int) -> bool:
+    """Whether ``size`` places ``step`` numbers apart lie along a dimension of ``whole`` places ``one`` number apart."""
+    return step == one if size == whole else one > 0 and step % one == 0 and (size - 1) * step < whole * one
+
+
+def _lying(field: Tensor, places: Sequence[int], ndim: int) -> Tensor:
+    """A field of a part, among the dimensions of the whole."""
+    sizes = [1] * ndim
+    for dim, place in enumerate(places):
+        sizes[place] = field.shape[dim]
+    return field.reshape(sizes)
 
 
 def copied_into(to: Channels, func, args, kwargs, result) -> None:

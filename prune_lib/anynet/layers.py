@@ -74,13 +74,10 @@ def _grouped(
 ) -> Tensor | None:
     """Grouped: the same places of each group stay; where a group reads one channel (depthwise), groups go whole."""
     per = x.shape[1] // groups
-    if turned:
-        own, outputs = outputs, None  # a transposed weight is (C_in, C_out / groups)
-        if per == 1 and made == groups and inputs is not None:
-            reads(to, given, inputs)
-            return inputs if given is not None else None
-        to.pin([f for f in (given, own, inputs) if f is not None], "a grouped transposed convolution reads it")
-        return None
+    if turned and per == 1:  # a transposed weight is (C_in, C_out / groups)
+        to.pin([] if outputs is None else [outputs], "each group makes as many channels as the others")
+        reads(to, given, inputs)
+        return None if given is None or inputs is None else inputs.repeat_interleave(made // groups)
     if per == 1:
         if outputs is None:
             if follows and made == groups:
@@ -94,11 +91,13 @@ def _grouped(
     if given is not None:
         rows = given.view(groups, per)
         to.tie(rows, rows[:1])
-        reads(to, rows[0], inputs)
+        reads(to, given if turned else rows[0], inputs)
     else:
         reads(to, None, inputs)
     if inputs is not None:
         to.read.append(inputs)
+    if outputs is not None and turned:
+        return outputs.repeat(groups)
     if outputs is not None:
         rows = outputs.view(groups, -1)
         to.tie(rows, rows[:1])

@@ -11,9 +11,9 @@ why (``checking``).
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from warnings import warn
 
@@ -28,14 +28,14 @@ from ..nets.layers import Layer
 from ..nets.reparam import computed, copied, inside, plain, twin, wrapped_within
 from ..nets.slim import Keep
 from ..nets.spec import Widths
-from ..papers.criteria import importance
+from ..papers.criteria import CRITERIA, importance
 from ..system.errors import InputError
 from .checking import difference, kind_of, line, probe, refuse, sound, trusted, woken, wrong
 from .measuring import MEASURES, counted
 from .onetype import in_its_type, of_one_type
-from .scores import comparable, scores
+from .scores import checked_numbers, comparable, kept_of, scores
 from .sizing import Options, Prices, sized
-from .structure import MAKERS, Structure, clones, cut, find_structure, without_fast_paths
+from .structure import MAKERS, Structure, clones, cut, find_structure, within, without_fast_paths
 
 SHARES = ("flops", "params", "latency", "memory")
 QUIET = 20.0  # seconds without a word
@@ -146,8 +146,13 @@ def prune(
     options = Options(allocation, round_to, floor)
     if type(steps) is not int or steps < 1:
         raise InputError(f"steps is {steps!r}; expected a whole number from 1")
+    if between is not None and not callable(between):
+        raise InputError(f"between is {type(between).__name__}; expected a function of a network")
+    checked_numbers(images, seed)
+    data = kept_of(data, images) if steps > 1 and CRITERIA[criterion].needs != "weights" else data
     with _Telling(progress, 3 * steps) as tell:
         start = ready(model, example_inputs, ignore, options, tell)
+        options = replace(options, allocation=_shares(options.allocation, start))
         now, found, sizes = start, None, {group.root: group.size for group in start.structure.groups}
         for step in range(1, steps + 1):
             goal = share ** (step / steps)
@@ -195,9 +200,7 @@ def ready(
     kind, modules = type(work).__name__, dict(work.named_modules())
     if not any(isinstance(m, MAKERS) for m in modules.values()):
         raise InputError(f"{kind} has no convolution and no linear layer; expected a network with channels to prune")
-    if isinstance(ignore, str) or not all(name in modules for name in ignore):
-        odd = [ignore] if isinstance(ignore, str) else [name for name in ignore if name not in modules]
-        raise InputError(f"ignore is {odd}; expected a list of names of the model's modules, as 'layer1.0.conv1'")
+    _check_ignore(ignore, modules)
     if options:
         options.check(list(modules))
     _numbers(work)
@@ -208,6 +211,8 @@ def ready(
         macs, n, structure = _followed(work, inputs, ignore, hooked, lambda: _as_it_is(own, example_inputs))
     if whole is None and structure.unreached:
         warn(structure.unreached_line, stacklevel=3)
+    if not any(macs.values()):
+        _check_examples(inputs)
     if whole:
         structure = structure.without(
             {g.root: whole[layer] for g in structure.groups for layer in g.makers if layer in whole}
@@ -215,6 +220,49 @@ def ready(
     if not structure.groups:
         raise refuse(kind, structure.whole)
     return Ready(own, work, inputs, structure, macs, n)
+
+
+def _check_ignore(ignore: Any, modules: Mapping[str, nn.Module]) -> None:
+    """Raises InputError: anything but a list of names of the model's modules."""
+    if isinstance(ignore, Iterable) and not isinstance(ignore, str):
+        ignore = [name for name in ignore if not isinstance(name, str) or name not in modules]
+        if not ignore:
+            return
+    raise InputError(f"ignore is {ignore!r}; expected a list of names of the model's modules, as 'layer1.0.conv1'")
+
+
+def _shares(allocation: Any, start: Ready) -> Any:
+    """An allocation that gives each layer of a group that it names the group's share; the innermost name counts.
+
+    Raises:
+        InputError: a name without layers that can lose channels, or two shares for layers that lose the same ones.
+    """
+    if isinstance(allocation, str):
+        return allocation
+    shares: dict[str, float] = {}
+    named: set[str] = set()
+    for group in start.structure.groups:
+        around = {maker: [name for name in allocation if within(maker, [name])] for maker in group.makers}
+        inner = [max(names, key=len) for names in around.values() if names]
+        named |= {name for names in around.values() for name in names}
+        for name in inner:
+            if allocation[name] != allocation[inner[0]]:
+                raise InputError(
+                    f"allocation gives {inner[0]} {allocation[inner[0]]!r} and {name} {allocation[name]!r}, whose "
+                    "layers lose the same channels; expected one share for both"
+                )
+        shares |= {maker: allocation[inner[0]] for maker in group.makers if inner}
+    for name in allocation:
+        if name not in named:
+            raise InputError(f"allocation names {name!r}, {_why_not(name, start)}; expected layers that lose channels")
+    return shares
+
+
+def _why_not(name: str, start: Ready) -> str:
+    """Why no layer of the module called so can lose channels."""
+    why = next((why for layer, why in start.structure.whole.items() if within(layer, [name])), "")
+    kind = type(start.model.get_submodule(name)).__name__
+    return f"which keeps all of its channels ({why})" if why else f"a {kind}, in which no layer makes channels"
 
 
 def _copies(model: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -240,6 +288,13 @@ def _copies(model: nn.Module) -> tuple[nn.Module, nn.Module]:
             f"{type(model).__name__} cannot be copied ({type(error).__name__}: {line(error)}); "
             "expected a model that copy.deepcopy copies"
         ) from None
+
+
+def _check_examples(inputs: Any) -> None:
+    """Raises InputError: a tensor in which there is no number, as a batch of no examples is."""
+    shapes = [tuple(t.shape) for t in tensors(inputs)]
+    if any(0 in shape for shape in shapes):
+        raise InputError(f"example_inputs {shapes} hold no example; expected at least one")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ def save(pruned: Any, path: str | Path) -> None:
     Raises:
         InputError: a name that does not end in ``.safetensors``.
     """
+    _check_path(path)
     from safetensors.torch import save as to_bytes
 
     from ..system.files import write_bytes
@@ -49,6 +50,9 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
     Raises:
         InputError: a file that ``Pruned.save`` did not write, or that is of another network.
     """
+    _check_path(path)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is {_kind(model)}; expected a torch.nn.Module, the network at full size")
     from safetensors.torch import load_file
 
     from ..nets.weights import metadata, read_weights
@@ -86,6 +90,15 @@ def load(path: str | Path, model: nn.Module) -> nn.Module:
         for attribute, value in declared.items():
             setattr(model.get_submodule(name), attribute, value)
     return model
+
+
+def _check_path(path: Any) -> None:
+    if not isinstance(path, str | Path):
+        raise InputError(f"path is {_kind(path)}; expected the name of a file that ends in .safetensors")
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def _widths(path: str | Path, text: str, model: nn.Module) -> dict[str, dict[str, int]]:

@@ -1,7 +1,7 @@
 """The criteria of ``papers.criteria`` on the groups of any network."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from typing import Any
 
@@ -17,6 +17,17 @@ from ..system.errors import InputError
 from .structure import Group
 
 
+def checked_numbers(images: Any, seed: Any) -> None:
+    """Raises InputError: numbers of images to look at, or seeds, that cannot be."""
+    if type(images) is not int or images < 1:
+        raise InputError(f"images is {images!r}; expected a whole number from 1")
+    if type(seed) is not int or not -(2**63) <= seed < 2**63:
+        raise InputError(f"seed is {seed!r}; expected a whole number of at most 64 bits")
+
+
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
 def scores(model: nn.Module, groups: Sequence[Group], criterion: str, data: Any, images: int, seed: int) -> Scores:
     """``{root: (size,) float64}``: each choice's score, the sum of those of the filters that make it.
 
@@ -30,7 +41,8 @@ def scores(model: nn.Module, groups: Sequence[Group], criterion: str, data: Any,
         raise
     except Exception as error:  # whatever a model may raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"{criterion}: {type(model).__name__} does not run on data ({reason})") from None
+        what = "cannot be scored" if CRITERIA[criterion].needs == "weights" else "does not run on data"
+        raise InputError(f"{criterion}: {type(model).__name__} {what} ({reason})") from None
 
 
 def comparable(found: Scores, model: nn.Module, groups: Sequence[Group], criterion: str, seed: int) -> Scores:
@@ -48,12 +60,14 @@ def comparable(found: Scores, model: nn.Module, groups: Sequence[Group], criteri
 
 def looking(model: nn.Module, groups: Sequence[Group], criterion: str, data: Any, images: int, seed: int) -> Seen:
     """What a copy of ``model`` shows to a criterion that is to score ``groups``."""
+    checked_numbers(images, seed)
     needs, look, batches = CRITERIA[criterion].needs, model, []
     if needs != "weights":
         if data is None:
             raise InputError(f"criterion {criterion} looks at images and data is missing; expected batches of them")
         network = _to_look_at(model)
-        look = Answering(network, some(data, images, next(chain(network.parameters(), network.buffers()))))
+        given = some(data, images, next(chain(network.parameters(), network.buffers())), needs == "gradients")
+        look = Answering(network, given)
         batches = look.numbered()
     norms = {layer: norm for group in groups for layer, norm in group.norms.items()}
     layers = [
@@ -110,32 +124,71 @@ def as_criteria_see(group: Group, seen: Seen) -> criteria.Group:
     )
 
 
-def some(data: Any, images: int, like: Tensor) -> list[tuple[Any, Tensor]]:
-    """At most ``images`` examples of ``data`` in its batches, each with its labels, or -1 where there are none.
+def some(data: Any, images: int, like: Tensor, labelled: bool = False) -> list[tuple[Any, Tensor]]:
+    """At most ``images`` examples of ``data`` in its batches, each with its labels, or -1 where those are not wanted.
 
     Batches are as in ``nets.hooks.apart``; tensors of floating-point numbers get the type and device of ``like``.
+
+    Raises:
+        InputError: no batches, something else in them, or no labels of classes where they are ``labelled``.
     """
-    if hasattr(data, "whole"):  # an image set of prune_lib.tasks
-        data = data.whole(data.train, 128)
-    if isinstance(data, Tensor | Mapping) or not isinstance(data, Iterable):
-        data = [data]
-    if type(images) is not int or images < 1:
-        raise InputError(f"images is {images!r}; expected a whole number from 1")
     batches: list[tuple[Any, Tensor]] = []
     left = images
-    for batch in data:
+    for batch in _batches(data):
         given, labels = apart(batch)
         n = len(tensors(given)[0])
-        given = _first(given, n, left, like)
-        if labels is None or labels.dtype != torch.int64 or labels.shape[:1] != (n,):
-            labels = torch.full((n,), -1)
-        batches.append((given, labels[:left].to(like.device)))
+        if not n:
+            continue
+        if any(bool(t.isnan().any()) for t in tensors(given, floating=True)):
+            raise InputError(f"data gives a number that is nan (batch {len(batches)}); expected numbers throughout")
+        labels = _classes(labels, n) if labelled else torch.full((n,), -1)
+        batches.append((_first(given, n, left, like), labels[:left].to(like.device)))
         left -= min(n, left)
         if not left:
             break
-    if left == images:
-        raise InputError("data gives no images; expected at least one batch")
+    if not batches:
+        once = ", which can be read only once" if isinstance(data, Iterator) else ""
+        raise InputError(f"data gives no images ({type(data).__name__}{once}); expected at least one batch")
     return batches
+
+
+def _batches(data: Any) -> Iterable:
+    if hasattr(data, "whole"):  # an image set of prune_lib.tasks
+        return data.whole(data.train, 128)
+    return [data] if isinstance(data, Tensor | Mapping) or not isinstance(data, Iterable) else data
+
+
+def kept_of(data: Any, images: int) -> Any:
+    """``data``, or where it can be read only once, as a generator, its batches until they have ``images`` examples."""
+    if not isinstance(data, Iterator):
+        return data
+    found, seen = [], 0
+    for batch in data:
+        found.append(batch)
+        seen += len(tensors(apart(batch)[0])[0])
+        if seen >= images:
+            break
+    return found or data
+
+
+def _classes(labels: Tensor | None, n: int) -> Tensor:
+    """The labels of ``n`` examples as int64.
+
+    Raises:
+        InputError: labels that are missing, or no whole numbers from 0.
+    """
+    if labels is None:
+        raise InputError("the criterion takes gradients of a loss, and the images have no labels; expected both")
+    if labels.dtype not in WHOLE or labels.shape[:1] != (n,) or not labels.numel():
+        what = f"labels {tuple(labels.shape)} of {str(labels.dtype).removeprefix('torch.')} for {n} examples"
+    elif (least := int(labels.min())) < 0:
+        what = f"the label {least}"
+    else:
+        return labels.long()
+    raise InputError(
+        f"data gives {what}, and gradients are taken of a cross-entropy; expected the number of each example's class, "
+        "a whole number from 0"
+    )
 
 
 def _first(given: Any, n: int, most: int, like: Tensor) -> Any:

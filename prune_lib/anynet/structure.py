@@ -54,6 +54,7 @@ class Structure:
     doubts: dict[int, str]  # choice -> what is done to it that makes something else than 0 of 0
     weights: dict[str, Along]  # layer -> its weight, and the dimension of its outputs; see made_along
     passed: dict[str, Tensor]  # norm without weights -> (C,) int64, the choice that each channel is of
+    filters: dict[str, Tensor]  # layer -> (filters,) int64: the choice that each is of
     ways: tuple[tuple[str, ...], ...] = ((),)  # how it is run: modules that see themselves in training
     unreached: tuple[str, ...] = ()  # layers, or weights of their own, that no way of running it uses
 
@@ -91,7 +92,7 @@ class Structure:
     def kept(self, keep: Keep, layers: Iterable[str]) -> Keep:
         """``{layer: (filters,) bool}``: which filters of each layer that makes channels stay."""
         alive, makers = self.alive(keep), {name for group in self.groups for name in group.makers}
-        return {name: alive[self.along[self.weights[name]]] for name in layers if name in makers}
+        return {name: alive[self.filters[name]] for name in layers if name in makers}
 
 
 def find_structure(
@@ -122,7 +123,7 @@ def find_structure(
         _follow(model, inputs, wiring, followed)
     for name in ignore:
         for layer in layers:
-            if within(layer, [name]) and (made := _made_by(weights.get(layer), followed)) is not None:
+            if within(layer, [name]) and (made := _made_by(layers[layer], weights.get(layer), followed)) is not None:
                 followed.pin([made], "ignored")
     found = _resolved(followed, layers, weights)
     return replace(found, ways=ways, unreached=unreached(model, followed))
@@ -176,19 +177,26 @@ def made_along(model: nn.Module) -> dict[str, Along]:
             if isinstance(module, MAKERS) and id(module.weight) in names}  # fmt: skip
 
 
-def out_dim(module: nn.Module) -> int:
+def out_dim(module: Any) -> int:
     """The dimension of a layer's weight along which its outputs are."""
-    return 1 if getattr(module, "transposed", False) and module.groups == 1 else 0
+    return (
+        1 if getattr(module, "transposed", False) and (module.groups == 1 or module.in_channels > module.groups) else 0
+    )
 
 
-def _made_by(along: Along | None, followed: Channels) -> Tensor | None:
+def _made_by(module: Any, along: Along | None, followed: Channels) -> Tensor | None:
     """The labels of what a layer makes ``along`` its weight; ``None``: it has none, or was not run."""
     if along is None or along[0] not in followed.used:
         return None
-    return followed.leaves[along[0]][along[1]].reshape(-1)
+    labels = followed.leaves[along[0]][along[1]].reshape(-1)
+    if getattr(module, "transposed", False) and module.groups > 1:  # its weight is (C_in, C_out / groups)
+        return (
+            labels.repeat(module.groups) if along[1] else labels.repeat_interleave(module.out_channels // len(labels))
+        )
+    return labels
 
 
-def _resolved(followed: Channels, layers: Iterable[str], weights: dict[str, Along]) -> Structure:
+def _resolved(followed: Channels, layers: Mapping[str, nn.Module], weights: dict[str, Along]) -> Structure:
     read = torch.zeros(followed.labels, dtype=torch.bool)
     for labels in followed.read:
         read[labels] = True
@@ -196,8 +204,8 @@ def _resolved(followed: Channels, layers: Iterable[str], weights: dict[str, Alon
         read[labels] = False
     component, why = joined(followed)
     making: dict[str, Tensor] = {}
-    for layer in layers:
-        if (made := _made_by(weights.get(layer), followed)) is not None:
+    for layer, module in layers.items():
+        if (made := _made_by(module, weights.get(layer), followed)) is not None:
             making[layer] = component[made]
     pinned = torch.zeros(followed.labels, dtype=torch.bool)
     pinned[torch.tensor(list(why), dtype=torch.int64)] = True
@@ -217,29 +225,41 @@ def _resolved(followed: Channels, layers: Iterable[str], weights: dict[str, Alon
     doubts = {
         choice: text for labels, text in followed.doubts for choice in number[component[labels]].unique().tolist()
     }
+    filters = {layer: number[of] for layer, of in making.items()}
     passed = {name: number[component[labels]] for name, labels in followed.passed.items()}
-    return Structure(along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, weights, passed)
+    return Structure(
+        along, frozenset(reads), tuple(groups), whole, int(number.max()) + 1, doubts, weights, passed, filters
+    )
 
 
 def joined(followed: Channels) -> tuple[Tensor, dict[int, str]]:
     """``(labels,)``: the smallest label that each is one with; and which of these always stay, with the first reason.
 
     What a field along several dimensions keeps must be a block: whole rows along one of them. That dimension is taken
-    for which the most choices are left.
+    for which the most choices are left, also of fields that are crossed by others; see ``channels.crossing``.
     """
-    ties = list(followed.edges)
+    ties, pins, crossings = list(followed.edges), list(followed.pins), list(followed.crossings)
     while True:
         pairs = (
             [torch.cat(side) for side in zip(*ties, strict=True)] if ties else [torch.zeros(0, dtype=torch.int64)] * 2
         )
         component = components(followed.labels, *pairs)
         why = {int(component[0]): "it is joined with channels that always stay"}
-        for labels, reason in followed.pins:
+        for labels, reason in pins:
             for each in component[labels].unique().tolist():
                 why.setdefault(each, reason)
         more, seen = [], set()
         pinned = torch.zeros(followed.labels, dtype=torch.bool)
         pinned[torch.tensor(list(why))] = True
+        if crossings:
+            chosen = [_crossed(component, pinned, field, met) for field, met in crossings]
+            first = [bool(fixed) for _, fixed in chosen]  # what these make stay whole, others may count on
+            for (tied, fixed), now in zip(chosen, first, strict=True):
+                if now or not any(first):
+                    ties += tied
+                    pins += [(labels, "what is whole, as a head, goes or stays, and all share it") for labels in fixed]
+            crossings = [each for each, now in zip(crossings, first, strict=True) if any(first) and not now]
+            continue
         for block in followed.blocks:
             of = component[block].squeeze()
             if of.dim() > 1 and (key := (tuple(of.shape), of.numpy().tobytes())) not in seen:
@@ -248,6 +268,43 @@ def joined(followed: Channels) -> tuple[Tensor, dict[int, str]]:
         if not more:
             return component, why
         ties += more
+
+
+def _crossed(
+    component: Tensor, pinned: Tensor, field: Tensor, met: Mapping[int, Tensor | None]
+) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    """What to tie and what to pin so that whole rows of ``field`` go, along the dimension that leaves most choices.
+
+    Along it they go with what the field is met by, ``met``; what that has along others stays whole.
+    """
+    most, best = -1, ([], [])  # type: ignore[var-annotated]
+    for dim in sorted(spans(field)):
+        pairs = [(field, field.narrow(other, 0, 1)) for other in spans(field) - {dim}]
+        fixed = [mate.reshape(-1) for other, mate in met.items() if other != dim and mate is not None]
+        if dim in met:
+            mate = met[dim]
+            pairs += [] if mate is None else [(field, mate)]
+            fixed += [field.reshape(-1)] if mate is None else []
+        ties = [tuple(side.reshape(-1) for side in torch.broadcast_tensors(*pair)) for pair in pairs]
+        left = _left(component, pinned, field, ties, fixed)
+        if left >= most:
+            most, best = left, (ties, fixed)
+    return best
+
+
+def _left(
+    component: Tensor, pinned: Tensor, field: Tensor, ties: Sequence[tuple[Tensor, ...]], fixed: Sequence[Tensor]
+) -> int:
+    """How many choices are left of a field when labels are tied, and others fixed."""
+    every = component[torch.cat([labels for pair in ties for labels in pair])]
+    names, index = every.unique(return_inverse=True)
+    sides = index.split([len(labels) for pair in ties for labels in pair])
+    together = components(len(names), torch.cat(sides[::2]), torch.cat(sides[1::2]))
+    stays = pinned[names]
+    for labels in fixed:
+        stays |= torch.isin(names, component[labels])
+    mine = together[torch.isin(names, component[field.reshape(-1)])].unique()
+    return len(mine) - int(torch.isin(mine, together[stays]).sum())
 
 
 def _rows(of: Tensor, pinned: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -419,8 +476,9 @@ def _declare(module: Any, before: Any, channels: int = 0) -> None:
     if isinstance(module, nn.modules.conv._ConvNd):
         outs, ins = weight.shape[:2] if not module.transposed else weight.shape[1::-1]
         alone = before.groups > 1 and before.in_channels == before.groups  # depthwise: a group reads one channel
-        if alone and module.transposed:
-            module.groups = module.in_channels = module.out_channels = weight.shape[0]
+        if module.transposed and before.groups > 1:
+            module.in_channels, module.groups = ins, ins if alone else before.groups
+            module.out_channels = outs * module.groups
         elif alone:
             module.out_channels = outs
             module.groups = module.in_channels = outs * before.groups // before.out_channels

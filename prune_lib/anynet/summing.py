@@ -99,7 +99,11 @@ def multiplied(to: Channels, pair: tuple[Tensor, Tensor], places: tuple[dict, di
                 to.made += [field for field in sides[number] or [] if field.shape[n] == 1]
     for one in summed[0]:
         for other in summed[1]:
-            to.tie(one, other)
+            alone = [field for field in (one, other) if spans(field) == {n}]
+            if len(alone) == 1:  # of the other whole rows go, as heads, and each of them is multiplied by all of it
+                to.pin(alone, "it is multiplied by what goes as a whole, as a head, and all share it")
+            else:
+                to.tie(one, other)
     left = [to.along(field, n) for field in (*summed[0], *summed[1]) if spans(field) - {n}]
     left += [field for fields in sides for field in fields or [] if field.shape[n] == 1]
     return to.merged(field.squeeze(n) for field in left)

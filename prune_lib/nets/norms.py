@@ -1,11 +1,11 @@
 """BatchNorm's statistics taken anew: a network that lost filters still has those of the whole one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..system.device import autocast
 from ..system.errors import InputError
@@ -20,12 +20,17 @@ def recalibrated(model: nn.Module, batches: Iterable[Any], images: int = 5120, p
     needed. All else is in evaluation mode, as is the network that comes back.
 
     Args:
-        batches: what a DataLoader gives: tensors, tuples of one and labels, or mappings that the model takes by name.
+        batches: what a DataLoader gives: tensors, tuples of one and labels, or mappings that the model takes by name;
+            a tensor or a mapping is one batch.
         images: batches are taken until so many examples were seen.
 
     Raises:
-        InputError: no batches, or something else in them.
+        InputError: no batches, something else in them, or some that the model does not run on.
     """
+    if isinstance(batches, Tensor | Mapping):
+        batches = [batches]
+    if not isinstance(batches, Iterable):
+        raise InputError(f"batches is {type(batches).__name__}; expected batches, as a DataLoader gives")
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     usual = [norm.momentum for norm in norms]
     model.eval()
@@ -39,7 +44,7 @@ def recalibrated(model: nn.Module, batches: Iterable[Any], images: int = 5120, p
                     norm.momentum = None  # every batch weighs the same
                     norm.train()
             with autocast(like.device, precision):
-                call(model, given)
+                _run(model, given)
             seen += len(tensors(given)[0])
             if seen >= images:
                 break
@@ -50,3 +55,16 @@ def recalibrated(model: nn.Module, batches: Iterable[Any], images: int = 5120, p
     if not seen:
         raise InputError("there are no batches; expected at least one, to take BatchNorm's statistics of")
     return model
+
+
+def _run(model: nn.Module, given: Any) -> None:
+    """Raises InputError: ``model`` does not run on ``given``."""
+    try:
+        call(model, given)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a model may raise
+        shapes, reason = [tuple(t.shape) for t in tensors(given)], (str(error).strip().splitlines() or [""])[0][:200]
+        raise InputError(
+            f"{type(model).__name__} does not run on a batch {shapes} ({type(error).__name__}: {reason})"
+        ) from None

@@ -112,7 +112,7 @@ def importance(name: str) -> Callable[[Group, Seen], Tensor]:
     Raises:
         InputError: there is none.
     """
-    if name not in CRITERIA:
+    if not isinstance(name, str) or name not in CRITERIA:
         raise InputError(f"unknown criterion {name!r}; expected one of: {' '.join(CRITERIA)}")
     module, function = CRITERIA[name].where.split(":")
     return getattr(import_module(f".{module}", __package__), function)
@@ -236,7 +236,9 @@ def _mean_of_gradients(
             raise InputError("this criterion takes gradients of a loss, and the images have no labels; expected both")
         for images, labels in parts(batch, targets):
             with torch.enable_grad():
-                loss = F.cross_entropy(model(images).float(), labels, reduction="sum")
+                answers = model(images).float()
+                _check_classes(answers, labels)
+                loss = F.cross_entropy(answers, labels, reduction="sum")
                 found = torch.autograd.grad(loss, weights, allow_unused=True)  # type: ignore[arg-type]
             for layer, gradient in zip(seen.layers, found, strict=True):
                 if gradient is not None:
@@ -245,10 +247,21 @@ def _mean_of_gradients(
     return {name: summed / max(1, total) for name, summed in sums.items()}
 
 
+def _check_classes(answers: Tensor, labels: Tensor) -> None:
+    """Raises InputError: ``labels`` that are not of as many places, or of more classes, than ``answers (N, C, …)``."""
+    if answers.dim() < 2 or answers.shape[:1] + answers.shape[2:] != labels.shape:
+        raise InputError(
+            f"labels are {tuple(labels.shape)} where the network answers with {tuple(answers.shape)}; expected the "
+            "number of a class for each example (N,), or for each place (N, …) of answers (N, classes, …)"
+        )
+    if (most := int(labels.max())) >= answers.shape[1]:
+        raise InputError(f"a label is {most} where the network answers with {answers.shape[1]} classes; expected less")
+
+
 def _by_output(module: nn.Module, weight: Tensor) -> Tensor:
     """A layer's weight, or its gradient, as ``(C_out, rest)``; of a transposed conv by what makes each output."""
-    if isinstance(module, nn.modules.conv._ConvTransposeNd) and module.groups == 1:
-        weight = weight.transpose(0, 1)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
     return weight.flatten(1)
 
 

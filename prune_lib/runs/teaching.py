@@ -70,6 +70,6 @@ class Overheard:
         self.network = network
         self.said: Any = None
 
-    def __call__(self, images: Tensor) -> Any:
-        self.said = self.network(images)
+    def __call__(self, images: Tensor) -> Tensor:
+        self.said = answer(self.network(images))
         return self.said

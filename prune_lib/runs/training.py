@@ -21,6 +21,7 @@ from .engines import ENGINES, CompiledNet, GraphedStep
 from .execution import Execution
 from .history import PROTOCOLS, Diverged, History, Saver, circumstances, resume
 from .progress import Progress
+from .refusals import check_given, told
 from .teaching import Overheard, Teacher
 
 
@@ -52,10 +53,12 @@ def train(
         execution: fields of ``Execution``: ``engine``, ``precision``, ``micro_batch`` …
 
     Raises:
-        InputError: a teacher of another task, an engine that is unknown or cannot run this recipe, a batch that is
-            too small to share, or a state that is another run's.
+        InputError: something else than a network, an image set and a recipe; a network that does not run on the images
+            or answers with something else than logits of their classes; a teacher of another task, an engine that is
+            unknown or cannot run this recipe, a batch that is too small to share, or a state that is another run's.
         Diverged: the loss of an epoch is not finite.
     """
+    check_given(model, data, recipe, execution)
     how = Execution(**execution)
     device = pick_device(device) if isinstance(device, str) else device
     method, precision = method or Method(), pick_precision(device, how.precision)
@@ -237,10 +240,11 @@ class _Loop:
                 distributed.broadcast_buffers(model)
             place = (self.seed, self.epoch, step, distributed.rank())
             images, prepared = data.prepare(images, targets, recipe, place)
-            if self.graph is not None:
-                self.graph(images, targets)
-            else:
-                self._step(images, prepared, step)
+            with told(model, data, images):
+                if self.graph is not None:
+                    self.graph(images, targets)
+                else:
+                    self._step(images, prepared, step)
             method.after_step(model)
             self.bar.step(min(size, len(data.train) - step * size))
             if step + 1 < steps and self.saver.due():

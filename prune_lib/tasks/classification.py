@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nets.hooks import AT_ONCE
+from ..nets.hooks import AT_ONCE, answer
 from ..system import distributed
 from ..system.device import autocast
 from ..system.errors import InputError
@@ -58,7 +58,7 @@ class Classification(Task):
             targets: labels ``(B,)``, or those of ``prepare``.
         """
         pairs: Pairs = ((1.0, targets),) if isinstance(targets, Tensor) else targets
-        logits = network(images)
+        logits = answer(network(images))
         losses = [
             share * F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
             for share, labels in pairs
@@ -92,7 +92,7 @@ class Classification(Task):
         correct = torch.zeros(len(ks), device=self.device, dtype=torch.int64)
         for images, labels in self.whole(split, size, share=distributed.share()):
             with autocast(images.device, precision):
-                guesses = model(images).topk(max(ks)).indices == labels[:, None]
+                guesses = answer(model(images)).topk(max(ks)).indices == labels[:, None]
             correct += torch.stack([guesses[:, :k].sum() for k in ks])
         return correct
 
