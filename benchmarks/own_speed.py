@@ -21,9 +21,10 @@ import torch_pruning
 import torchvision
 from torch import nn
 
+from prune_lib.anynet.cutting import cut
 from prune_lib.anynet.pruning import prune
 from prune_lib.anynet.scores import scores
-from prune_lib.anynet.structure import cut, find_structure
+from prune_lib.anynet.structure import find_structure
 
 
 def alone(model: nn.Module, inputs: torch.Tensor) -> None:

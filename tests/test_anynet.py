@@ -12,11 +12,12 @@ from torch import nn
 
 import prune_lib
 from prune_lib.anynet.checking import difference
+from prune_lib.anynet.cutting import cut, masked
 from prune_lib.anynet.measuring import macs
 from prune_lib.anynet.methods import dcff, filterexpo
 from prune_lib.anynet.pruning import prune
 from prune_lib.anynet.scores import scores
-from prune_lib.anynet.structure import cut, find_structure, masked
+from prune_lib.anynet.structure import find_structure
 from prune_lib.nets import build
 from prune_lib.nets.hooks import call, tensors
 from prune_lib.papers import cdp, cfdp

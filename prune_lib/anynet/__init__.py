@@ -3,7 +3,7 @@
 from ..system.faces import lazily
 
 _NAMES = {
-    "Pruned": "pruning",
+    "Pruned": "pruned",
     "prune": "pruning",
     "load": "saving",
     "sensitivity": "curves",

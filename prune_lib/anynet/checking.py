@@ -15,8 +15,9 @@ from ..nets.hooks import call, calling, failing, mapped, tensors
 from ..nets.reparam import OF_TORCH, SIMPLE, copied, twin
 from ..nets.slim import Keep
 from ..system.errors import InputError
+from .cutting import cut, masked
 from .onetype import of_one_type
-from .structure import OUTPUT, Group, Structure, cut, masked, within, without_fast_paths
+from .structure import OUTPUT, Group, Structure, within, without_fast_paths
 from .waking import training
 
 TOLERANCE = 1e-5  # of the difference between masked and cut, relative to the largest output

@@ -12,10 +12,10 @@ from ..nets.hooks import without_hooks
 from ..papers.criteria import importance
 from ..system.errors import InputError
 from .checking import probe, refuse, shaken, trusted
-from .pruning import ready
+from .cutting import cut
+from .ready import ready
 from .scores import checked_numbers, scores
 from .sizing import best
-from .structure import cut
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 

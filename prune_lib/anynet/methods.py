@@ -11,8 +11,10 @@ from ..papers.dcff import DCFF
 from ..papers.filterexpo import FilterExpo
 from ..system.errors import InputError
 from .checking import probe, refuse, trusted, woken
-from .pruning import prune, ready
-from .structure import Structure, cut
+from .cutting import cut
+from .pruning import prune
+from .ready import ready
+from .structure import Structure
 
 
 def dcff(

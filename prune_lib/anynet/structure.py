@@ -1,9 +1,8 @@
-"""The channels of a network that can be chosen among, the network that is masked, and the one that is cut.
+"""The channels of a network that can be chosen among.
 
-What ``channels`` follows becomes *groups*: channels that go together are one choice, and what shares a layer is one
-group. From the choices that stay come two networks: ``masked``, where whatever makes a channel that goes gives zero,
-and ``cut``, where the channel is gone. Only if both give the same is the structure to be trusted; ``checking`` computes
-that.
+What ``channels`` follows and ``joining`` puts together becomes *groups*: channels that go together are one choice, and
+what shares a layer is one group. From the choices that stay ``cutting`` makes two networks. Only if both give the same
+is the structure to be trusted; ``checking`` computes that.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.hooks import call, calling, tensors
-from ..nets.reparam import twin
 from ..nets.slim import Keep
 from .channels import Channels, spans
+from .joining import components, joined
 from .onetype import in_its_type
 from .rules import rule_of
 from .waking import training, unreached, wiring_in_training
@@ -141,13 +140,18 @@ def _follow(
         followed.paused = False
 
     norms = {name: m for name, m in model.named_modules() if isinstance(m, NORMS) and m.weight is None}
-    bare = {name: _width(norm) for name, norm in norms.items() if not any(t.dim() for t in norm.buffers())}
+    bare = {name: width(norm) for name, norm in norms.items() if not any(t.dim() for t in norm.buffers())}
     with torch.no_grad(), training(model, way), without_fast_paths(model), calling(model, bare, look), followed:
         for tensor in tensors(inputs):
             followed.start(tensor)
         results = run(model, inputs)
     for tensor in tensors(results):
         followed.pin(followed.fields(tensor) or [], OUTPUT)
+
+
+def width(norm: Any) -> int:
+    """How many channels a norm says that it has."""
+    return norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features
 
 
 @contextmanager
@@ -232,116 +236,6 @@ def _resolved(followed: Channels, layers: Mapping[str, nn.Module], weights: dict
     )
 
 
-def joined(followed: Channels) -> tuple[Tensor, dict[int, str]]:
-    """``(labels,)``: the smallest label that each is one with; and which of these always stay, with the first reason.
-
-    What a field along several dimensions keeps must be a block: whole rows along one of them. That dimension is taken
-    for which the most choices are left, also of fields that are crossed by others; see ``channels.crossing``.
-    """
-    ties, pins, crossings = list(followed.edges), list(followed.pins), list(followed.crossings)
-    while True:
-        pairs = (
-            [torch.cat(side) for side in zip(*ties, strict=True)] if ties else [torch.zeros(0, dtype=torch.int64)] * 2
-        )
-        component = components(followed.labels, *pairs)
-        why = {int(component[0]): "it is joined with channels that always stay"}
-        for labels, reason in pins:
-            for each in component[labels].unique().tolist():
-                why.setdefault(each, reason)
-        more, seen = [], set()
-        pinned = torch.zeros(followed.labels, dtype=torch.bool)
-        pinned[torch.tensor(list(why))] = True
-        if crossings:
-            chosen = [_crossed(component, pinned, field, met) for field, met in crossings]
-            first = [bool(fixed) for _, fixed in chosen]  # what these make stay whole, others may count on
-            for (tied, fixed), now in zip(chosen, first, strict=True):
-                if now or not any(first):
-                    ties += tied
-                    pins += [(labels, "what is whole, as a head, goes or stays, and all share it") for labels in fixed]
-            crossings = [each for each, now in zip(crossings, first, strict=True) if any(first) and not now]
-            continue
-        for block in followed.blocks:
-            of = component[block].squeeze()
-            if of.dim() > 1 and (key := (tuple(of.shape), of.numpy().tobytes())) not in seen:
-                seen.add(key)
-                more += _rows(of, pinned)
-        if not more:
-            return component, why
-        ties += more
-
-
-def _crossed(
-    component: Tensor, pinned: Tensor, field: Tensor, met: Mapping[int, Tensor | None]
-) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
-    """What to tie and what to pin so that whole rows of ``field`` go, along the dimension that leaves most choices.
-
-    Along it they go with what the field is met by, ``met``; what that has along others stays whole.
-    """
-    most, best = -1, ([], [])  # type: ignore[var-annotated]
-    for dim in sorted(spans(field)):
-        pairs = [(field, field.narrow(other, 0, 1)) for other in spans(field) - {dim}]
-        fixed = [mate.reshape(-1) for other, mate in met.items() if other != dim and mate is not None]
-        if dim in met:
-            mate = met[dim]
-            pairs += [] if mate is None else [(field, mate)]
-            fixed += [field.reshape(-1)] if mate is None else []
-        ties = [tuple(side.reshape(-1) for side in torch.broadcast_tensors(*pair)) for pair in pairs]
-        left = _left(component, pinned, field, ties, fixed)
-        if left >= most:
-            most, best = left, (ties, fixed)
-    return best
-
-
-def _left(
-    component: Tensor, pinned: Tensor, field: Tensor, ties: Sequence[tuple[Tensor, ...]], fixed: Sequence[Tensor]
-) -> int:
-    """How many choices are left of a field when labels are tied, and others fixed."""
-    every = component[torch.cat([labels for pair in ties for labels in pair])]
-    names, index = every.unique(return_inverse=True)
-    sides = index.split([len(labels) for pair in ties for labels in pair])
-    together = components(len(names), torch.cat(sides[::2]), torch.cat(sides[1::2]))
-    stays = pinned[names]
-    for labels in fixed:
-        stays |= torch.isin(names, component[labels])
-    mine = together[torch.isin(names, component[field.reshape(-1)])].unique()
-    return len(mine) - int(torch.isin(mine, together[stays]).sum())
-
-
-def _rows(of: Tensor, pinned: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """What must be tied so that what stays of a field is a block; nothing where it is already."""
-    varies = [d for d in range(of.dim()) if not bool((of == of.narrow(d, 0, 1)).all())]
-    if len(varies) < 2 or bool(pinned[of].all()):
-        return []
-    most, chosen = -1, varies[-1]
-    for dim in varies:
-        rows = of.movedim(dim, 0).flatten(1)
-        names, index = rows.unique(return_inverse=True)
-        places = torch.arange(len(rows))[:, None].expand_as(rows)
-        together = components(len(names) + len(rows), index.reshape(-1), (len(names) + places).reshape(-1))
-        fixed = together[: len(names)][pinned[names]].unique()
-        left = len(together[len(names) :].unique()) - len(fixed)
-        if left >= most:
-            most, chosen = left, dim
-    rows = of.movedim(chosen, 0).flatten(1)
-    return [(rows.reshape(-1), rows[:, :1].expand_as(rows).reshape(-1))]
-
-
-def components(n: int, one: Tensor, other: Tensor) -> Tensor:
-    """``(n,)``: the smallest number that each of ``n`` is connected to by the pairs ``(one, other)``."""
-    found = torch.arange(n)
-    while True:
-        left, right = found[one], found[other]
-        apart = left != right
-        if not bool(apart.any()):
-            return found
-        left, right = left[apart], right[apart]
-        low = torch.minimum(left, right)
-        found.scatter_reduce_(0, left, low, "amin")
-        found.scatter_reduce_(0, right, low, "amin")
-        while not torch.equal(found, above := found[found]):
-            found = above
-
-
 def _groups(
     making: Mapping[str, Tensor], pinned: Tensor, followed: Channels, reasons: dict[str, str], weights: dict[str, Along]
 ):
@@ -392,115 +286,3 @@ def _norm_of(weight: str, followed: Channels) -> str:
     norm = next(iter(readers)) if len(readers) == 1 else ""
     alone = followed.readers.get(f"{norm} of", set()) == {weight}
     return norm.rpartition(".")[0] if norm in followed.leaves and alone else ""
-
-
-@torch.no_grad()
-def masked(model: nn.Module, structure: Structure, keep: Keep) -> nn.Module:
-    """A copy of ``model`` in which what makes a channel that goes, or a norm that passes it, gives zero for it.
-
-    It has the weights that nothing is taken from in common with ``model``.
-    """
-    alive, own = structure.alive(keep), _own(model)
-    instead: dict[str, Tensor] = {}
-    for (name, dim), of in structure.along.items():
-        if (name, dim) in structure.reads or name.endswith("running_var") or bool(alive[of].all()):
-            continue
-        tensor = instead.setdefault(name, own[name].detach().clone())
-        tensor.index_fill_(dim, (~alive[of]).nonzero().flatten().to(tensor.device), 0)
-    return _with(model, own, instead, sharing=True)
-
-
-@torch.no_grad()
-def cut(model: nn.Module, structure: Structure, keep: Keep, sharing: bool = False) -> nn.Module:
-    """A copy of ``model`` without the channels that go; each weight keeps its type, layout and ``requires_grad``.
-
-    Args:
-        sharing: have the weights that nothing is taken from in common with ``model``.
-    """
-    alive, own = structure.alive(keep), _own(model)
-    stays: dict[str, dict[int, Tensor]] = {}
-    for (name, dim), of in structure.along.items():
-        if not bool(alive[of].all()):
-            stays.setdefault(name, {})[dim] = alive[of].nonzero().flatten()
-    instead = {}
-    for name, dims in stays.items():
-        left = own[name].detach()
-        for dim, places in dims.items():
-            left = left.index_select(dim, places.to(left.device))
-        if left.dim() == 4 and own[name].is_contiguous(memory_format=torch.channels_last):
-            left = left.contiguous(memory_format=torch.channels_last)
-        instead[name] = left
-    cutting = {id(own[name]) for name in stays}
-    changed = {name.rpartition(".")[0] for name, tensor in _own(model, again=True).items() if id(tensor) in cutting}
-    before = {name: model.get_submodule(name) for name in changed}
-    smaller = _with(model, own, instead, sharing)
-    for name in changed:
-        _declare(smaller.get_submodule(name), before[name])
-    for name, of in structure.passed.items():
-        _declare(smaller.get_submodule(name), model.get_submodule(name), int(alive[of].sum()))
-    return smaller
-
-
-def _own(model: nn.Module, again: bool = False) -> dict[str, Tensor]:
-    """Weights and buffers by name; with ``again`` by each name that one has, as a weight which layers share."""
-    once = not again
-    return dict([*model.named_parameters(remove_duplicate=once), *model.named_buffers(remove_duplicate=once)])
-
-
-def _with(model: nn.Module, own: Mapping[str, Tensor], instead: Mapping[str, Tensor], sharing: bool) -> nn.Module:
-    """A copy of ``model`` that has ``instead`` of some of its weights, and shares the others (no buffer) if asked."""
-    shared = {name for name, t in own.items() if sharing and isinstance(t, nn.Parameter)}
-    memo = clones(t for name, t in own.items() if name not in instead and name not in shared)
-    for name, new in instead.items():
-        mine = own[name]
-        memo[id(mine)] = nn.Parameter(new, mine.requires_grad) if isinstance(mine, nn.Parameter) else new
-    return twin(model, memo)
-
-
-def clones(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
-    """Copies of weights and buffers by their ids, for ``twin``."""
-    return {
-        id(t): nn.Parameter(t.detach().clone(), t.requires_grad) if isinstance(t, nn.Parameter) else t.detach().clone()
-        for t in tensors
-    }
-
-
-def _width(norm: Any) -> int:
-    """How many channels a norm says that it has."""
-    return norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features
-
-
-def _declare(module: Any, before: Any, channels: int = 0) -> None:
-    """Give a layer, as it was ``before``, the widths of its weight, or a norm without weights its ``channels``."""
-    weight: Any = getattr(module, "weight", None)
-    if isinstance(module, nn.modules.conv._ConvNd):
-        outs, ins = weight.shape[:2] if not module.transposed else weight.shape[1::-1]
-        alone = before.groups > 1 and before.in_channels == before.groups  # depthwise: a group reads one channel
-        if module.transposed and before.groups > 1:
-            module.in_channels, module.groups = ins, ins if alone else before.groups
-            module.out_channels = outs * module.groups
-        elif alone:
-            module.out_channels = outs
-            module.groups = module.in_channels = outs * before.groups // before.out_channels
-        else:
-            module.in_channels, module.out_channels = ins * module.groups, outs
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = weight.shape
-    elif isinstance(module, nn.modules.batchnorm._NormBase):
-        shown: Any = module.running_mean if weight is None else weight
-        module.num_features = channels or len(shown)
-    elif isinstance(module, nn.GroupNorm):
-        module.num_channels = channels or len(weight)
-        module.num_groups = module.num_channels * before.num_groups // before.num_channels
-    elif isinstance(module, nn.PReLU):
-        module.num_parameters = len(weight)
-    elif isinstance(module, nn.Embedding):
-        module.num_embeddings, module.embedding_dim = weight.shape
-    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
-        first = "_l0" if isinstance(module, nn.RNNBase) else ""
-        module.input_size = getattr(module, f"weight_ih{first}").shape[1]
-        module.hidden_size = (
-            getattr(module, f"weight_hh{first}").shape[0]
-            * before.hidden_size
-            // len(getattr(before, f"weight_hh{first}"))
-        )
