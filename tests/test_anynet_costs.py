@@ -43,9 +43,31 @@ def test_products_that_no_conv_and_no_linear_layer_makes_are_told():
     assert before == pruned.full_macs + attended
     assert said == pruned.macs + attended
     assert f"(torch's counter) it is {said:,} of {before:,} ({said / before:.1%})" in str(pruned)
-    plain = prune(Mixer(), X)
-    assert plain.products == (plain.macs, plain.full_macs)
-    assert "counter" not in str(plain)
+    mixer = prune(Mixer(), X)
+    assert mixer.products == (mixer.macs, mixer.full_macs)
+    assert "counter" not in str(mixer)
+
+
+def test_nothing_is_counted_again_where_layers_see_one_map_of_an_example(monkeypatch):
+    plain = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3), nn.Flatten(), nn.Linear(576, 4))
+    monkeypatch.setattr("prune_lib.anynet.choosing.counted", None)
+    pruned = prune(plain, X)
+    assert pruned.products is None
+    assert pruned.macs == sum(macs(pruned.model, X)[0].values()) // 2
+
+
+def test_a_convolution_that_no_layer_makes_is_told():
+    class Standardised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 16, 3, bias=False), nn.Conv2d(16, 4, 3)
+
+        def forward(self, x):
+            weight = self.first.weight - self.first.weight.mean((1, 2, 3), keepdim=True)
+            return self.second(nn.functional.conv2d(x, weight, padding=1).relu())
+
+    pruned = prune(Standardised(), X)
+    assert pruned.products[1] == pruned.full_macs + 16 * 16 * 16 * 27
 
 
 def test_what_values_decide_is_not_counted_from_shapes():

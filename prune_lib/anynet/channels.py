@@ -24,6 +24,12 @@ SPREADING = ("expand", "repeat", "expand_as")  # what may have labels where its 
 Fields = list[Tensor]
 
 
+PRODUCTS = {
+    "convolution", "mm", "addmm", "bmm", "baddbmm", "_scaled_dot_product_attention_math",
+    "_scaled_dot_product_flash_attention_for_cpu",
+}  # fmt: skip
+
+
 class Channels(TorchDispatchMode):
     """Within this mode everything that is computed is followed. What was found is in ``edges``, ``pins``, ``blocks``.
 
@@ -51,6 +57,7 @@ class Channels(TorchDispatchMode):
         self._active: Any = WeakTensorKeyDictionary()  # what depends on the network's input
         self.readers: dict[str, set[str]] = {}
         self.used: set[str] = set()
+        self.products = 0  # how many products of matrices, and convolutions, were computed
         self.paused = False  # while somebody looks at what is computed
         for name, leaf in leaves.items():
             self.leaves[name] = [self.new(leaf.shape[dim], dim, leaf.dim()) for dim in range(leaf.dim())]
@@ -160,6 +167,7 @@ class Channels(TorchDispatchMode):
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
+        self.products += func.overloadpacket.__name__ in PRODUCTS
         given = list(tensors_in((args, kwargs)))
         before = [self.fields(t) for t in given]  # an operation in place may change its own argument
         result = func(*args, **kwargs)

@@ -55,9 +55,12 @@ def choose(
 
 
 def _chosen(now: Ready, structure: Structure, keep: Keep) -> Chosen:
-    """``keep`` with its costs: counted, or where values decide what is run, by the weights that a layer has left."""
+    """``keep`` with its costs: by the weights that a layer has left, or counted where that may be something else.
+
+    Where values decide what is run, nothing can be counted.
+    """
     smaller = cut(now.work, structure, keep, sharing=True)
-    if found := counted(smaller, now.inputs):
+    if not now.plain and (found := counted(smaller, now.inputs)):
         return Chosen(keep, {name: found[0].get(name, 0) for name in now.macs}, found[1])
     left = {name: cost * _weights(smaller, name) // _weights(now.work, name) for name, cost in now.macs.items()}
     return Chosen(keep, left, None)

@@ -33,6 +33,7 @@ class Ready:
     structure: Structure
     macs: dict[str, int]  # of each layer, for all of ``inputs``
     examples: int
+    plain: bool  # each layer sees one map or one row of an example, and nothing else multiplies
 
 
 def ready(
@@ -62,9 +63,10 @@ def ready(
     tell(f"running {kind} on example_inputs and following its channels")
     hooked = any(module._forward_hooks or module._forward_pre_hooks for module in own.modules())
     with _untouched(model):
-        macs, n, structure = _followed(work, inputs, ignore, hooked, lambda: _as_it_is(own, example_inputs))
+        calls, structure = _followed(work, inputs, ignore, hooked, lambda: _as_it_is(own, example_inputs))
     if whole is None and structure.unreached:
         warn(structure.unreached_line, stacklevel=3)
+    macs, n = by_layer(calls, rule_called("macs")), examples(tensors(inputs, floating=False), calls)
     if not any(macs.values()):
         _check_examples(inputs)
     if whole:
@@ -73,7 +75,8 @@ def ready(
         )
     if not structure.groups:
         raise refuse(kind, structure.whole)
-    return Ready(own, work, inputs, structure, macs, n)
+    rows = all(layer.x[0] == n and (layer.kind != "Linear" or len(layer.x) == 2) for layer in calls if layer.x)
+    return Ready(own, work, inputs, structure, macs, n, rows and structure.products <= len(calls))
 
 
 def _check_ignore(ignore: Any, modules: Mapping[str, nn.Module]) -> None:
@@ -159,8 +162,8 @@ def _numbers(model: nn.Module) -> None:
 
 def _followed(
     work: nn.Module, inputs: Any, ignore: Sequence[str], hooked: bool, as_it_is: Callable[[], object]
-) -> tuple[dict[str, int], int, Structure]:
-    """``macs`` of ``work`` and the structure of its channels, from one run.
+) -> tuple[list[Layer], Structure]:
+    """The calls of ``work``'s conv and linear layers and the structure of its channels, from one run.
 
     Args:
         hooked: it is a copy of a network with hooks, which it has not.
@@ -201,7 +204,7 @@ def _followed(
             ) from None
         raise InputError(f"{kind} does not run on example_inputs {shapes} {why}") from None
     _answered(kind, inputs, tensors(found[0], floating=True))
-    return by_layer(calls, rule), examples(tensors(inputs, floating=False), calls), structure
+    return calls, structure
 
 
 def _check_examples(inputs: Any) -> None:

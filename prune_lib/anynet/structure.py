@@ -55,6 +55,7 @@ class Structure:
     passed: dict[str, Tensor]  # norm without weights -> (C,) int64, the choice that each channel is of
     filters: dict[str, Tensor]  # layer -> (filters,) int64: the choice that each is of
     ways: tuple[tuple[str, ...], ...] = ((),)  # how it is run: modules that see themselves in training
+    products: int = 0  # how many a run computes, those of layers among them
     unreached: tuple[str, ...] = ()  # layers, or weights of their own, that no way of running it uses
 
     @property
@@ -115,6 +116,7 @@ def find_structure(
             followed.pin(own, f"{name} (MultiheadAttention) keeps its heads")
     ways: tuple[tuple[str, ...], ...] = ((),)
     _follow(model, inputs, (), followed, run)
+    products = followed.products
     with without_fast_paths(model):
         wiring = wiring_in_training(model, inputs, followed)
     if wiring:
@@ -125,7 +127,7 @@ def find_structure(
             if within(layer, [name]) and (made := _made_by(layers[layer], weights.get(layer), followed)) is not None:
                 followed.pin([made], "ignored")
     found = _resolved(followed, layers, weights)
-    return replace(found, ways=ways, unreached=unreached(model, followed))
+    return replace(found, ways=ways, products=products, unreached=unreached(model, followed))
 
 
 def _follow(
