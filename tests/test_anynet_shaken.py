@@ -237,6 +237,15 @@ def test_a_wrong_cut_does_not_hide_in_the_output(way):
     assert pruned.difference <= 1e-5
 
 
+def test_a_number_near_zero_is_no_channel_of_its_own():
+    """Of one example each logit is one number, and one among them is as near to zero as rounding."""
+    expected = torch.linspace(-2, 2, 1001)[None] + 1e-6
+    found = expected + 1e-6 * torch.tensor([1.0, -1.0, 0.5]).repeat(334)[None, :1001]
+    assert compare.difference([expected], [found], 2e-3) < 1e-6
+    many = expected.expand(32, -1)
+    assert compare.difference([many], [many + 1e-6], 2e-3) == pytest.approx(2e-3, rel=0.2)
+
+
 def test_channels_of_rounding_are_no_difference():
     def way(net, x):
         found = net.b(net.a(x).relu())
@@ -254,12 +263,12 @@ def test_an_output_in_which_nothing_shows_is_said_to_be_one():
 
 
 def test_a_channel_is_compared_by_itself_if_asked():
-    expected = torch.tensor([[1.0, 1000.0], [2.0, 500.0]])
-    found = torch.tensor([[1.0, 1000.0], [2.5, 500.0]])
+    expected = torch.tensor([[1.0, 1000.0], [2.0, 500.0]]).repeat(8, 1)
+    found = torch.tensor([[1.0, 1000.0], [2.5, 500.0]]).repeat(8, 1)
     assert compare.difference([expected], [found]) == 0.5 / 1000
     assert compare.difference([expected], [found], 1.0) == 0.5 / 2
     assert compare.difference([expected.double()], [found.double()], 0.1) == pytest.approx(0.1 * 0.5 / 2)
-    little = torch.tensor([[1e-12, 1.0], [0.0, 1.0]], dtype=torch.float64)
+    little = torch.tensor([[1e-12, 1.0], [0.0, 1.0]], dtype=torch.float64).repeat(8, 1)
     assert compare.difference([little], [little * torch.tensor([2.0, 1.0])], 1.0) == pytest.approx(1e-4)
 
 

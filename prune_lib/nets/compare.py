@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 LITTLE = 1e-8  # of the largest number: in float64, channels that hold less are compared to this much of it
+ENOUGH = 16  # numbers that a channel must hold so that the largest of them says how large they are
 
 
 def difference(expected: Sequence[Tensor], found: Sequence[Tensor], finely: float = 0.0) -> float:
@@ -17,7 +18,7 @@ def difference(expected: Sequence[Tensor], found: Sequence[Tensor], finely: floa
 
     Args:
         finely: how much the difference counts that is divided by the largest number of each channel instead, be
-            channels along the second dimension or along the last.
+            channels along the second dimension or along the last, if a channel has ``ENOUGH`` of them.
     """
     if [t.shape for t in expected] != [t.shape for t in found]:
         return torch.inf
@@ -42,6 +43,8 @@ def _of_two(expected: Tensor, found: Tensor, finely: float) -> float:
     least = LITTLE * most if expected.dtype == torch.float64 else torch.full_like(most, tiny)
     off = gaps.max() / most
     for dim in {min(1, gaps.dim() - 1), gaps.dim() - 1} if finely and gaps.dim() else ():
+        if gaps.numel() < ENOUGH * gaps.shape[dim]:
+            continue
         over = [each for each in range(gaps.dim()) if each != dim]
         of_each = (t.amax(over) if over else t for t in (gaps, sizes))
         off = torch.maximum(off, finely * torch.div(next(of_each), next(of_each).clamp_min(least)).max())
