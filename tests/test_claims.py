@@ -2,13 +2,18 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from prune_lib.book.tables import claims
 from prune_lib.book.tables.claims import CANNOT_TELL, CONTRADICTED, NOT_TESTED, SUPPORTED, Claim, Contrast, holm
 from prune_lib.papers.rows import get_row, table_rows
 from prune_lib.system.errors import InputError
+
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def contrast(*differences, within=None):
@@ -58,6 +63,16 @@ def test_more_seeds_are_told_with_the_correction_for_several_contrasts():
     n = 3 + first.more_seeds
     needed = [claims.quantile(1 - 0.025 / 2, k - 1) * first.sd / k**0.5 for k in (n, n - 1)]
     assert needed[0] < abs(first.mean) <= needed[1]
+
+
+def test_what_looking_after_three_four_and_five_seeds_costs_is_what_the_page_says():
+    found = torch.randn(200_000, 5, generator=torch.Generator().manual_seed(0))
+    told = torch.zeros(len(found), dtype=torch.bool)
+    for n in (3, 4, 5):
+        some = found[:, :n]
+        told |= some.mean(1).abs() / some.std(1) * n**0.5 > claims.quantile(0.975, n - 1)
+    page = (ROOT / "notebooks" / "claims.py").read_text(encoding="utf-8")
+    assert f"{100 * told.double().mean():.0f} % of cases and not in 5" in page
 
 
 def test_a_claim_holds_only_if_each_contrast_does():

@@ -26,7 +26,7 @@ def macs(model: nn.Module, inputs: Any) -> tuple[dict[str, int], int]:
 def counted(model: nn.Module, inputs: Any) -> tuple[dict[str, int], int] | None:
     """Each layer's ``macs``, and by torch's counter those of all products, functional ones and attention's too.
 
-    From shapes alone, so that it takes no time; ``None`` where these do not say what is run, as where boxes are found.
+    From shapes alone, nothing being computed; ``None`` where these do not say what is run, as where boxes are found.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
