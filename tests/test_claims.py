@@ -12,7 +12,6 @@ from prune_lib.book.tables.claims import CANNOT_TELL, CONTRADICTED, NOT_TESTED, 
 from prune_lib.papers.rows import get_row, table_rows
 from prune_lib.system.errors import InputError
 
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
