@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from torch import nn
@@ -59,16 +60,13 @@ def _chosen(now: Ready, structure: Structure, keep: Keep) -> Chosen:
 
     Where values decide what is run, nothing can be counted.
     """
-    smaller = cut(now.work, structure, keep, sharing=True)
-    if not now.plain and (found := counted(smaller, now.inputs)):
+    if not now.plain and (found := counted(cut(now.work, structure, keep, sharing=True), now.inputs)):
         return Chosen(keep, {name: found[0].get(name, 0) for name in now.macs}, found[1])
-    left = {name: cost * _weights(smaller, name) // _weights(now.work, name) for name, cost in now.macs.items()}
-    return Chosen(keep, left, None)
-
-
-def _weights(model: nn.Module, layer: str) -> int:
-    """How many weights ``layer`` of ``model`` has, less its bias."""
-    return model.get_submodule(layer).weight.numel()  # type: ignore[operator, union-attr]
+    alive, share = structure.alive(keep), dict.fromkeys((name for name, _ in structure.along), Fraction(1))
+    for (weight, _), choices in structure.along.items():
+        share[weight] *= Fraction(int(alive[choices].sum()), len(choices))
+    weights = {layer: structure.weights.get(layer, ("", 0))[0] for layer in now.macs}
+    return Chosen(keep, {layer: int(cost * share.get(weights[layer], 1)) for layer, cost in now.macs.items()}, None)
 
 
 def _costs(of: Ready, kind: str) -> dict[str, int]:
