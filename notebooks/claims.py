@@ -54,7 +54,7 @@ from prune_lib.book.captions import captioned
 from prune_lib.book.figures.forest import forest
 
 tested = [contrast for contrast in claims.contrasts if contrast.verdict != NOT_TESTED]
-names = [f"{contrast.of.split('/', 1)[1]} – {contrast.than.split('/', 1)[1]}" for contrast in tested]
+names = [contrast.title.replace(" against ", " − ") for contrast in tested]
 captioned(
     forest(names, tested) if tested else None,
     "The contrasts that were tested: mean difference of test top-1 in percentage points, and its 95 % interval.",

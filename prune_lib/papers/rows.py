@@ -236,6 +236,12 @@ def table_title(table: str) -> str:
     return papers()[paper]["tables"][name]["title"]
 
 
+def table_short(table: str) -> str:
+    """What ``paper/table`` is called in the middle of a sentence; where its YAML does not say, ``paper/table``."""
+    paper, name = table.split("/", 1)
+    return papers()[paper]["tables"][name].get("short", table)
+
+
 def paper_name(row: str) -> str:
     """The short name of the paper of ``paper/table/row``."""
     return papers()[row.split("/", 1)[0]]["paper"]["short"]
@@ -325,10 +331,10 @@ def _tables(paper: str, document: dict) -> dict[str, Row]:
         where = f"{paper}/{check_name(name, f'{paper}.yaml, tables')}"
         _expect(
             table, where, {"title", "dataset", "source", "rule", "rows"},
-            {"arch", "rates", "layout", "method", "start", "tolerance", "recipe", "budgets", "unknown"},
+            {"short", "arch", "rates", "layout", "method", "start", "tolerance", "recipe", "budgets", "unknown"},
         )  # fmt: skip
         _mappings(where, {key: table[key] for key in ("rows", "recipe", "budgets", "method") if key in table})
-        _texts(where, table, ("title", "dataset", "source", "rule", "arch", "layout", "start", "unknown"))
+        _texts(where, table, ("title", "short", "dataset", "source", "rule", "arch", "layout", "start", "unknown"))
         if extra := set(table.get("budgets") or {}) - set(WRITTEN):
             raise InputError(f"{where}, budgets: unknown budget {short(extra.pop())}; expected {' '.join(WRITTEN)}")
         if type(table.get("tolerance", 0)) not in (int, float) or not 0 <= table.get("tolerance", 0) <= 100:

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from statistics import mean, stdev
 
-from ...papers.rows import Row, get_row, papers, table_rows
+from ...papers.rows import Row, get_row, papers, table_rows, table_short
 from ...runs.records import records
 from ...system.errors import InputError, needs
 from ...system.reading import from_yaml
@@ -83,8 +83,13 @@ class Contrast:
         """Both rows by name, and the table that they share, or each its own."""
         one, other = get_row(self.of), get_row(self.than)
         if one.table == other.table:
-            return f"{one.title} against {other.title} ({one.table})"
-        return f"{one.title} ({one.table}) against {other.title} ({other.table})"
+            return f"{self.rows} ({table_short(one.table)})"
+        return f"{one.title} ({table_short(one.table)}) against {other.title} ({table_short(other.table)})"
+
+    @property
+    def rows(self) -> str:
+        """Both rows by name."""
+        return f"{get_row(self.of).title} against {get_row(self.than).title}"
 
     @property
     def shown(self) -> str:
@@ -354,16 +359,26 @@ def _share_of_macs(row: Row, run: dict) -> float:
 
 
 def verdicts(budget: str = "fast") -> Sequence[Sequence[str]]:
-    """The claims that were tested, a line for each: where it is made, what was measured, and the verdict."""
+    """The claims that were tested, a line for each: where it is made, what was measured, and the verdict.
+
+    A claim's contrasts stand below each other, those that are told in bold, and the table that all share before them.
+    """
     cells = [["Claim", "Made by", "Measured here, points of top-1", "Verdict"]]
     for claim in load_claims(budget).claims:
         tested = [c for c in claim.contrasts if c.verdict != NOT_TESTED]
         if tested:
-            measured = "; ".join(
-                f"{c.title.replace(' against ', ' − ')}: {'the same weights' if c.same else c.shown}" for c in tested
-            )
-            cells.append([claim.text, claim.source, measured, claim.verdict])
+            tables = {get_row(row).table for c in tested for row in (c.of, c.than)}
+            shared = [f"{table_short(tables.pop())}:"] if len(tables) == 1 else []
+            lines = [_measured(c, c.rows if shared else c.title) for c in tested]
+            cells.append([claim.text, claim.source, "<br>".join([*shared, *lines]), claim.verdict])
     return cells
+
+
+def _measured(contrast: Contrast, title: str) -> str:
+    """``L1 − random +0.33 ± 0.54``, the figure in bold where it is told."""
+    shown = "the same weights" if contrast.same else contrast.shown.replace("-", "−")
+    told = contrast.verdict in (SUPPORTED, CONTRADICTED)
+    return f"{title.replace(' against ', ' − ')} {'**' * told}{shown}{'**' * told}"
 
 
 def league_grid(table: str, budget: str = "fast") -> Grid:
