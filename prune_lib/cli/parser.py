@@ -12,7 +12,7 @@ from ..nets import ARCHS
 from ..system.ending import by_signals
 from ..system.errors import InputError
 from ..system.paths import settle_environment
-from . import commands as do
+from . import around, counting, running, showing
 from .output import never_refuse
 
 EXAMPLES = {
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command(
-        "cost", do.cost, "Recount params and FLOPs of a network pruned by a rate string, or of given weights."
+        "cost", counting.cost, "Recount params and FLOPs of a network pruned by a rate string, or of given weights."
     )
     sub.add_argument("arch", nargs="?", help=f"{' '.join(ARCHS)}; not needed with --weights that name it")
     sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
@@ -114,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--rule", default="thop-0.0.31", help="counting rule, or 'all' (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("check", do.check, "Say which ways of counting a network print a figure; exit code 1 if none does.")
+    sub = command(
+        "check", counting.check, "Say which ways of counting a network print a figure; exit code 1 if none does."
+    )
     sub.add_argument("figure", help="as printed: 55.84M, '4.1 GFLOPs', '0.85M params', or a cut such as 76.8%%")
     sub.add_argument("--arch", required=True, help=f"{' '.join(ARCHS)}; or torchvision's, as resnet152")
     sub.add_argument("--rates", metavar="SPEC", help="as the paper writes them (default: full, or a row of the papers)")
@@ -126,42 +128,46 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--classes", type=int, metavar="N", help="of the network (default: its own; CIFAR's also 100)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("inspect", do.inspect, "Say what somebody's checkpoint is: network, widths, zeros, costs, claims.")
+    sub = command(
+        "inspect", counting.inspect, "Say what somebody's checkpoint is: network, widths, zeros, costs, claims."
+    )
     sub.add_argument("file", help=".pth .pth.tar .pt .bin .safetensors …; read as data, nothing in it is run")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("units", do.units, "List the groups of convs that must keep the same channels, as a file to edit.")
+    sub = command(
+        "units", counting.units, "List the groups of convs that must keep the same channels, as a file to edit."
+    )
     sub.add_argument("arch", help=" ".join(ARCHS))
     sub.add_argument("--json", action="store_true", help="print JSON instead of YAML")
 
-    sub = command("rows", do.rows, "List the rows that the papers report.")
+    sub = command("rows", showing.rows, "List the rows that the papers report.")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command(
-        "show", do.show, "Show what a row is: its spec, recipes field by field, reported and recounted figures."
+        "show", showing.show, "Show what a row is: its spec, recipes field by field, reported and recounted figures."
     )
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("claims", do.claims, "Judge the papers' comparative claims by the records at equal recipe.")
+    sub = command("claims", showing.claims, "Judge the papers' comparative claims by the records at equal recipe.")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("errata", do.errata, "List what contradicts itself in the papers, computed from their rows.")
+    sub = command("errata", showing.errata, "List what contradicts itself in the papers, computed from their rows.")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command(
-        "results", do.results, "Show every row, of all papers or of one: reported, recounted, measured, judged."
+        "results", showing.results, "Show every row, of all papers or of one: reported, recounted, measured, judged."
     )
     sub.add_argument("paper", nargs="?", help="one paper: dcff, cdp, cfdp, hrank, filterexpo, mmrazor … (default: all)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("review", do.review, "Write a paper's review sheet: claims, rows, recounts, errata, records.")
+    sub = command("review", showing.review, "Write a paper's review sheet: claims, rows, recounts, errata, records.")
     sub.add_argument("paper", help="one paper: dcff, cdp, cfdp, hrank, filterexpo, mmrazor …")
     sub.add_argument("--format", default="markdown", help="markdown or html, one page that needs nothing beside it")
     sub.add_argument("--out", metavar="FILE", help="the file to write (default: print it)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("run", do.run, "Train, evaluate and record a row. A finished run is not run again.")
+    sub = command("run", running.run, "Train, evaluate and record a row. A finished run is not run again.")
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
     _common(sub)
     sub.add_argument(
@@ -185,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print the record")
     _loudness(sub, "no progress, and no last line", "also what is about to be run, and each epoch afterwards")
 
-    sub = command("score", do.score, "Score the filters of the trained network that a row prunes, into a file.")
+    sub = command("score", running.score, "Score the filters of the trained network that a row prunes, into a file.")
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
     sub.add_argument("--out", required=True, metavar="OUT", help="the safetensors file to write")
     _common(sub)
@@ -193,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     _precision(sub, "bf16 where the device multiplies it natively, else fp32")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("select", do.select, "Say which filters stay by scores, and what the network then costs.")
+    sub = command("select", running.select, "Say which filters stay by scores, and what the network then costs.")
     sub.add_argument("file", help="from 'prune score'")
     sub.add_argument("--sparsity", type=float, metavar="X", help="share of all filters that goes, by one threshold")
     sub.add_argument("--flops", type=float, metavar="X", help="share of the FLOPs (CDP's counter) that stays, by one")
@@ -203,7 +209,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="OUT", help="write the widths there, as 'prune run --units' takes them")
     sub.add_argument("--json", action="store_true", help="print JSON, with every filter that stays")
 
-    sub = command("queue", do.queue, "Run what has no record yet, best first, several rows at a time on each device.")
+    sub = command(
+        "queue", running.queue, "Run what has no record yet, best first, several rows at a time on each device."
+    )
     sub.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="names, * for any (default: all of CIFAR-10)")
     sub.add_argument("--jobs", type=int, default=1, help="runs at a time on each device (default: %(default)s)")
     sub.add_argument("--devices", nargs="+", default=[], metavar="D", help="cuda:0 cuda:1 …, instead of --device")
@@ -217,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     _loudness(sub, "no line for each run", "also where each run's log is")
     _common(sub)
 
-    sub = command("reproduce", do.reproduce, "Run all that papers have no record of yet, then build the book.")
+    sub = command("reproduce", running.reproduce, "Run all that papers have no record of yet, then build the book.")
     sub.add_argument("papers", nargs="*", metavar="PAPER", help="dcff, cdp, cfdp, filterexpo, mmrazor … (default: all)")
     _common(sub)
     sub.add_argument("--devices", nargs="+", default=[], metavar="D", help="cuda:0 cuda:1 …, instead of --device")
@@ -230,7 +238,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print what became of each run as JSON, or what it would take")
     _loudness(sub, "no line for each run", "also all that Sphinx says")
 
-    sub = command("plan", do.plan, "What runs will take, and the dense networks that they prune: hours, memory, money.")
+    sub = command(
+        "plan", running.plan, "What runs will take, and the dense networks that they prune: hours, memory, money."
+    )
     sub.add_argument("rows", nargs="+", metavar="ROW", help="names, * for any")
     sub.add_argument("--budget", default="paper", help="smoke, tiny, short, fast or paper (default: %(default)s)")
     sub.add_argument(
@@ -240,14 +250,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seconds", type=float, default=10.0, metavar="S", help="to try each row here (%(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("keep", do.keep, "Put a finished run's network beside its record, with a card, to be committed.")
+    sub = command("keep", running.keep, "Put a finished run's network beside its record, with a card, to be committed.")
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
     sub.add_argument("--budget", default="smoke", help="smoke, tiny, short, fast or paper (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, help="whole number from 0 (default: %(default)s)")
     sub.add_argument("--protocol", default="last", help="last, selected or test_best (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("eval", do.evaluate, "Evaluate given weights as a row's compact network, on the row's test images.")
+    sub = command(
+        "eval", running.evaluate, "Evaluate given weights as a row's compact network, on the row's test images."
+    )
     sub.add_argument("row", help="paper/table/row, as 'prune rows' lists them")
     sub.add_argument(
         "--weights",
@@ -264,17 +276,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--data-dir", help="where the data is (default: $PRUNE_DATA, else ./data)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("table", do.table, "Show a table: reported, recounted, measured, verdict.")
+    sub = command("table", showing.table, "Show a table: reported, recounted, measured, verdict.")
     sub.add_argument("table", help="paper/table")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("export", do.export, "Export a compact network to another format, read back and compared.")
+    sub = command("export", counting.export, "Export a compact network to another format, read back and compared.")
     sub.add_argument("file", help="safetensors that a run left, or 'prune export' wrote")
     sub.add_argument("--to", required=True, metavar="FORMAT", help="onnx, pt2 (torch.export) or safetensors")
     sub.add_argument("--out", required=True, metavar="OUT", help="the file to write")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("latency", do.latency, "Measure a full and a compact network in turn, beside their FLOPs.")
+    sub = command("latency", counting.latency, "Measure a full and a compact network in turn, beside their FLOPs.")
     sub.add_argument("arch", help=" ".join(ARCHS))
     sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
     sub.add_argument("--layout", help="whose list it is (default: the network's own first)")
@@ -284,27 +296,27 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("data", do.data, "Check that a data set is there and whole.")
+    sub = command("data", around.data, "Check that a data set is there and whole.")
     sub.add_argument("name", help="cifar10, digits, imagenet, imagenet-sample, coco, cityscapes, shapes …")
     sub.add_argument("--decode", action="store_true", help="of a folder of images, decode every file")
     sub.add_argument("--data-dir", help="where to look (default: $PRUNE_DATA, else ./data)")
     sub.add_argument("--download", action="store_true", help="fetch it first, through torchvision")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("book", do.book, "Execute the notebooks through papermill and build the HTML book.")
+    sub = command("book", around.book, "Execute the notebooks through papermill and build the HTML book.")
     _common(sub)
     sub.add_argument("--json", action="store_true", help="print where the book is as JSON, and nothing else")
     _loudness(sub, "neither progress nor what Sphinx says, unless it fails", "also all that Sphinx says")
 
     sub = command(
         "metadata",
-        do.metadata,
+        around.metadata,
         "Write CITATION.cff, codemeta.json, .zenodo.json and the RO-Crate from their one source.",
     )
     sub.add_argument("--check", action="store_true", help="write nothing; exit code 1 if one is not as it would be")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("editions", do.editions, "List the published editions, or what changed from one to another.")
+    sub = command("editions", around.editions, "List the published editions, or what changed from one to another.")
     sub.add_argument("action", nargs="?", choices=("compare",), help="compare two: verdicts, rows, records")
     sub.add_argument(
         "names", nargs="*", metavar="EDITION", help="a name, latest, now (this checkout), a folder or file"
@@ -312,11 +324,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--site", metavar="FOLDER", help="where editions are (default: site/)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("doctor", do.doctor, "Say what this machine can do and what to mend; exit code 0 if runs work.")
+    sub = command("doctor", around.doctor, "Say what this machine can do and what to mend; exit code 0 if runs work.")
     sub.add_argument("--data-dir", help="where to look for data (default: $PRUNE_DATA, else ./data)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("completion", lambda args: do.completion(parser, args.shell), "Write completion for a shell to read.")
+    sub = command(
+        "completion", lambda args: around.completion(parser, args.shell), "Write completion for a shell to read."
+    )
     sub.add_argument("shell", choices=("bash", "zsh"), help="bash or zsh; the line goes into ~/.bashrc or ~/.zshrc")
     return parser
 

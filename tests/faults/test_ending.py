@@ -79,7 +79,7 @@ def test_a_command_that_is_told_to_end_says_how_to_go_on(project, number, monkey
         os.kill(os.getpid(), number)
         time.sleep(5)
 
-    monkeypatch.setattr("prune_lib.cli.commands.rows", stop)
+    monkeypatch.setattr("prune_lib.cli.showing.rows", stop)
     ours = signal.signal(number, signal.SIG_DFL)  # under nohup a hang-up is ignored, and stays so
     try:
         assert main(["rows"]) == 128 + number
