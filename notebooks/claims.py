@@ -36,7 +36,7 @@ from prune_lib.book.site.notebook import check_parameters
 check_parameters(globals(), judged=("fast",))
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.claims import NOT_TESTED, league_grid, load_claims, worth_of_test_selection
+from prune_lib.book.tables.claims import load_claims
 
 claims = load_claims(judged)
 claims.grid
@@ -52,6 +52,7 @@ claims.differences
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A point and an interval for each contrast, beside a line at zero"}}
 from prune_lib.book.captions import captioned
 from prune_lib.book.figures.forest import forest
+from prune_lib.book.tables.contrasts import NOT_TESTED
 
 tested = [contrast for contrast in claims.contrasts if contrast.verdict != NOT_TESTED]
 names = [contrast.title.replace(" against ", " − ") for contrast in tested]
@@ -71,7 +72,7 @@ captioned(
 # %% tags=["hide-input"]
 from IPython.display import Markdown, display
 
-from prune_lib.book.tables.claims import LEAGUES
+from prune_lib.book.tables.leagues import LEAGUES, league_grid
 from prune_lib.papers import table_title
 
 for table in LEAGUES:
@@ -85,6 +86,8 @@ for table in LEAGUES:
 # The papers report the epoch that is best on the test images. Over all runs of this budget that adds:
 
 # %% tags=["hide-input"]
+from prune_lib.book.tables.leagues import worth_of_test_selection
+
 worth_of_test_selection(judged)
 
 # %% [markdown]
@@ -94,6 +97,6 @@ worth_of_test_selection(judged)
 # alike. The column *held out* decided.
 
 # %% tags=["hide-input"]
-from prune_lib.book.tables.claims import tries_grid
+from prune_lib.book.tables.leagues import tries_grid
 
 display(tries_grid("arena/tries", judged), tries_grid("arena/tune", judged))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from prune_lib.book.tables import claims
-from prune_lib.book.tables.claims import CANNOT_TELL, CONTRADICTED, NOT_TESTED, SUPPORTED, Claim, Contrast, holm
+from prune_lib.book.tables import claims, contrasts, leagues
+from prune_lib.book.tables.claims import Claim
+from prune_lib.book.tables.contrasts import CANNOT_TELL, CONTRADICTED, NOT_TESTED, SUPPORTED, Contrast, holm
 from prune_lib.papers.rows import get_row, table_rows
 from prune_lib.system.errors import InputError
 
@@ -24,13 +25,13 @@ def test_the_interval_is_student_s():
     assert one.mean == 2.0
     assert one.sd == 1.0
     assert one.half == pytest.approx(4.302653 / 3**0.5, rel=1e-6)  # t of 97.5 % with two degrees of freedom
-    assert claims.p_value(one) == pytest.approx(0.0741799, rel=1e-5)  # t = 2 sqrt(3)
+    assert contrasts.p_value(one) == pytest.approx(0.0741799, rel=1e-5)  # t = 2 sqrt(3)
 
 
 def test_equality_is_judged_by_two_one_sided_tests():
     one = contrast(0.1, 0.2, 0.3, within=0.5)
     t = (0.5 - 0.2) / (0.1 / 3**0.5)
-    assert claims.p_value(one) == pytest.approx(2 * claims.tail(t, 2))
+    assert contrasts.p_value(one) == pytest.approx(2 * contrasts.tail(t, 2))
     assert holm([one])[0].verdict == SUPPORTED
     assert holm([contrast(0.1, 0.9, -0.5, within=0.5)])[0].verdict == CANNOT_TELL
     assert holm([contrast(-3.1, -3.0, -2.9, within=0.5)])[0].verdict == CONTRADICTED
@@ -38,7 +39,7 @@ def test_equality_is_judged_by_two_one_sided_tests():
 
 def test_holm_corrects_the_smallest_most_and_never_falls(monkeypatch):
     ps = iter([0.01, 0.04, None, 0.03])
-    monkeypatch.setattr(claims, "p_value", lambda contrast: next(ps))
+    monkeypatch.setattr(contrasts, "p_value", lambda contrast: next(ps))
     assert [c.holm for c in holm([contrast(1.0, 2.0, 3.0)] * 4)] == pytest.approx([0.03, 0.06, 1.0, 0.06])
 
 
@@ -47,10 +48,10 @@ def test_a_verdict_says_what_more_seeds_would_do():
     assert (better.verdict, worse.verdict, unclear.verdict) == (SUPPORTED, CONTRADICTED, CANNOT_TELL)
     assert unclear.words() == f"cannot tell (±0.90; about {unclear.more_seeds} more seeds)"
     n = 3 + unclear.more_seeds
-    needed = [claims.quantile(0.975, k - 1) * unclear.sd / k**0.5 for k in (n, n - 1)]
+    needed = [contrasts.quantile(0.975, k - 1) * unclear.sd / k**0.5 for k in (n, n - 1)]
     assert needed[0] < abs(unclear.mean) <= needed[1]
     assert {contrast(*differences).verdict for differences in ((), (1.0,), (1.0, 1.0))} == {NOT_TESTED}
-    assert claims.p_value(contrast(1.0, 1.1)) is None
+    assert contrasts.p_value(contrast(1.0, 1.1)) is None
 
 
 def test_more_seeds_are_told_with_the_correction_for_several_contrasts():
@@ -60,7 +61,7 @@ def test_more_seeds_are_told_with_the_correction_for_several_contrasts():
     assert alone.verdict == CONTRADICTED
     assert (first.verdict, first.holm / first.p) == (CANNOT_TELL, pytest.approx(2))
     n = 3 + first.more_seeds
-    needed = [claims.quantile(1 - 0.025 / 2, k - 1) * first.sd / k**0.5 for k in (n, n - 1)]
+    needed = [contrasts.quantile(1 - 0.025 / 2, k - 1) * first.sd / k**0.5 for k in (n, n - 1)]
     assert needed[0] < abs(first.mean) <= needed[1]
 
 
@@ -69,7 +70,7 @@ def test_what_looking_after_three_four_and_five_seeds_costs_is_what_the_page_say
     told = torch.zeros(len(found), dtype=torch.bool)
     for n in (3, 4, 5):
         some = found[:, :n]
-        told |= some.mean(1).abs() / some.std(1) * n**0.5 > claims.quantile(0.975, n - 1)
+        told |= some.mean(1).abs() / some.std(1) * n**0.5 > contrasts.quantile(0.975, n - 1)
     page = (ROOT / "notebooks" / "claims.py").read_text(encoding="utf-8")
     assert f"{100 * told.double().mean():.0f} % of cases and not in 5" in page
 
@@ -132,16 +133,16 @@ def test_records_become_verdicts_a_league_and_what_test_selection_is_worth(proje
     assert [(c.of, c.verdict) for c in tested] == [("arena/uniform50/l1", SUPPORTED)]
     assert tested[0].differences == pytest.approx((2.0, 2.1, 1.9))
     assert found["cdp_criterion"].verdict == NOT_TESTED
-    league = claims.league("arena/uniform50")
+    league = leagues.league("arena/uniform50")
     assert [place.row.id.rsplit("/", 1)[1] for place in league] == ["cdp", "l1", "random"]
     assert (league[1].before, league[1].recalibrated, league[1].seconds) == (40.0, 60.0, 2.0)
-    text = str(claims.league_grid("arena/uniform50"))
+    text = str(leagues.league_grid("arena/uniform50"))
     assert "better" in text
     assert "+2.00 ± 0.25" in text
     assert league[1].macs == pytest.approx([0.5] * 3)
     write(project, "arena/uniform50/l1", 2, 89.9, macs_slim=40_551_040)  # masks that cannot be removed
-    assert "  50.0–100.0  " in str(claims.league_grid("arena/uniform50"))
-    worth = str(claims.worth_of_test_selection())
+    assert "  50.0–100.0  " in str(leagues.league_grid("arena/uniform50"))
+    worth = str(leagues.worth_of_test_selection())
     assert worth.count("0.250") == 2
     assert worth.count("  7") == 2
 
@@ -183,27 +184,27 @@ def test_a_league_s_baseline_is_no_contrast_to_correct_for(project):
     for seed in range(3):
         write(project, "arena/uniform50/l1", seed, 90.0 + seed / 10)
         write(project, "arena/uniform50/random", seed, 89.9)
-    l1, base = claims.league("arena/uniform50")
+    l1, base = leagues.league("arena/uniform50")
     assert base.against.p == base.against.holm == 1.0
-    assert l1.against.holm == l1.against.p == pytest.approx(2 * claims.tail(0.2 / (0.1 / 3**0.5), 2))
+    assert l1.against.holm == l1.against.p == pytest.approx(2 * contrasts.tail(0.2 / (0.1 / 3**0.5), 2))
 
 
-@pytest.mark.parametrize("table", claims.LEAGUES)
+@pytest.mark.parametrize("table", leagues.LEAGUES)
 def test_every_league_stands_whichever_rows_have_records(project, table):
     rows = [row for row in table_rows(table) if "fast" in row.recipes]
-    assert len(claims.league_grid(table).cells) == 1
+    assert len(leagues.league_grid(table).cells) == 1
     for number, row in enumerate(rows):
         for seed in range(3):
             write(project, row.id, seed, 80.0 + number + seed / 10)
-        places = claims.league(table)
+        places = leagues.league(table)
         assert [place.row.id for place in places] == [row.id for row in reversed(rows[: number + 1])]
-        assert len(claims.league_grid(table).cells) == number + 2
-    base = claims.baseline(table)
+        assert len(leagues.league_grid(table).cells) == number + 2
+    base = leagues.baseline(table)
     assert base.id == (f"{table}/random" if any(row.id.endswith("/random") for row in rows) else rows[0].id)
-    assert f"Against {base.title}" in claims.league_grid(table).cells[0]
+    assert f"Against {base.title}" in leagues.league_grid(table).cells[0]
 
 
 def test_without_scipy_it_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(InputError, match="it comes with the extra book"):
-        claims.tail(1.0, 2)
+        contrasts.tail(1.0, 2)

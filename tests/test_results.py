@@ -11,8 +11,9 @@ import yaml
 
 from prune_lib.book.site.build import _serve_records
 from prune_lib.book.tables import load_table
-from prune_lib.book.tables.claims import league, load_claims
+from prune_lib.book.tables.claims import load_claims
 from prune_lib.book.tables.errata import errata
+from prune_lib.book.tables.leagues import league
 from prune_lib.book.tables.results import HEADS, NONE, load_results, record_files
 from prune_lib.book.tables.table import load_study
 from prune_lib.book.tables.verdict import CONTRADICTED, NOT_ATTEMPTED, SUPPORTED

@@ -11,7 +11,7 @@ def forest(names: Sequence[str], contrasts: Sequence, unit: str = "points of tes
     """Each contrast's mean, its 95 % interval and the differences of its seeds, beside zero.
 
     Args:
-        names: what is compared, one for each of ``contrasts`` (``book.tables.claims.Contrast`` with two seeds or more).
+        names: what is compared, one for each of ``contrasts`` (``tables.contrasts.Contrast`` with two seeds or more).
     """
     with styled() as plt:
         figure, axes = plt.subplots(figsize=(8.4, 0.42 * len(names) + 1.0))

@@ -10,7 +10,8 @@ from statistics import stdev
 from ...papers.rows import METRICS
 from ...runs.records import rounded
 from ...system.files import write_text
-from .claims import LEAGUES, league, load_claims
+from .claims import load_claims
+from .leagues import LEAGUES, league
 from .results import load_results
 
 Lines = Sequence[Mapping[str, object]]

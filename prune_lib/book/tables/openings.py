@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...papers.rows import BUDGETS, COUNTS, METRICS, TRIALS
-from .claims import NOT_TESTED, Claim, claims_of
+from .claims import Claim, claims_of
+from .contrasts import NOT_TESTED
 from .errata import errata
 from .table import METRIC_NAMES, Line, load_study, load_table, mean_sd
 from .verdict import EXACT, NOT_PUBLIC
