@@ -147,6 +147,21 @@ def test_records_stand_side_by_side():
     assert "<b>" not in grid._repr_html_()
 
 
+def test_a_table_says_which_of_its_figures_are_of_weights_from_elsewhere(monkeypatch):
+    started = {"found": {"start": {"weights": "cifar10-resnet20.safetensors", "sha256": "0"}}}
+    ours = {"found": {"start": {"row": "cdp/cifar10-dense/resnet56", "budget": "short", "sha256": "0"}}}
+    runs = {
+        "cdp/cifar10/resnet20": [_record(91.0, "fast", seed) | started for seed in (0, 1)],
+        "cdp/cifar10/resnet56_a": [_record(91.0, "fast") | ours, _record(60.0, "short") | started],
+    }
+    monkeypatch.setattr("prune_lib.book.tables.table.records", lambda row, budget=None: runs.get(row.id, []))
+    table = load_table("cdp/cifar10")
+    said = "trained weights that no row here made: ResNet20, cifar10-resnet20.safetensors. Whoever trained these may"
+    assert said in table.parts[1].caption
+    found = [row["weights_from_elsewhere"] for row in table.to_json()["rows"]]
+    assert found == [[], ["cifar10-resnet20.safetensors"], [], []]
+
+
 def test_beside_a_reported_figure_stands_how_far_fast_came(project, monkeypatch):
     """93.47 is reported: two seeds of 24 of its 300 epochs, best on test, come to 92.75."""
     runs = [_record(92.5, "fast", 0), _record(93.0, "fast", 1), _record(99.0, "short")]

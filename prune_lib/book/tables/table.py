@@ -29,6 +29,7 @@ class Line:
     unfinished: Sequence[str] = ()  # runs that were started and did not finish, in words
     superseded: Sequence[str] = ()  # records that no longer count, in words
     own: Sequence[str] = ()  # finished runs with settings or widths of the user's own, in words
+    elsewhere: Sequence[str] = ()  # files of trained weights that no row here made, and that its measured runs pruned
 
     def recounted(self, figure: str) -> str:
         """A recounted figure with as many digits as the paper prints, or two decimals if it prints none."""
@@ -114,6 +115,7 @@ class Line:
             "unfinished": list(self.unfinished),
             "superseded": list(self.superseded),
             "own": list(self.own),
+            "weights_from_elsewhere": list(self.elsewhere),
             "unknown": self.row.unknown,
             "note": self.row.note,
         }
@@ -189,18 +191,12 @@ class Table:
         """The two halves of the table: counts, and accuracies."""
         name = METRIC_NAMES.get(self.lines[0].row.metric, self.lines[0].row.metric).replace("Top", "top")
         rules = ", ".join(dict.fromkeys(line.row.rule for line in self.lines))
-        open_ends = [f"{line.row.title}, {words}" for line in self.lines for words in line.unfinished]
-        above = (
-            " Above reported: what so few epochs of the budget fast reached, best on test, less the reported figure; "
-            "if more epochs do no harm, the whole recipe ends no further below it than that."
+        first = (
+            f"In percent. Measured: test {name} at the epoch best on test (the papers' protocol), at the epoch "
+            "selected on held-out training images, and at the last. Only paper records are judged."
         )
-        above *= any(line.reached is not None for line in self.lines)
-        left = f" Not finished, and in no figure: {'; '.join(open_ends)}." if open_ends else ""
-        old = [f"{line.row.title}, {words}" for line in self.lines for words in line.superseded]
-        left += f" In no figure either: {'; '.join(old)}." if old else ""
-        own = [words for line in self.lines for words in line.own]
-        more = f" and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
-        left += f" Changed by the user, in no figure and not judged: {'; '.join(own[:SHOWN])}{more}." if own else ""
+        if not any(line.row.method for line in self.lines):
+            first = "As reported; these rows are not trained here."
         return (
             Grid(
                 self.counts(),
@@ -209,15 +205,36 @@ class Table:
             ),
             Grid(
                 self.accuracies(),
-                "As reported; these rows are not trained here."
-                if not any(line.row.method for line in self.lines)
-                else f"In percent. Measured: test {name} at the epoch best on test (the papers' protocol), at "
-                "the epoch selected on held-out training images, and at the last. Only paper records are judged."
-                + above
-                + left,
+                " ".join([first, *self._notes()]),
                 table=self.name,
             ),
         )
+
+    def _notes(self) -> list[str]:
+        """What is to be known of the measured figures, and of runs that are in none of them."""
+
+        def of(field: str) -> str:
+            return "; ".join(f"{line.row.title}, {words}" for line in self.lines for words in getattr(line, field))
+
+        notes = []
+        if any(line.reached is not None for line in self.lines):
+            notes.append(
+                "Above reported: what so few epochs of the budget fast reached, best on test, less the reported "
+                "figure; if more epochs do no harm, the whole recipe ends no further below it than that."
+            )
+        if given := of("elsewhere"):
+            notes.append(
+                f"Pruned from trained weights that no row here made: {given}. Whoever trained these may have seen the "
+                "images that are held out here, and then the selected epoch is no better a choice than the last."
+            )
+        if begun := of("unfinished"):
+            notes.append(f"Not finished, and in no figure: {begun}.")
+        if old := of("superseded"):
+            notes.append(f"In no figure either: {old}.")
+        if own := [words for line in self.lines for words in line.own]:
+            more = f" and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
+            notes.append(f"Changed by the user, in no figure and not judged: {'; '.join(own[:SHOWN])}{more}.")
+        return notes
 
     def __str__(self) -> str:
         return "\n\n".join(str(part) for part in self.parts)
@@ -261,7 +278,15 @@ def load_line(row: Row) -> Line:
     known = list(records(row) if row.method else ())
     begun = unfinished(row, known) if row.method else ()
     own = [own_words(row, record) for record in own_records(row)] if row.method else ()
-    return Line(row, recount(row), _accuracy(row, known), begun, superseded_lines(row), own)
+    accuracy = _accuracy(row, known)
+    return Line(row, recount(row), accuracy, begun, superseded_lines(row), own, _elsewhere(known, accuracy.budget))
+
+
+def _elsewhere(runs: Iterable[dict], budget: str | None) -> list[str]:
+    """Names of the files of weights, given by ``--weights``, that the finished runs of a budget pruned."""
+    measured = [run for run in runs if run["status"] == "finished" and run["budget"] == budget]
+    starts = [run.get("found", {}).get("start", {}) for run in measured]
+    return sorted({str(start["weights"]) for start in starts if "weights" in start})
 
 
 def _accuracy(row: Row, runs: Iterable[dict]) -> Accuracy:
