@@ -156,7 +156,7 @@ TABLES: dict[str, Callable[[], Cells]] = {
     "findings": findings,
     "contradictions": contradictions,
     "dcff-counts": partial(counts, "dcff/cifar10"),
-    "dcff-short": partial(accuracies, "dcff/cifar10", "test_best"),
+    "dcff-measured": partial(accuracies, "dcff/cifar10", "test_best"),
     "cdp-study": partial(study, "cdp/resnet20-study"),
     "cfdp-study": partial(study, "cfdp/resnet20-study"),
     "cfdp-resnet56": partial(study, "cfdp/resnet56-study"),
