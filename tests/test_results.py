@@ -171,6 +171,10 @@ def test_the_front_page_says_what_the_claims_came_to():
     (regrowing,) = next(claim.contrasts for claim in claims if claim.id == "regrowing")
     assert f"{regrowing.mean:+.2f}".removeprefix("+") + " points : are what FilterExpo's regrowth adds" in text
     assert f"(± {regrowing.half:.2f} over {len(regrowing.seeds)} seeds)" in text
+    cdp = next(claim.contrasts for claim in claims if claim.id == "cdp_criterion")
+    (own,) = [c for c in cdp if (c.of, c.than) == ("arena/own50/cdp", "arena/own50/random")]
+    assert f"{own.mean:+.2f}".removeprefix("+") + " points : are what CDP's scores, left to choose widths" in text
+    assert f"give beyond chance (± {own.half:.2f} over {len(own.seeds)} seeds)" in text
 
 
 def test_the_citation_is_of_this_version():
