@@ -160,5 +160,6 @@ def verdicts(budget: str = "fast") -> Sequence[Sequence[str]]:
 def _measured(contrast: Contrast, title: str) -> str:
     """``L1 − random +0.33 ± 0.54``, the figure in bold where it is told."""
     shown = "the same weights" if contrast.same else contrast.shown.replace("-", "−")
+    shown = shown.replace(" ", "\N{NO-BREAK SPACE}")  # a figure stays on one line
     told = contrast.verdict in (SUPPORTED, CONTRADICTED)
     return f"{title.replace(' against ', ' − ')} {'**' * told}{shown}{'**' * told}"
