@@ -25,8 +25,8 @@
 # tell*, with how small a difference could have been seen, and how many more seeds would decide. Below three seeds nothing
 # is judged. Where three do not decide, seeds 3 and 4 are added, in that order and no further, to all that was pruned in the
 # same way, also to rows whose contrast was told before; the verdict is that of all seeds. For having looked up to three
-# times nothing is corrected, so that one contrast with nothing to tell is told apart by chance in 10 % of cases and not
-# in 5. A verdict holds for this setting and says nothing about another.
+# times nothing is corrected: where the seeds end with the telling, a contrast with nothing to tell is told apart by chance
+# in 10 % of cases and not in 5. A verdict holds for this setting and says nothing about another.
 
 # %% tags=["parameters", "hide-input"]
 judged = "fast"  # the budget whose records are judged
