@@ -17,7 +17,8 @@
 # beats another. Their tables compare networks that were trained by different people, in different ways, for different
 # lengths. Here every network has the same recipe, images and seeds, the budget `fast`: ResNet-20 on CIFAR-10 at half of its
 # multiply-accumulates, at 30 % where a claim says so, 45,000 images for training and 5,000 held out, 18 epochs from
-# scratch, or 18 in full and 4 after pruning. Where a contrast crosses the two, one side has these 4 epochs more, and its claim says so.
+# scratch, or 18 in full and 4 after pruning. Where a contrast crosses the two, one side has these 4 epochs more, and its
+# claim says so.
 #
 # A difference is that of test top-1 at the last epoch, seed by seed. Its interval is Student's t over the seeds, of that
 # contrast alone. A claim is *supported here* if each of its tested contrasts is, *contradicted here* if any is, both
