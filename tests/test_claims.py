@@ -28,6 +28,10 @@ def test_the_interval_is_student_s():
     assert contrasts.p_value(one) == pytest.approx(0.0741799, rel=1e-5)  # t = 2 sqrt(3)
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_sign_of_loss():
+    assert contrast(-0.001, 0.0, -0.001).shown == "+0.00 ± 0.00"
+
+
 def test_equality_is_judged_by_two_one_sided_tests():
     one = contrast(0.1, 0.2, 0.3, within=0.5)
     t = (0.5 - 0.2) / (0.1 / 3**0.5)

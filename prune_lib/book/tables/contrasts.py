@@ -91,7 +91,7 @@ class Contrast:
         """The mean difference with half of its interval: ``+0.31 ± 0.52``."""
         if self.mean is None:
             return "–"
-        return f"{self.mean:+.2f}" + (f" ± {self.half:.2f}" if self.half is not None else "")
+        return f"{self.mean:+z.2f}" + (f" ± {self.half:.2f}" if self.half is not None else "")
 
     def words(self) -> str:
         """The verdict with what goes with it: ``cannot tell (±0.52; about 4 more seeds)``."""

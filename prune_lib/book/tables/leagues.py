@@ -83,7 +83,7 @@ def league_grid(table: str, budget: str = "fast") -> Grid:
             place.row.title, f"{place.mean:.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else ""),
             str(len(values)),
             "–" if is_base or contrast.mean is None or contrast.half is None
-            else f"{contrast.mean:+.2f} ± {contrast.half:.2f}",
+            else f"{contrast.mean:+z.2f} ± {contrast.half:.2f}",
             "–" if is_base else told,
             _two(place.before), _two(place.recalibrated), _span([100 * share for share in place.macs]),
             _two(place.seconds),
