@@ -169,11 +169,11 @@ def test_the_front_page_says_what_the_claims_came_to():
     chance = cut.pop("arena/uniform50/random")
     assert f"{max(cut.values()) - chance:.1f} points : of top-1 lie between the best of {len(cut)} criteria" in text
     (regrowing,) = next(claim.contrasts for claim in claims if claim.id == "regrowing")
-    assert f"{regrowing.mean:+.2f}".removeprefix("+") + " points : are what FilterExpo's regrowth adds" in text
+    assert f"{regrowing.mean:+z.2f}".removeprefix("+") + " points : are what FilterExpo's regrowth adds" in text
     assert f"(± {regrowing.half:.2f} over {len(regrowing.seeds)} seeds)" in text
     cdp = next(claim.contrasts for claim in claims if claim.id == "cdp_criterion")
     (own,) = [c for c in cdp if (c.of, c.than) == ("arena/own50/cdp", "arena/own50/random")]
-    assert f"{own.mean:+.2f}".removeprefix("+") + " points : are what CDP's scores, left to choose widths" in text
+    assert f"{own.mean:+z.2f}".removeprefix("+") + " points : are what CDP's scores, left to choose widths" in text
     assert f"give beyond chance (± {own.half:.2f} over {len(own.seeds)} seeds)" in text
 
 

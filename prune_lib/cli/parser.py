@@ -12,7 +12,7 @@ from ..nets import ARCHS
 from ..system.ending import by_signals
 from ..system.errors import InputError
 from ..system.paths import settle_environment
-from . import around, counting, running, showing
+from . import networks, project, running, showing
 from .output import never_refuse
 
 EXAMPLES = {
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command(
-        "cost", counting.cost, "Recount params and FLOPs of a network pruned by a rate string, or of given weights."
+        "cost", networks.cost, "Recount params and FLOPs of a network pruned by a rate string, or of given weights."
     )
     sub.add_argument("arch", nargs="?", help=f"{' '.join(ARCHS)}; not needed with --weights that name it")
     sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command(
-        "check", counting.check, "Say which ways of counting a network print a figure; exit code 1 if none does."
+        "check", networks.check, "Say which ways of counting a network print a figure; exit code 1 if none does."
     )
     sub.add_argument("figure", help="as printed: 55.84M, '4.1 GFLOPs', '0.85M params', or a cut such as 76.8%%")
     sub.add_argument("--arch", required=True, help=f"{' '.join(ARCHS)}; or torchvision's, as resnet152")
@@ -129,13 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command(
-        "inspect", counting.inspect, "Say what somebody's checkpoint is: network, widths, zeros, costs, claims."
+        "inspect", networks.inspect, "Say what somebody's checkpoint is: network, widths, zeros, costs, claims."
     )
     sub.add_argument("file", help=".pth .pth.tar .pt .bin .safetensors …; read as data, nothing in it is run")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command(
-        "units", counting.units, "List the groups of convs that must keep the same channels, as a file to edit."
+        "units", networks.units, "List the groups of convs that must keep the same channels, as a file to edit."
     )
     sub.add_argument("arch", help=" ".join(ARCHS))
     sub.add_argument("--json", action="store_true", help="print JSON instead of YAML")
@@ -280,13 +280,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("table", help="paper/table")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("export", counting.export, "Export a compact network to another format, read back and compared.")
+    sub = command("export", networks.export, "Export a compact network to another format, read back and compared.")
     sub.add_argument("file", help="safetensors that a run left, or 'prune export' wrote")
     sub.add_argument("--to", required=True, metavar="FORMAT", help="onnx, pt2 (torch.export) or safetensors")
     sub.add_argument("--out", required=True, metavar="OUT", help="the file to write")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("latency", counting.latency, "Measure a full and a compact network in turn, beside their FLOPs.")
+    sub = command("latency", networks.latency, "Measure a full and a compact network in turn, beside their FLOPs.")
     sub.add_argument("arch", help=" ".join(ARCHS))
     sub.add_argument("--rates", metavar="SPEC", help="pruning rates as the papers write them (default: nothing pruned)")
     sub.add_argument("--layout", help="whose list it is (default: the network's own first)")
@@ -296,27 +296,27 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: %(default)s)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("data", around.data, "Check that a data set is there and whole.")
+    sub = command("data", project.data, "Check that a data set is there and whole.")
     sub.add_argument("name", help="cifar10, digits, imagenet, imagenet-sample, coco, cityscapes, shapes …")
     sub.add_argument("--decode", action="store_true", help="of a folder of images, decode every file")
     sub.add_argument("--data-dir", help="where to look (default: $PRUNE_DATA, else ./data)")
     sub.add_argument("--download", action="store_true", help="fetch it first, through torchvision")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("book", around.book, "Execute the notebooks through papermill and build the HTML book.")
+    sub = command("book", project.book, "Execute the notebooks through papermill and build the HTML book.")
     _common(sub)
     sub.add_argument("--json", action="store_true", help="print where the book is as JSON, and nothing else")
     _loudness(sub, "neither progress nor what Sphinx says, unless it fails", "also all that Sphinx says")
 
     sub = command(
         "metadata",
-        around.metadata,
+        project.metadata,
         "Write CITATION.cff, codemeta.json, .zenodo.json and the RO-Crate from their one source.",
     )
     sub.add_argument("--check", action="store_true", help="write nothing; exit code 1 if one is not as it would be")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("editions", around.editions, "List the published editions, or what changed from one to another.")
+    sub = command("editions", project.editions, "List the published editions, or what changed from one to another.")
     sub.add_argument("action", nargs="?", choices=("compare",), help="compare two: verdicts, rows, records")
     sub.add_argument(
         "names", nargs="*", metavar="EDITION", help="a name, latest, now (this checkout), a folder or file"
@@ -324,12 +324,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--site", metavar="FOLDER", help="where editions are (default: site/)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = command("doctor", around.doctor, "Say what this machine can do and what to mend; exit code 0 if runs work.")
+    sub = command("doctor", project.doctor, "Say what this machine can do and what to mend; exit code 0 if runs work.")
     sub.add_argument("--data-dir", help="where to look for data (default: $PRUNE_DATA, else ./data)")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
     sub = command(
-        "completion", lambda args: around.completion(parser, args.shell), "Write completion for a shell to read."
+        "completion", lambda args: project.completion(parser, args.shell), "Write completion for a shell to read."
     )
     sub.add_argument("shell", choices=("bash", "zsh"), help="bash or zsh; the line goes into ~/.bashrc or ~/.zshrc")
     return parser

@@ -1,4 +1,4 @@
-"""Commands around the runs: ``data book metadata editions doctor completion``, given their parsed words."""
+"""Commands about the project and this machine: ``data book metadata editions doctor completion``."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Commands about networks and figures: ``cost check inspect units export latency``, given their parsed words."""
+"""Commands about a network and its figures: ``cost check inspect units export latency``, given their parsed words."""
 
 import json
 
